@@ -1,0 +1,153 @@
+package sched
+
+import (
+	"time"
+
+	"gaggle/wire"
+)
+
+// An Event is something that happened, as Step is told it. Facts are durable: the server records
+// them (see Record) and tells them again after a restart. Signals are not; nodes report anew
+// what they hold and run when they reconnect.
+type Event interface{ event() }
+
+// Submitted is a fact: a whole, checked job. Tasks stand after those they depend on.
+type Submitted struct {
+	Job       wire.JobID
+	Space     wire.Space
+	Tenant    string // whose share it draws on
+	Name      string
+	Client    wire.PeerID // who holds the inputs, and watches
+	Detach    bool
+	KeepGoing bool
+	Tasks     []wire.TaskSpec
+	Targets   []wire.TargetSpec
+	At        time.Time // wall clock, for people
+}
+
+// Expanded is a fact: the graph that output Output of the resolved thunk Thunk was, made into
+// tasks. Target is what becomes the output.
+type Expanded struct {
+	Space  wire.Space
+	Thunk  wire.ThunkID
+	Output int
+	Tasks  []wire.TaskSpec
+	Target wire.TargetSpec
+}
+
+// ExpandFailed is a fact: the graph could not be fetched (an infrastructure cause: retried) or
+// is refused (a task cause).
+type ExpandFailed struct {
+	Space   wire.Space
+	Thunk   wire.ThunkID
+	Output  int
+	Failure wire.Failure
+}
+
+// Known is a fact: a value claimed in an earlier life of the coordinator, told again at
+// recovery before the jobs.
+type Known struct {
+	Space  wire.Space
+	Thunk  wire.ThunkID // resolved
+	Value  *wire.Value
+	Signer wire.PeerID
+	Run    time.Duration
+}
+
+// Cancelled is a fact: somebody wants the job to stop. Runs that other jobs wait for go on.
+type Cancelled struct{ Job wire.JobID }
+
+// Released is a fact: the job's targets were fetched; they need not be pinned any more.
+type Released struct{ Job wire.JobID }
+
+// EpochBegan is a fact and the first event of a coordinator's life.
+type EpochBegan struct{ Epoch uint32 }
+
+// NodeUp is a signal: a member connected, or connected again. A client's machine is a node
+// without slots. What it holds follows in Have.
+type NodeUp struct {
+	Peer  wire.PeerID
+	Hello wire.Hello
+	Owner string
+}
+
+// NodeGone is a signal: the connection to a member ended. Its leases live on for a while.
+type NodeGone struct{ Peer wire.PeerID }
+
+// Beat is a signal: a frame came from the member, with its latest state if it sent one.
+type Beat struct {
+	Peer wire.PeerID
+	Beat *wire.Beat
+}
+
+// Resulted is a fact: a node computed a value. The lease may be of an earlier epoch or long
+// over: a valid result of a pure thunk is accepted whenever it comes.
+type Resulted struct {
+	Peer   wire.PeerID
+	Result wire.Result
+	Value  *wire.Value // decoded Result.Value
+}
+
+// AttemptFailed is a signal if its cause is the infrastructure's, and leads to a recorded
+// failure if the cause is the task's and no retries are left.
+type AttemptFailed struct {
+	Peer    wire.PeerID
+	Attempt wire.Attempt
+}
+
+// Started is a signal: the command of the lease runs now.
+type Started struct {
+	Peer  wire.PeerID
+	Lease wire.LeaseID
+}
+
+// Recalled is a signal: the node gave the lease back before it started.
+type Recalled struct {
+	Peer  wire.PeerID
+	Lease wire.LeaseID
+}
+
+// Have is a signal: the member holds these objects whole. Durable says that they are on disk.
+type Have struct {
+	Peer    wire.PeerID
+	Set     wire.SpaceSet
+	Durable bool
+}
+
+// Lost is a signal: the member, by its own word or another's, does not hold these any more.
+type Lost struct {
+	Peer  wire.PeerID
+	Space wire.Space
+	// Digests as the objects were named in Have or an offer.
+	Digests []wire.Digest
+	Wrong   bool // it sent other bytes
+}
+
+// LinkRate is a signal: a measured rate between two members.
+type LinkRate struct {
+	From, To    wire.PeerID
+	BytesPerSec float64
+	RTT         time.Duration
+}
+
+// Tick is a signal: time went by. The server sends one at least every second.
+type Tick struct{}
+
+func (Submitted) event()     {}
+func (Expanded) event()      {}
+func (ExpandFailed) event()  {}
+func (Known) event()         {}
+func (Cancelled) event()     {}
+func (Released) event()      {}
+func (EpochBegan) event()    {}
+func (NodeUp) event()        {}
+func (NodeGone) event()      {}
+func (Beat) event()          {}
+func (Resulted) event()      {}
+func (AttemptFailed) event() {}
+func (Started) event()       {}
+func (Recalled) event()      {}
+func (Have) event()          {}
+func (Lost) event()          {}
+func (LinkRate) event()      {}
+func (Tick) event()          {}
