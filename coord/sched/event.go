@@ -101,6 +101,13 @@ type Started struct {
 	Lease wire.LeaseID
 }
 
+// Progressed is a signal: what a lease is doing, to be told to those who wait for it as
+// Notice.Progress. It changes nothing.
+type Progressed struct {
+	Peer     wire.PeerID
+	Progress wire.Progress
+}
+
 // Recalled is a signal: the node gave the lease back before it started.
 type Recalled struct {
 	Peer  wire.PeerID
@@ -147,6 +154,7 @@ func (Resulted) event()      {}
 func (AttemptFailed) event() {}
 func (Started) event()       {}
 func (Recalled) event()      {}
+func (Progressed) event()    {}
 func (Have) event()          {}
 func (Lost) event()          {}
 func (LinkRate) event()      {}
