@@ -129,6 +129,8 @@ type RowJobState struct {
 	Released  bool
 	Done      *wire.Done // set when it has ended
 	At        time.Time
+	// Status is what the history keeps to show of a job that has ended. The server fills it in.
+	Status *wire.JobStatus
 }
 
 func (RowJob) row()       {}
