@@ -1,0 +1,30 @@
+package sandbox
+
+import (
+	"context"
+	"runtime"
+
+	"gaggle/wire"
+)
+
+// An Engine runs thunks. It exists on Linux only.
+type Engine struct{}
+
+// Main does nothing on this system.
+func Main() {}
+
+// New fails: the sandbox is made of Linux namespaces.
+func New(Config) (*Engine, error) { return nil, unsupported() }
+
+// Run fails as New does.
+func (e *Engine) Run(context.Context, Spec) (Report, error) { return Report{}, unsupported() }
+
+// Close does nothing.
+func (e *Engine) Close() error { return nil }
+
+// Limits returns "".
+func (e *Engine) Limits() string { return "" }
+
+func unsupported() error {
+	return wire.Errorf(wire.CauseSandbox, "this machine can submit; run nodes on Linux", "tasks cannot run on %s", runtime.GOOS)
+}
