@@ -14,6 +14,13 @@ type Request struct {
 	Nodes   *Nothing `cbor:"nodes,omitempty"`   // Nodes, Traffic
 	Where   *Where   `cbor:"where,omitempty"`   // Found, Peers, Grant
 	Ticket  *NewCert `cbor:"ticket,omitempty"`  // Text
+	Known   *Known   `cbor:"known,omitempty"`   // Values
+}
+
+// Known asks what is known of some resolved thunks without running them.
+type Known struct {
+	Space  Space     `cbor:"space"`
+	Thunks []ThunkID `cbor:"thunks"` // at most MaxBatch
 }
 
 // Nothing is the parameter of a request that has none.
@@ -91,6 +98,7 @@ type Response struct {
 	Peers    []PeerInfo   `cbor:"peers,omitempty"`
 	Grant    []byte       `cbor:"grant,omitempty"`
 	Text     string       `cbor:"text,omitempty"`
+	Values   [][]byte     `cbor:"values,omitempty"` // encoded Values in the order asked for; empty if not known
 }
 
 // Accepted says that a job is recorded durably; a detached one also that its inputs are.
