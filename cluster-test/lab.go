@@ -128,25 +128,17 @@ func (l *Lab) try(name string, args ...string) {
 	}
 }
 
-// command is a program of the lab's bin directory, or one found on PATH, on the host. Its home
-// and state are below the host's directory.
+// command is a program of the lab's bin directory, or else one found on PATH, on the host. Its
+// home and state are below the host's directory.
 func (h *Host) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	if own := filepath.Join(h.lab.bin, name); fileExists(own) {
-		name = own
-	}
 	// Not ip netns exec: it hides the cgroups below /sys. The uts namespace gives the host its
 	// name. Each of these execs the next, so the pid is the program's.
 	line := append([]string{"--net=/run/netns/" + h.ns, "unshare", "--uts", "sh", "-c", `hostname "$0"; exec "$@"`, h.Name, name}, args...)
 	c := exec.CommandContext(ctx, "nsenter", line...)
 	c.Dir = h.Dir
-	c.Env = append(os.Environ(), "HOME="+h.Dir, "GAGGLE_STATE="+filepath.Join(h.Dir, "coord"),
+	c.Env = append(os.Environ(), "PATH="+h.lab.bin+":"+os.Getenv("PATH"), "HOME="+h.Dir, "GAGGLE_STATE="+filepath.Join(h.Dir, "coord"),
 		"GAGGLE_NODE_STATE="+filepath.Join(h.Dir, "node"), "XDG_STATE_HOME=", "XDG_RUNTIME_DIR=", "GAGGLE_MESH=")
 	return c
-}
-
-func fileExists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // An Output is how a command ended.
