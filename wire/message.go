@@ -74,7 +74,16 @@ type Hello struct {
 	Labels    map[string]string `cbor:"labels,omitempty"`
 	Epoch     uint64            `cbor:"epoch"`             // last it served; 0 none
 	Running   []LeaseID         `cbor:"running,omitempty"` // leases it still holds
+	Working   []Work            `cbor:"working,omitempty"` // what each of Running computes, in its order
 	Inventory int               `cbor:"inventory"`         // objects that follow in Have frames
+}
+
+// Work is a thunk that a node has accepted. A coordinator that began anew does not know the leases
+// of its earlier life; it learns from this not to have the thunk run twice.
+type Work struct {
+	Space   Space   `cbor:"space"`
+	Thunk   ThunkID `cbor:"thunk"` // resolved
+	Started bool    `cbor:"started,omitempty"`
 }
 
 // Beat says that a node lives and how it fares.
