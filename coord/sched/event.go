@@ -23,6 +23,8 @@ type Submitted struct {
 	Tasks     []wire.TaskSpec
 	Targets   []wire.TargetSpec
 	At        time.Time // wall clock, for people
+	// Recorded is set at recovery: the tables have it already.
+	Recorded bool
 }
 
 // Expanded is a fact: the graph that output Output of the resolved thunk Thunk was, made into
@@ -33,6 +35,8 @@ type Expanded struct {
 	Output int
 	Tasks  []wire.TaskSpec
 	Target wire.TargetSpec
+	// Recorded is set at recovery: the tables have it already.
+	Recorded bool
 }
 
 // ExpandFailed is a fact: the graph could not be fetched (an infrastructure cause: retried) or
