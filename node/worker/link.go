@@ -1,0 +1,313 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A Link carries frames between a node and its coordinator. Read and Write are each called by one
+// goroutine at a time; Close makes both fail.
+type Link interface {
+	Read(*wire.ToNode) error
+	Write(*wire.FromNode) error
+	Close() error
+}
+
+// NewLink returns the Link over a byte stream.
+func NewLink(rw io.ReadWriteCloser) Link {
+	return &streamLink{rw, wire.NewFrameReader(rw)}
+}
+
+type streamLink struct {
+	rw     io.ReadWriteCloser
+	frames *wire.FrameReader
+}
+
+func (l *streamLink) Read(f *wire.ToNode) error    { return l.frames.Read(f) }
+func (l *streamLink) Write(f *wire.FromNode) error { return wire.WriteFrame(l.rw, f) }
+func (l *streamLink) Close() error                 { return l.rw.Close() }
+
+const (
+	// gather is the pause after each frame in which the next one fills: of small thunks a
+	// thousand end in a second, and a frame costs more than a result in it.
+	gather = time.Millisecond
+	// progressEvery is how often watchers see a lease move.
+	progressEvery = 250 * time.Millisecond
+	// welcomeLimit bounds the wait for the coordinator's first frame.
+	welcomeLimit = 30 * time.Second
+	// writeLimit is when a frame that cannot be sent ends the connection.
+	writeLimit = time.Minute
+	// firstRetry and lastRetry bound the back-off between connections. A session of steadyAfter
+	// starts it over; shorter ones are two machines with one key, each replacing the other.
+	firstRetry  = 100 * time.Millisecond
+	lastRetry   = 15 * time.Second
+	steadyAfter = 5 * time.Second
+	// defaultBeat is assumed of a coordinator that does not say, minBeat of one that asks for
+	// nonsense.
+	defaultBeat = time.Second
+	minBeat     = 20 * time.Millisecond
+)
+
+// connect keeps a connection until ctx ends. It returns earlier only if the coordinator says that
+// it will never accept this node.
+func (w *Worker) connect(ctx context.Context) error {
+	delay := firstRetry
+	for {
+		begun := time.Now()
+		err := w.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var refusal *refusedError
+		if errors.As(err, &refusal) && refusal.final() {
+			return err
+		}
+		if time.Since(begun) >= steadyAfter {
+			delay = firstRetry
+		}
+		// Jitter, or all nodes come back in the same moment after a restart.
+		wait := delay/2 + rand.N(delay/2)
+		w.log.Info("no connection to the coordinator", "error", err, "retry", wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		delay = min(2*delay, lastRetry)
+	}
+}
+
+// A refusedError is the coordinator's no.
+type refusedError struct{ reason *wire.Error }
+
+func (e *refusedError) Error() string { return "refused by the coordinator: " + e.reason.Error() }
+func (e *refusedError) Unwrap() error { return e.reason }
+
+// final reports whether trying again is pointless: what is wrong does not change by itself.
+func (e *refusedError) final() bool {
+	switch e.reason.Cause {
+	case wire.CauseVersion, wire.CauseUnauthorized, wire.CauseInvalid:
+		return true
+	}
+	return false
+}
+
+// session connects once and serves the connection until it ends.
+func (w *Worker) session(ctx context.Context) error {
+	link, err := w.cfg.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	stop := context.AfterFunc(ctx, func() { link.Close() })
+	defer stop()
+	out := newOutbox(w.cfg.Key)
+	hello := w.attach(out)
+	defer w.detach(out)
+	welcome, err := w.greet(link, hello)
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	wrote := make(chan error, 1)
+	go func() {
+		defer link.Close()
+		wrote <- w.write(ended, link, out, beatEvery(welcome))
+	}()
+	for err == nil {
+		var f wire.ToNode // a new one each time: decoding merges
+		if err = link.Read(&f); err == nil {
+			err = w.receive(&f)
+		}
+	}
+	close(ended)
+	link.Close()
+	if werr := <-wrote; werr != nil && !errors.Is(err, io.EOF) {
+		err = errors.Join(err, werr)
+	}
+	return fmt.Errorf("serving the coordinator: %w", err)
+}
+
+func beatEvery(welcome *wire.Welcome) time.Duration {
+	if welcome.Beat <= 0 {
+		return defaultBeat
+	}
+	return max(welcome.Beat, minBeat)
+}
+
+// attach makes out the place for all that is to be told from now on, puts in what a new
+// connection has to hear, and returns the hello.
+func (w *Worker) attach(out *outbox) *wire.Hello {
+	inventory := 0
+	for range w.cfg.Store.Held() {
+		inventory++
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h := w.cfg.Hello
+	h.Epoch, h.Inventory = w.epoch, inventory
+	h.Running = slices.Sorted(maps.Keys(w.leases))
+	for _, id := range h.Running {
+		if w.leases[id].started {
+			out.started(id)
+		}
+	}
+	held := slices.SortedFunc(maps.Values(w.outcomes), func(a, b *outcome) int { return int(int64(a.seq - b.seq)) })
+	for _, o := range held {
+		h.Running = append(h.Running, o.lease())
+		out.outcome(o)
+	}
+	slices.Sort(h.Running)
+	out.beat(w.beat())
+	w.out = out
+	return &h
+}
+
+func (w *Worker) detach(out *outbox) {
+	w.mu.Lock()
+	w.out = nil
+	w.mu.Unlock()
+	out.close()
+}
+
+// greet says hello and returns the welcome.
+func (w *Worker) greet(link Link, hello *wire.Hello) (*wire.Welcome, error) {
+	late := time.AfterFunc(welcomeLimit, func() { link.Close() })
+	defer late.Stop()
+	if err := link.Write(&wire.FromNode{Hello: hello}); err != nil {
+		return nil, fmt.Errorf("greeting the coordinator: %w", err)
+	}
+	var f wire.ToNode
+	if err := link.Read(&f); err != nil {
+		return nil, fmt.Errorf("waiting for the coordinator's welcome: %w", err)
+	}
+	if f.Refuse != nil {
+		return nil, &refusedError{f.Refuse}
+	}
+	if f.Welcome == nil {
+		return nil, wire.Errorf(wire.CauseInvalid, "", "the coordinator's first frame is no welcome")
+	}
+	if err := w.obey(f.Epoch); err != nil {
+		return nil, err
+	}
+	if d := time.Since(time.UnixMicro(f.Welcome.Now)); d.Abs() > wire.MaxClockSkew {
+		w.log.Warn("the clocks of this machine and the coordinator differ; set the wrong one", "ahead", d.Round(time.Second))
+	}
+	if w.cfg.Welcomed != nil {
+		w.cfg.Welcomed(f.Welcome)
+	}
+	return f.Welcome, w.receive(&f)
+}
+
+// obey refuses a coordinator that was replaced: one whose epoch is lower than another's before.
+func (w *Worker) obey(epoch uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.renewed = w.cfg.Boot()
+	if epoch == w.epoch {
+		return nil
+	}
+	if epoch < w.epoch {
+		return wire.Errorf(wire.CauseUnauthorized, "stop the older coordinator; it was replaced",
+			"a coordinator of epoch %d gives orders, but epoch %d has begun", epoch, w.epoch)
+	}
+	w.epoch = epoch
+	return writeEpoch(w.cfg.EpochFile, epoch)
+}
+
+// write sends the inventory, then whatever is put into the outbox, with a beat when it is due,
+// until ended is closed or the link fails.
+func (w *Worker) write(ended <-chan struct{}, link Link, out *outbox, beat time.Duration) error {
+	if err := w.writeInventory(link); err != nil {
+		return err
+	}
+	tick := time.NewTicker(min(progressEvery, beat/2))
+	defer tick.Stop()
+	beaten := time.Now()
+	for {
+		select {
+		case <-ended:
+			return nil
+		case <-out.wake:
+		case now := <-tick.C:
+			w.sendProgress(out)
+			if now.Sub(beaten) >= beat/2 {
+				beaten = now
+				w.mu.Lock()
+				out.beat(w.beat())
+				w.mu.Unlock()
+			}
+		}
+		if err := w.writeFrames(link, out); err != nil {
+			return err
+		}
+		if out.full() {
+			continue
+		}
+		select {
+		case <-ended:
+			return nil
+		case <-time.After(gather):
+		}
+	}
+}
+
+func (w *Worker) writeFrames(link Link, out *outbox) error {
+	frames, overflow := out.take()
+	defer out.wrote()
+	if overflow {
+		return wire.Errorf(wire.CauseBusy, "", "the coordinator does not read: %d frames wait for it", len(frames))
+	}
+	for _, f := range frames {
+		if err := w.writeFrame(link, &f.FromNode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Worker) writeFrame(link Link, f *wire.FromNode) error {
+	late := time.AfterFunc(writeLimit, func() { link.Close() })
+	defer late.Stop()
+	if err := link.Write(f); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.renewed = w.cfg.Boot()
+	w.mu.Unlock()
+	return nil
+}
+
+// writeInventory reports what the store holds. What is lost meanwhile waits in the outbox and
+// follows. All of it is given to the syncer, which reports it Stored: at little cost if it was
+// durable before.
+func (w *Worker) writeInventory(link Link) error {
+	var f wire.FromNode
+	n := 0
+	flush := func() error {
+		defer func() { f, n = wire.FromNode{}, 0 }()
+		return w.writeFrame(link, &f)
+	}
+	for space, o := range w.cfg.Store.Held() {
+		f.Have = addObject(f.Have, space, o)
+		if n++; n == wire.MaxBatch {
+			w.syncs.addSets(f.Have)
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	w.syncs.addSets(f.Have)
+	return flush()
+}
