@@ -1,0 +1,119 @@
+package graph
+
+import (
+	"fmt"
+	"strings"
+)
+
+// exactlyOne checks that one of some keys is there.
+func exactlyOne[T any](names ...string) func(d *decoder, n *node, t *T) bool {
+	return func(d *decoder, n *node, _ *T) bool {
+		var have []string
+		for _, name := range names {
+			if n.has(name) {
+				have = append(have, name)
+			}
+		}
+		switch len(have) {
+		case 1:
+			return true
+		case 0:
+			return d.wrong(n, "", "needs one of %s", strings.Join(names, ", "))
+		}
+		return d.wrong(n, "keep one", "has %s at once", strings.Join(have, " and "))
+	}
+}
+
+func checkSource(d *decoder, n *node, s *source) bool {
+	if !exactlyOne[source]("glob", "lines", "csv", "range")(d, n, s) {
+		return false
+	}
+	s.isGlob, s.isRange = n.has("glob"), n.has("range")
+	switch {
+	case n.has("chunk") && !s.isGlob && !n.has("lines"):
+		return d.wrong(n, "chunk goes with glob and lines", "has no use for chunk")
+	case n.has("optional") && !s.isGlob:
+		return d.wrong(n, "optional goes with glob", "has no use for optional")
+	case s.isRange && len(s.span) != 2 && len(s.span) != 3:
+		return d.wrong(n, "write [from, to] or [from, to, step]", "range of %d numbers", len(s.span))
+	}
+	return true
+}
+
+// checkTask checks what the keys of a task say together.
+func checkTask(d *decoder, n *node, t *task) bool {
+	if !exactlyOne[task]("run", "shell", "bash")(d, n, t) {
+		return false
+	}
+	ok := true
+	many := 0
+	for _, name := range []string{"for", "reduce", "count"} {
+		if n.has(name) {
+			many++
+		}
+	}
+	if many > 1 {
+		ok = d.wrong(n, "keep one; {range: [0, N]} is a count inside a for", "has more than one of for, reduce and count")
+	}
+	if n.has("for") && len(t.loops) == 0 {
+		ok = d.wrong(n, "for: {name: [..]}", "for names no variable")
+	}
+	if n.has("run") && len(t.run) == 0 {
+		ok = d.wrong(n, "run: [program, argument, ..]", "run is empty")
+	}
+	if len(t.outputs) == 0 {
+		ok = d.wrong(n, "a task is what it leaves: a file, a directory (\"dir/\"), or stdout", "outputs is empty")
+	}
+	if n.has("root") && n.has("tools") {
+		ok = d.wrong(n, "keep one; to add files to tools use include", "has root and tools at once")
+	}
+	for _, k := range n.keys {
+		switch k.name {
+		case "gang", "service", "ready", "network":
+			if t.overlay.line == 0 && (k.name != "network" || t.network.raw != "loopback") {
+				t.overlay = pos{k.line, string(d.path) + "." + k.name}
+			}
+		}
+	}
+	return checkNetwork(d, n, t) && ok
+}
+
+func checkNetwork(d *decoder, n *node, t *task) bool {
+	switch {
+	case t.service && !t.gang.set():
+		return d.wrong(n, "a service lives as long as the others of its gang: give them gang: NAME", "is a service without a gang")
+	case n.has("ready") && !t.service:
+		return d.wrong(n, "add service: true", "has ready but is no service")
+	case n.has("gang") && t.gang.literal() && validName(t.gang.raw) != "":
+		return d.wrong(n, validName(t.gang.raw), "gang %q is not a usable name", clip(t.gang.raw))
+	}
+	return true
+}
+
+// check checks what needs the whole file.
+func (f *File) check(ps *problems) {
+	if len(f.tasks) == 0 {
+		ps.add(pos{path: "tasks"}, "name at least one", "there are no tasks")
+	}
+	if len(f.targets) == 0 {
+		ps.add(pos{path: "targets"}, "name what is wanted, as in {result.txt: \"@task/output\"}", "there are no targets")
+	}
+}
+
+// taskNames returns the names of the tasks, for messages.
+func (f *File) taskNames() []string {
+	names := make([]string, len(f.tasks))
+	for i := range f.tasks {
+		names[i] = f.tasks[i].key
+	}
+	return names
+}
+
+// quoteList writes names for a message.
+func quoteList(names []string) string {
+	q := make([]string, len(names))
+	for i, n := range names {
+		q[i] = fmt.Sprintf("%q", clip(n))
+	}
+	return strings.Join(q, ", ")
+}

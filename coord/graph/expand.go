@@ -1,0 +1,392 @@
+package graph
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"gaggle/wire"
+)
+
+// An expander turns a file into a plan. It goes through the file in passes - parameters,
+// variables and instances, the order of the tasks, their thunks, targets - and stops after a pass
+// that found problems.
+type expander struct {
+	ctx      context.Context
+	f        *File
+	env      Env
+	fsys     fs.FS
+	platform string
+	ps       *problems
+	err      error // of Files, Roots or ctx; ends everything
+
+	params     map[string]value
+	paramNames []string
+	tasks      []*xtask // in the order of the file
+	byName     map[string]*xtask
+	order      []*xtask // each after those it refers to
+
+	local   map[string]wire.Object // by path
+	texts   map[string]wire.Object
+	roots   map[string]wire.Object
+	selects map[selection]int
+	leaves  map[wire.Object]bool
+	globbed map[string][]string
+	plan    *Plan
+	bytes   int // of the plan's thunks, encoded
+	// maxBytes bounds bytes.
+	maxBytes int
+}
+
+// An xtask is a task being expanded, with what it takes from defaults.
+type xtask struct {
+	task
+	pos
+	name  string
+	names []string // of its variables
+	many  bool     // it has instances with keys, even if there is one or none
+	insts []instance
+	parts []reduction // of a reduce, beside insts
+	from  []placed    // what is reduced
+	up    int         // the output of a reduce that its instances hand on
+	ids   []int       // of insts in the plan
+	keys  map[string]int
+	deps  []*xtask
+	isDep map[*xtask]bool
+	state int8 // of the search for cycles
+
+	script  script
+	rootObj wire.Object // if it is the same for all instances
+	hintSet wire.Hints  // likewise
+}
+
+// Sub decodes and expands the graph that a task wrote as an output; it must be JSON. Every
+// refusal is a *wire.Error of CauseGraph or CauseTooLarge that says what is wrong with line and
+// path; anything else is what reading r or ctx gave.
+func Sub(ctx context.Context, r io.Reader, p Parent) (*Plan, error) {
+	name := "the graph of " + clip(p.Name)
+	data, err := readAll(io.LimitReader(r, maxSub+1), name)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxSub {
+		return nil, tooLarge(name, maxSub, "let its tasks write sub-graphs of their own")
+	}
+	if t := bytes.TrimSpace(data); len(t) == 0 || t[0] != '{' {
+		return nil, wire.Errorf(wire.CauseGraph, "write a graph file as JSON", "%s is not a JSON object", name)
+	}
+	f, err := decode(data, name)
+	if e := (*wire.Error)(nil); errors.As(err, &e) && e.Cause == wire.CauseInvalid {
+		e.Cause = wire.CauseGraph
+	}
+	if err != nil {
+		return nil, err
+	}
+	return expand(ctx, f, Env{Parent: &p})
+}
+
+func expand(ctx context.Context, f *File, env Env) (*Plan, error) {
+	x := &expander{ctx: ctx, f: f, env: env, fsys: env.FS, platform: env.Platform, ps: newProblems(f.Name),
+		byName: make(map[string]*xtask, len(f.tasks)), local: make(map[string]wire.Object),
+		texts: make(map[string]wire.Object), roots: make(map[string]wire.Object),
+		selects: make(map[selection]int), leaves: make(map[wire.Object]bool), globbed: make(map[string][]string),
+		plan: new(Plan), maxBytes: maxPlan}
+	if x.fsys == nil {
+		x.fsys = os.DirFS(env.Dir)
+	}
+	if x.platform == "" {
+		x.platform = "linux/" + runtime.GOARCH
+	}
+	if env.Parent != nil {
+		x.ps.cause, x.platform, x.maxBytes = wire.CauseGraph, env.Parent.Thunk.Platform, maxSubPlan
+	}
+	for _, pass := range []func(){x.setParams, x.setTasks, x.setOrder, x.build, x.setTargets} {
+		pass()
+		switch {
+		case x.err != nil:
+			return nil, x.err
+		case x.ps.any():
+			return nil, x.ps.err()
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("expanding %s: %w", f.Name, context.Cause(ctx))
+		}
+	}
+	return x.plan, nil
+}
+
+// setParams gives the parameters their values.
+func (x *expander) setParams() {
+	x.params = make(map[string]value, len(x.f.params))
+	for i := range x.f.params {
+		p := &x.f.params[i]
+		x.params[p.key] = one(p.val.raw)
+		x.paramNames = append(x.paramNames, p.key)
+	}
+	var given []string
+	for k := range x.env.Params {
+		given = append(given, k)
+	}
+	slices.Sort(given)
+	for _, k := range given {
+		if _, ok := x.params[k]; !ok {
+			x.ps.add(pos{}, nearest(k, x.paramNames), "there is no parameter %q", clip(k))
+		}
+		x.params[k] = one(x.env.Params[k])
+	}
+}
+
+// global is the scope of what belongs to no instance.
+func (x *expander) global() *scope { return &scope{params: x.params} }
+
+func (x *expander) scope(t *xtask, in *instance) *scope {
+	return &scope{names: t.names, vals: in.vals, params: x.params}
+}
+
+// known checks that the variables of t are in sc.
+func (x *expander) known(t *tmpl, sc *scope) bool {
+	ok := true
+	for _, p := range t.parts {
+		if p.name == "" {
+			continue
+		}
+		if !contains(sc.names, p.name) {
+			if _, isParam := x.params[p.name]; !isParam {
+				hint := nearest(p.name, sc.known(x.paramNames))
+				if hint == "" {
+					hint = "there are no variables here; only {{name}} is replaced, so { {name} } is kept"
+				}
+				x.ps.add(t.pos, hint, "unknown variable {{%s}}", p.name)
+				ok = false
+			}
+		}
+	}
+	return ok
+}
+
+// setTasks merges defaults into the tasks and finds their variables and instances.
+func (x *expander) setTasks() {
+	total := 0
+	for i := range x.f.tasks {
+		d := &x.f.tasks[i]
+		t := &xtask{task: d.val, pos: d.pos, name: d.key}
+		t.settings.inherit(&x.f.defaults)
+		x.tasks = append(x.tasks, t)
+		x.byName[t.name] = t
+		if t.name == parent {
+			x.ps.add(t.pos, "call it something else", "the name %q stands for the task that wrote a sub-graph", parent)
+		}
+		if t.overlay.line > 0 {
+			x.ps.add(t.overlay, "give the task what it needs as inputs; its own loopback is always there",
+				"gangs, services and network: overlay are not in this version")
+			continue
+		}
+		if !x.instances(t) {
+			continue
+		}
+		if total += len(t.insts); total > maxInstances {
+			x.ps.add(t.pos, "larger chunks, or let tasks write sub-graphs", "%d instances exceed the bound of %d", total, maxInstances)
+			return
+		}
+		sc := &scope{names: t.names, params: x.params}
+		check := func(tm *tmpl) { x.known(tm, sc) }
+		t.templates(check)
+		eachVal(x.f.defaults.env, check)
+		eachVal(x.f.defaults.labels, check)
+		t.compileScript()
+	}
+}
+
+// inherit fills in what the task does not say itself, but for env and labels, which are merged
+// where they are used.
+func (s *settings) inherit(d *settings) {
+	if s.tools == nil && s.root.line == 0 {
+		s.tools, s.root = d.tools, d.root
+		if s.include == nil {
+			s.include = d.include
+		}
+	}
+	for _, h := range []struct{ own, other *tmpl }{{&s.cpu, &d.cpu}, {&s.memory, &d.memory},
+		{&s.timeout, &d.timeout}, {&s.retries, &d.retries}, {&s.priority, &d.priority}} {
+		if !h.own.set() {
+			*h.own = *h.other
+		}
+	}
+}
+
+// mergePairs returns the pairs of a that are not in b, and those of b.
+func mergePairs(a, b []pair[tmpl]) []pair[tmpl] {
+	switch {
+	case len(a) == 0:
+		return b
+	case len(b) == 0:
+		return a
+	}
+	own := make(map[string]bool, len(b))
+	for i := range b {
+		own[b[i].key] = true
+	}
+	out := slices.Clone(b)
+	for i := range a {
+		if !own[a[i].key] {
+			out = append(out, a[i])
+		}
+	}
+	return out
+}
+
+// templates calls f for every template that an instance fills in.
+func (t *task) templates(f func(*tmpl)) {
+	for _, list := range [][]tmpl{t.tools, t.include, t.root.tools, t.run} {
+		for i := range list {
+			f(&list[i])
+		}
+	}
+	eachVal(t.env, f)
+	eachVal(t.labels, f)
+	for _, one := range []*tmpl{&t.root.dir, &t.root.tree, &t.root.oci, &t.shell, &t.bash, &t.cpu, &t.memory,
+		&t.timeout, &t.retries, &t.priority, &t.reduce.from, &t.reduce.by} {
+		f(one)
+	}
+	for i := range t.inputs {
+		f(&t.inputs[i].path)
+		t.inputs[i].ref.templates(f)
+	}
+	t.stdin.templates(f)
+	for i := range t.outputs {
+		f(&t.outputs[i].path)
+		f(&t.outputs[i].graph)
+	}
+}
+
+func eachVal(list []pair[tmpl], f func(*tmpl)) {
+	for i := range list {
+		f(&list[i].val)
+	}
+}
+
+func (r *refDecl) templates(f func(*tmpl)) {
+	for _, one := range []*tmpl{&r.ref, &r.text, &r.cid, &r.size, &r.glob} {
+		f(one)
+	}
+}
+
+func hasPair(list []pair[tmpl], name string) bool {
+	return slices.ContainsFunc(list, func(p pair[tmpl]) bool { return p.key == name })
+}
+
+// setOrder finds what refers to what, and an order in which all can be built.
+func (x *expander) setOrder() {
+	for _, t := range x.tasks {
+		x.dependencies(t)
+	}
+	if x.ps.any() {
+		return
+	}
+	for _, t := range x.tasks {
+		if !x.visit(t) {
+			return
+		}
+	}
+}
+
+// dependencies finds the tasks that t refers to in any of its instances.
+func (x *expander) dependencies(t *xtask) {
+	if x.ps.full() {
+		return
+	}
+	t.isDep = make(map[*xtask]bool)
+	defer func() { t.isDep = nil }()
+	note := func(p pos, name string) {
+		switch d := x.byName[name]; {
+		case name == "" || name == parent:
+		case d == nil:
+			x.ps.add(p, nearest(name, x.f.taskNames()), "there is no task %q", clip(name))
+		case !t.isDep[d]:
+			t.deps, t.isDep[d] = append(t.deps, d), true
+		}
+	}
+	refs := []*tmpl{&t.stdin.ref, &t.reduce.from}
+	for i := range t.inputs {
+		refs = append(refs, &t.inputs[i].ref.ref)
+	}
+	for _, tm := range refs {
+		if !tm.set() {
+			continue
+		}
+		if name, ok := staticTask(tm); ok {
+			note(tm.pos, name)
+			continue
+		}
+		insts := t.insts
+		if t.reduce.line > 0 {
+			insts = []instance{{}}
+		}
+		for i := range insts {
+			for _, s := range x.scope(t, &insts[i]).words(tm) {
+				if r, wrong, _ := parseRef(s); wrong == "" {
+					note(tm.pos, r.task)
+				}
+			}
+		}
+	}
+}
+
+// States of a task in visit.
+const (
+	unseen int8 = iota
+	open        // on the path that is searched
+	done
+)
+
+// visit appends t to the order behind what it depends on. A cycle is a problem, shown as the
+// path it is. It is a loop, not a recursion: a chain may be as long as the file.
+func (x *expander) visit(t *xtask) bool {
+	if t.state == done {
+		return true
+	}
+	path, next := []*xtask{t}, []int{0}
+	t.state = open
+	for len(path) > 0 {
+		top := len(path) - 1
+		t := path[top]
+		if next[top] == len(t.deps) {
+			t.state = done
+			x.order = append(x.order, t)
+			path, next = path[:top], next[:top]
+			continue
+		}
+		d := t.deps[next[top]]
+		next[top]++
+		switch d.state {
+		case unseen:
+			d.state = open
+			path, next = append(path, d), append(next, 0)
+		case open:
+			x.cycle(path[slices.Index(path, d):])
+			return false
+		}
+	}
+	return true
+}
+
+func (x *expander) cycle(path []*xtask) {
+	const most = 20
+	var names []string
+	for _, t := range path {
+		if len(names) == most {
+			names = append(names, fmt.Sprintf("(%d more)", len(path)-most))
+			break
+		}
+		names = append(names, t.name)
+	}
+	names = append(names, path[0].name)
+	x.ps.add(path[0].pos, "each of them needs the next; remove one of the references",
+		"tasks wait for each other: %s", strings.Join(names, " -> "))
+}
