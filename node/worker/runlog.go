@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"io"
+	"sort"
 	"sync"
 
 	"gaggle/wire"
@@ -99,6 +100,7 @@ type runLog struct {
 
 // A piece is bytes of one stream.
 type piece struct {
+	at     int64 // position of its first byte
 	stderr bool
 	data   []byte
 }
@@ -127,7 +129,7 @@ func (l *runLog) add(stderr bool, b []byte) {
 	if n := len(l.pieces); n > 0 && l.pieces[n-1].stderr == stderr && len(l.pieces[n-1].data)+len(b) <= smallPiece {
 		l.pieces[n-1].data = append(l.pieces[n-1].data, b...)
 	} else {
-		l.pieces = append(l.pieces, piece{stderr, append([]byte(nil), b...)})
+		l.pieces = append(l.pieces, piece{l.first + int64(l.size), stderr, append([]byte(nil), b...)})
 	}
 	l.size += len(b)
 	n := 0
@@ -179,16 +181,13 @@ func (l *runLog) read(pos int64, limit int) (p piece, next int64, more <-chan st
 	defer l.mu.Unlock()
 	if pos < l.first {
 		line := fmt.Sprintf("[%d bytes are not kept any more]\n", l.first-pos)
-		return piece{true, []byte(line)}, l.first, nil
+		return piece{pos, true, []byte(line)}, l.first, nil
 	}
-	at := l.first
-	for _, p := range l.pieces {
-		if off := pos - at; off < int64(len(p.data)) {
-			b := p.data[off:]
-			b = append([]byte(nil), b[:min(len(b), limit)]...)
-			return piece{p.stderr, b}, pos + int64(len(b)), nil
-		}
-		at += int64(len(p.data))
+	if pos < l.first+int64(l.size) {
+		i := sort.Search(len(l.pieces), func(i int) bool { return l.pieces[i].at > pos }) - 1
+		b := l.pieces[i].data[pos-l.pieces[i].at:]
+		b = append([]byte(nil), b[:min(len(b), limit)]...)
+		return piece{pos, l.pieces[i].stderr, b}, pos + int64(len(b)), nil
 	}
 	if l.ended {
 		return piece{}, pos, nil
