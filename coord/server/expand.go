@@ -1,0 +1,70 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"gaggle/coord/graph"
+	"gaggle/coord/sched"
+	"gaggle/wire"
+)
+
+const (
+	// expandTimeout bounds fetching one graph; a holder that is slower is as good as gone.
+	expandTimeout = 2 * time.Minute
+	// expanding bounds how many graphs are read and held in memory at once.
+	expanding = 16
+)
+
+// expand fetches the graph that a thunk wrote and makes tasks of it, off the loop.
+func (s *Server) expand(a sched.Expand) {
+	s.sessions.Add(1)
+	go func() {
+		defer s.sessions.Done()
+		select {
+		case s.expandSlots <- struct{}{}:
+			defer func() { <-s.expandSlots }()
+		case <-s.done:
+			return
+		}
+		// The only error is ErrClosed: the graph is expanded in the coordinator's next life.
+		_ = s.send(s.expanded(a))
+	}()
+}
+
+func (s *Server) expanded(a sched.Expand) sched.Event {
+	failed := func(err error) sched.Event {
+		e := wire.AsError(err)
+		if e.Cause == wire.CauseInvalid || e.Cause == wire.CauseTooLarge {
+			e = &wire.Error{Cause: wire.CauseGraph, Message: e.Message, Hint: e.Hint}
+		}
+		return sched.ExpandFailed{Space: a.Space, Thunk: a.Thunk, Output: a.Output,
+			Failure: wire.Failure{Cause: e.Cause, Message: e.Message, Hint: e.Hint}}
+	}
+	if a.Graph.Object.Size > wire.MaxGraphFile {
+		return failed(wire.Errorf(wire.CauseGraph, "write a smaller graph, or nest it", "the sub-graph is %d bytes; the bound is %d", a.Graph.Object.Size, wire.MaxGraphFile))
+	}
+	ctx, cancel := context.WithTimeout(s.life, expandTimeout)
+	defer cancel()
+	text, err := s.cfg.Fetch(ctx, a.Space, a.Graph)
+	if err != nil {
+		return failed(err)
+	}
+	s.graphBytes.Add(int64(len(text)))
+	f, err := graph.Decode(bytes.NewReader(text), a.Name)
+	if err != nil {
+		return failed(err)
+	}
+	plan, err := graph.Expand(ctx, f, graph.Env{
+		Platform: a.Parent.Platform,
+		Parent:   &graph.Parent{Thunk: a.Parent, Hints: a.Hints, Name: a.Name, RootSize: a.Root},
+	})
+	if err != nil {
+		return failed(err)
+	}
+	if len(plan.Targets) != 1 {
+		return failed(wire.Errorf(wire.CauseGraph, "give it one target: the output it stands for", "the sub-graph has %d targets", len(plan.Targets)))
+	}
+	return sched.Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Tasks: plan.Tasks, Target: plan.Targets[0]}
+}

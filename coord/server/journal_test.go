@@ -1,0 +1,158 @@
+package server
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gaggle/coord/sched"
+	"gaggle/wire"
+)
+
+func openJournal(t *testing.T, dir string) Journal {
+	t.Helper()
+	j, err := OpenJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.Close() })
+	return j
+}
+
+func loadAll(t *testing.T, j Journal) (rows []sched.Row) {
+	t.Helper()
+	if err := j.Load(func(r sched.Row) { rows = append(rows, r) }); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+func testThunk(t *testing.T, n int, inputs ...wire.Input) (wire.ThunkID, []byte) {
+	t.Helper()
+	th, err := wire.NewThunk(wire.Thunk{Command: []string{"true", fmt.Sprint(n)}, Inputs: inputs,
+		Outputs: []wire.Output{{Path: "out", Kind: wire.File}}, Platform: "linux/amd64", ABI: wire.ABI})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return th.Encode()
+}
+
+func testJob(t *testing.T, id byte, tasks int) sched.Submitted {
+	t.Helper()
+	s := sched.Submitted{Job: wire.JobID{id}, Space: "anna", Tenant: "anna", Name: "job", KeepGoing: true, At: time.UnixMicro(1e15)}
+	for i := range tasks {
+		thunk, enc := testThunk(t, i)
+		s.Tasks = append(s.Tasks, wire.TaskSpec{Name: fmt.Sprint("t", i), Thunk: enc, Hints: wire.Hints{Timeout: time.Minute}})
+		s.Targets = []wire.TargetSpec{{Path: "out", Thunk: thunk, Output: "out"}}
+	}
+	return s
+}
+
+func TestJournalGivesBackWhatWasWritten(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir)
+	id, _ := testThunk(t, 7)
+	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), Signer: wire.PeerID{3}, Run: time.Second}
+	sub := testJob(t, 1, 2*chunkTasks+1)
+	graph := sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}}
+	job := sched.RowJob{Submitted: sub}
+	if err := j.Write([]sched.Row{job, value, graph}); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	j = openJournal(t, dir)
+	if diff := cmp.Diff([]sched.Row{value, graph, job}, loadAll(t, j), cmp.AllowUnexported(wire.Value{})); diff != "" {
+		t.Errorf("Load after Write (-want +got):\n%s", diff)
+	}
+}
+
+func TestJournalForgetsTasksOfEndedJobs(t *testing.T) {
+	j := openJournal(t, t.TempDir())
+	sub := testJob(t, 1, 3)
+	done := &wire.Done{Counts: wire.Counts{Tasks: 3, Ran: 3}}
+	status := &wire.JobStatus{Job: sub.Job, Name: "job", State: "done"}
+	at := time.UnixMicro(2e15)
+	must(t, j.Write([]sched.Row{sched.RowJob{Submitted: sub}}))
+	must(t, j.Write([]sched.Row{sched.RowJobState{Job: sub.Job, Done: done, Status: status, At: at}}))
+	must(t, j.Write([]sched.Row{sched.RowJobState{Job: sub.Job, Released: true, At: at.Add(time.Hour)}}))
+	want := []sched.Row{sched.RowJobState{Job: sub.Job, Done: done, Status: status, Released: true, At: at}}
+	if diff := cmp.Diff(want, loadAll(t, j)); diff != "" {
+		t.Errorf("Load of an ended, released job (-want +got):\n%s", diff)
+	}
+}
+
+func TestJournalKeepsTheLastEndedJobs(t *testing.T) {
+	j := openJournal(t, t.TempDir())
+	for i := range keepEnded + 50 {
+		id := wire.JobID{}
+		binary.BigEndian.PutUint64(id[:], uint64(i+1))
+		must(t, j.Write([]sched.Row{sched.RowJobState{Job: id, Done: &wire.Done{}, At: time.UnixMicro(int64(i))}}))
+	}
+	rows := loadAll(t, j)
+	if len(rows) != keepEnded {
+		t.Errorf("Load yields %d ended jobs, want %d", len(rows), keepEnded)
+	}
+	first := rows[0].(sched.RowJobState).Job
+	if n := binary.BigEndian.Uint64(first[:]); n != 51 {
+		t.Errorf("oldest job kept is number %d, want 51", n)
+	}
+}
+
+func TestJournalEpochsAndTickets(t *testing.T) {
+	dir := t.TempDir()
+	for want := uint32(1); want <= 3; want++ {
+		j := openJournal(t, dir)
+		if got, err := j.NextEpoch(); got != want || err != nil {
+			t.Errorf("NextEpoch() = %d, %v, want %d", got, err, want)
+		}
+		first, err := j.Redeem(99)
+		if err != nil || first != (want == 1) {
+			t.Errorf("Redeem in life %d = %v, %v, want %v", want, first, err, want == 1)
+		}
+		j.Close()
+	}
+}
+
+func TestJournalInUseNamesTheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	openJournal(t, dir)
+	_, err := OpenJournal(dir)
+	if wire.CauseOf(err) != wire.CauseBusy {
+		t.Errorf("second OpenJournal: %v, want cause busy", err)
+	}
+}
+
+func TestJournalThatIsNoDatabase(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "coord.db"), []byte("this is not a database, it is a letter"), 0o600))
+	if _, err := OpenJournal(dir); wire.CauseOf(err) != wire.CauseInternal {
+		t.Errorf("OpenJournal of a letter: %v, want cause internal", err)
+	}
+}
+
+func FuzzUnpackTasks(f *testing.F) {
+	f.Add(packTasks([]wire.TaskSpec{{Name: "a", Thunk: []byte{1, 2}}, {Name: "b"}}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		tasks, err := unpackTasks(b)
+		if err != nil {
+			return
+		}
+		again, err := unpackTasks(packTasks(tasks))
+		if err != nil || !cmp.Equal(tasks, again) {
+			t.Errorf("tasks change in a round trip: %v, %v", again, err)
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"io"
+	"sync"
+
+	"gaggle/wire"
+)
+
+// An outbox gathers what goes to one node until its writer is free, so that a busy node gets few
+// large frames and an idle one is told at once.
+type outbox struct {
+	mu     sync.Mutex // guards the fields below
+	ready  sync.Cond  // signalled by flush and close
+	frames []*wire.ToNode
+	items  int // in the last of frames
+	due    bool
+	closed bool
+}
+
+const (
+	// frameItems bounds the entries of one frame: an offer is some hundred bytes to some
+	// kilobytes, and a frame at most wire.MaxFrame. A larger offer travels alone.
+	frameItems = 128
+	// maxWaiting is how many frames may wait for a node that does not read; then it is cut off
+	// and starts anew when it reconnects.
+	maxWaiting = 4096
+)
+
+func (o *outbox) init() { o.ready.L = &o.mu }
+
+// add has put write something into the next frame. Nothing is sent before flush.
+func (o *outbox) add(put func(*wire.ToNode)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	if len(o.frames) == 0 || o.items >= frameItems {
+		o.frames = append(o.frames, new(wire.ToNode))
+		o.items = 0
+	}
+	f := o.frames[len(o.frames)-1]
+	put(f)
+	o.items++
+	if n := len(f.Offers); n > 0 && len(f.Offers[n-1].Thunk) > wire.MaxFrame/frameItems {
+		o.items = frameItems
+	}
+	if len(o.frames) > maxWaiting {
+		o.closed = true
+		o.ready.Signal()
+	}
+}
+
+// flush lets the writer send what was added.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.frames) > 0 && !o.due {
+		o.due = true
+		o.ready.Signal()
+	}
+}
+
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.ready.Signal()
+}
+
+// drain writes frames until the outbox is closed or w fails.
+func (o *outbox) drain(w io.Writer, epoch uint64) {
+	for {
+		frames := o.take()
+		if frames == nil {
+			return
+		}
+		for _, f := range frames {
+			f.Epoch = epoch
+			if err := wire.WriteFrame(w, f); err != nil {
+				o.close()
+				return
+			}
+		}
+	}
+}
+
+// take waits for a flush and returns all frames, or nil when the outbox is closed.
+func (o *outbox) take() []*wire.ToNode {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for !o.due && !o.closed {
+		o.ready.Wait()
+	}
+	if o.closed {
+		return nil
+	}
+	frames := o.frames
+	o.frames, o.items, o.due = nil, 0, false
+	return frames
+}

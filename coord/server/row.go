@@ -1,0 +1,217 @@
+package server
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"go.etcd.io/bbolt"
+
+	"gaggle/coord/sched"
+	"gaggle/wire"
+)
+
+var errMalformed = errors.New("malformed row")
+
+type valueRow struct {
+	Value  []byte        `cbor:"v"`
+	Signer wire.PeerID   `cbor:"s"`
+	Run    time.Duration `cbor:"r,omitempty"`
+}
+
+type expansionRow struct {
+	Tasks  []byte          `cbor:"tasks"` // see packTasks
+	Target wire.TargetSpec `cbor:"target"`
+}
+
+// jobRow is a Submitted without its tasks.
+type jobRow struct {
+	Space     wire.Space        `cbor:"space"`
+	Tenant    string            `cbor:"tenant"`
+	Name      string            `cbor:"name"`
+	Client    wire.PeerID       `cbor:"client"`
+	Detach    bool              `cbor:"detach,omitempty"`
+	KeepGoing bool              `cbor:"keep_going,omitempty"`
+	Targets   []wire.TargetSpec `cbor:"targets"`
+	At        int64             `cbor:"at"`
+	Tasks     int               `cbor:"tasks"`
+}
+
+type endRow struct {
+	Cancelled bool            `cbor:"cancelled,omitempty"`
+	Released  bool            `cbor:"released,omitempty"`
+	Done      *wire.Done      `cbor:"done,omitempty"`
+	Status    *wire.JobStatus `cbor:"status,omitempty"`
+	At        int64           `cbor:"at"`
+}
+
+func put(b *bbolt.Bucket, key []byte, v any) error {
+	enc, err := wire.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, enc)
+}
+
+func thunkKey(space wire.Space, id wire.ThunkID) []byte {
+	return append(append([]byte(space), 0), id[:]...)
+}
+
+// splitKey takes apart a thunkKey followed by extra bytes.
+func splitKey(k []byte, extra int) (space wire.Space, id wire.ThunkID, rest []byte, err error) {
+	i := bytes.IndexByte(k, 0)
+	if i < 0 || len(k) != i+1+len(id)+extra {
+		return "", id, nil, errMalformed
+	}
+	copy(id[:], k[i+1:])
+	return wire.Space(k[:i]), id, k[i+1+len(id):], nil
+}
+
+func newValueRow(r sched.RowValue) valueRow {
+	_, enc := r.Value.Encode()
+	return valueRow{Value: enc, Signer: r.Signer, Run: r.Run}
+}
+
+func getValue(k, v []byte) (row sched.RowValue, err error) {
+	if row.Space, row.Thunk, _, err = splitKey(k, 0); err != nil {
+		return row, err
+	}
+	var r valueRow
+	if err := wire.Unmarshal(v, &r); err != nil {
+		return row, err
+	}
+	row.Signer, row.Run = r.Signer, r.Run
+	row.Value, err = wire.DecodeValue(r.Value)
+	return row, err
+}
+
+func newExpansionRow(r sched.RowExpansion) expansionRow {
+	return expansionRow{Tasks: packTasks(r.Expanded.Tasks), Target: r.Expanded.Target}
+}
+
+func getExpansion(k, v []byte) (row sched.RowExpansion, err error) {
+	e := &row.Expanded
+	var out []byte
+	if e.Space, e.Thunk, out, err = splitKey(k, 4); err != nil {
+		return row, err
+	}
+	e.Output = int(binary.BigEndian.Uint32(out))
+	var r expansionRow
+	if err := wire.Unmarshal(v, &r); err != nil {
+		return row, err
+	}
+	e.Target = r.Target
+	e.Tasks, err = unpackTasks(r.Tasks)
+	return row, err
+}
+
+// chunkTasks is how many tasks share a zstd frame: tasks of one template differ in little, so
+// many in a frame cost few bytes each.
+const chunkTasks = 1024
+
+func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
+	b, err := jobs.CreateBucketIfNotExists(s.Job[:])
+	if err != nil {
+		return err
+	}
+	head := jobRow{Space: s.Space, Tenant: s.Tenant, Name: s.Name, Client: s.Client, Detach: s.Detach,
+		KeepGoing: s.KeepGoing, Targets: s.Targets, At: s.At.UnixMicro(), Tasks: len(s.Tasks)}
+	if err := put(b, keyHead, head); err != nil {
+		return err
+	}
+	for i := 0; i < len(s.Tasks); i += chunkTasks {
+		chunk := packTasks(s.Tasks[i:min(i+chunkTasks, len(s.Tasks))])
+		if err := b.Put(binary.BigEndian.AppendUint32(nil, uint32(i)), chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func getJob(b *bbolt.Bucket) (s sched.Submitted, err error) {
+	var head jobRow
+	if err := wire.Unmarshal(b.Get(keyHead), &head); err != nil {
+		return s, err
+	}
+	err = b.ForEach(func(k, v []byte) error {
+		if len(k) != 4 || bytes.Equal(k, keyHead) {
+			return nil
+		}
+		tasks, err := unpackTasks(v)
+		s.Tasks = append(s.Tasks, tasks...)
+		return err
+	})
+	if err == nil && len(s.Tasks) != head.Tasks {
+		err = fmt.Errorf("%w: %d tasks of %d", errMalformed, len(s.Tasks), head.Tasks)
+	}
+	s.Space, s.Tenant, s.Name, s.Client = head.Space, head.Tenant, head.Name, head.Client
+	s.Detach, s.KeepGoing, s.Targets, s.At = head.Detach, head.KeepGoing, head.Targets, time.UnixMicro(head.At)
+	return s, err
+}
+
+func newEndRow(r sched.RowJobState) endRow {
+	return endRow{Cancelled: r.Cancelled, Released: r.Released, Done: r.Done, Status: r.Status, At: r.At.UnixMicro()}
+}
+
+func getEnd(v []byte) (e endRow, err error) {
+	if v == nil {
+		return e, errMalformed
+	}
+	return e, wire.Unmarshal(v, &e)
+}
+
+// coders are safe for concurrent EncodeAll and DecodeAll; making them is not cheap.
+var coders = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		panic(err) // the options are constant
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked))
+	if err != nil {
+		panic(err)
+	}
+	return enc, dec
+})
+
+// maxUnpacked bounds what a chunk may grow to: chunkTasks thunks of ordinary size and some of
+// wire.MaxThunk.
+const maxUnpacked = 1 << 30
+
+// packTasks encodes tasks one message after another, so that no message exceeds wire.MaxFrame.
+func packTasks(tasks []wire.TaskSpec) []byte {
+	var raw []byte
+	for i := range tasks {
+		b, err := wire.Marshal(&tasks[i])
+		if err != nil {
+			panic(fmt.Sprintf("server: encoding a task: %v", err)) // plain data
+		}
+		raw = binary.AppendUvarint(raw, uint64(len(b)))
+		raw = append(raw, b...)
+	}
+	enc, _ := coders()
+	return enc.EncodeAll(raw, nil)
+}
+
+func unpackTasks(b []byte) (tasks []wire.TaskSpec, err error) {
+	_, dec := coders()
+	raw, err := dec.DecodeAll(b, nil)
+	if err != nil {
+		return nil, err
+	}
+	for len(raw) > 0 {
+		n, k := binary.Uvarint(raw)
+		if k <= 0 || n > uint64(len(raw)-k) {
+			return nil, errMalformed
+		}
+		var t wire.TaskSpec
+		if err := wire.Unmarshal(raw[k:k+int(n)], &t); err != nil {
+			return nil, err
+		}
+		tasks, raw = append(tasks, t), raw[k+int(n):]
+	}
+	return tasks, nil
+}

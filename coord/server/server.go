@@ -1,0 +1,318 @@
+// Package server is the coordinator: one loop around the pure scheduler, its durable tables, and
+// the sessions with nodes and clients.
+//
+// A session's reader turns frames into events and checks whatever can be checked without the
+// state (signatures, encodings, bounds). The loop takes up to wire.MaxBatch events at once, steps
+// the scheduler, hands the rows to the journal's writer and the other actions to the sessions'
+// outboxes. Actions that promise something (Accept, End, Ack) leave only after the rows of their
+// batch are durable; all others at once, because a thunk is pure and a lost result is made again.
+//
+// No blob passes through here but the graphs that thunks write, which are counted.
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gaggle/coord/sched"
+	"gaggle/wire"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Key     ed25519.PrivateKey // the coordinator's peer key; signs grants
+	Mesh    string             // name of the mesh, for people
+	Journal Journal            // owned by the server, closed by Run
+	// Fetch reads a graph that a thunk wrote from one of its holders, verified. The error is a
+	// *wire.Error of an infrastructure cause.
+	Fetch    func(ctx context.Context, space wire.Space, graph wire.Held) ([]byte, error)
+	Versions wire.Versions
+	Logger   *slog.Logger
+}
+
+// A Server is a running coordinator. Its methods are safe for concurrent use once Run was called.
+type Server struct {
+	cfg   Config
+	start time.Time
+	epoch uint32
+	in    chan input
+	write chan commit
+	done  chan struct{} // closed when the loop has ended
+
+	graphBytes  atomic.Int64   // read in order to expand them
+	expandSlots chan struct{}  // one in it for each graph being expanded
+	sessions    sync.WaitGroup // what Run waits for before it returns
+
+	life context.Context // ends when Run does
+	end  context.CancelFunc
+
+	state      *sched.State // owned by the loop
+	early      []commit     // of the recovery, until Run starts the writer
+	recovering bool
+
+	mu    sync.Mutex // guards the fields below
+	nodes map[wire.PeerID]*nodeSession
+	peers map[wire.PeerID]*wire.PeerInfo // replaced, never changed
+	watch map[wire.JobID][]*watcher
+	ended map[wire.JobID]*sched.RowJobState // of jobs that are over, for attach and status
+	fatal error                             // why the loop ended by itself
+}
+
+// input is what the loop takes: events, or a question to ask of the state between two steps.
+type input struct {
+	events []sched.Event
+	ask    func(*sched.State)
+}
+
+// commit is the rows of one batch and the actions that wait for them.
+type commit struct {
+	rows  []sched.Row
+	after []sched.Action
+}
+
+const (
+	// tickEvery is the longest the scheduler goes without being told the time.
+	tickEvery = 250 * time.Millisecond
+	// beatEvery is how often a node must say something; a third of sched's suspicion after 3 s.
+	beatEvery = time.Second
+	// inputQueue is how many inputs may wait for the loop before sessions stop reading.
+	inputQueue = 1024
+)
+
+// ErrClosed is returned by calls on a server that has ended.
+var ErrClosed = errors.New("coordinator is shutting down")
+
+// New recovers the state from the journal and returns a server that Run will start. A journal
+// that cannot be read is an error; nothing is written to it then.
+func New(cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
+		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{},
+		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{},
+		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{}),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	if err := s.recover(); err != nil {
+		s.end()
+		return nil, fmt.Errorf("recovering the coordinator's state: %w", err)
+	}
+	return s, nil
+}
+
+// recover tells the scheduler the facts of earlier lives, in the order that sched.Row asks for.
+// What it wants done in answer is carried out too: it comes of the jobs that have not ended.
+func (s *Server) recover() error {
+	s.recovering = true
+	defer func() { s.recovering = false }()
+	epoch, err := s.cfg.Journal.NextEpoch()
+	if err != nil {
+		return err
+	}
+	s.epoch = epoch
+	events := []sched.Event{sched.EpochBegan{Epoch: epoch}}
+	flush := func() {
+		s.carryOut(s.state.Step(0, s.start, events))
+		events = nil
+	}
+	err = s.cfg.Journal.Load(func(row sched.Row) {
+		switch r := row.(type) {
+		case sched.RowValue:
+			events = append(events, sched.Known{Space: r.Space, Thunk: r.Thunk, Value: r.Value, Signer: r.Signer, Run: r.Run})
+		case sched.RowExpansion:
+			r.Expanded.Recorded = true
+			events = append(events, r.Expanded)
+		case sched.RowJob:
+			r.Submitted.Recorded = true
+			events = append(events, r.Submitted)
+		case sched.RowJobState:
+			switch {
+			case r.Done != nil && r.Status != nil:
+				s.ended[r.Job] = &r
+			case r.Cancelled:
+				events = append(events, sched.Cancelled{Job: r.Job})
+			}
+		}
+		if len(events) >= wire.MaxBatch {
+			flush()
+		}
+	})
+	flush()
+	return err
+}
+
+// Run serves until ctx ends or the journal fails, and returns the reason; nil if ctx ended. The
+// sessions are closed and everything recorded is durable when it returns.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	written := make(chan error, 1)
+	go func() { written <- s.writeRows(cancel) }()
+	for _, c := range s.early {
+		s.write <- c
+	}
+	s.early = nil
+	s.loop(ctx)
+	close(s.write)
+	err := <-written
+	close(s.done)
+	s.end()
+	s.closeSessions()
+	s.sessions.Wait()
+	return errors.Join(err, s.cfg.Journal.Close())
+}
+
+func (s *Server) loop(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	var events []sched.Event
+	for {
+		events = events[:0]
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			events = append(events, sched.Tick{})
+		case i := <-s.in:
+			events = s.take(events, i)
+		}
+	more:
+		for len(events) < wire.MaxBatch {
+			select {
+			case i := <-s.in:
+				events = s.take(events, i)
+			default:
+				break more
+			}
+		}
+		if len(events) > 0 {
+			s.carryOut(s.state.Step(time.Since(s.start), time.Now(), events))
+		}
+	}
+}
+
+// take adds an input's events, or answers its question.
+func (s *Server) take(events []sched.Event, i input) []sched.Event {
+	if i.ask != nil {
+		i.ask(s.state)
+	}
+	return append(events, i.events...)
+}
+
+// carryOut does what the scheduler wants, in order; what promises something waits for the rows.
+func (s *Server) carryOut(actions []sched.Action) {
+	var c commit
+	for _, a := range actions {
+		switch a := a.(type) {
+		case sched.Record:
+			c.rows = append(c.rows, s.withStatus(a.Row))
+		case sched.Accept, sched.End, sched.Ack:
+			c.after = append(c.after, a)
+		case sched.Expand:
+			s.expand(a)
+		case sched.Tell:
+			s.tell(a.Job, wire.Response{Notices: []wire.Notice{a.Notice}})
+		default:
+			s.toNode(a)
+		}
+	}
+	s.flushOutboxes()
+	switch {
+	case len(c.rows)+len(c.after) == 0:
+	case s.recovering:
+		s.early = append(s.early, c)
+	default:
+		s.write <- c
+	}
+}
+
+// writeRows makes the rows of waiting batches durable in one transaction and then lets go what
+// waited for them. A journal that fails ends the server: it may promise nothing any more.
+func (s *Server) writeRows(fail context.CancelCauseFunc) error {
+	var failed error
+	for c := range s.write {
+	more:
+		for len(c.rows) < 64*wire.MaxBatch {
+			select {
+			case next, ok := <-s.write:
+				if !ok {
+					break more
+				}
+				c.rows, c.after = append(c.rows, next.rows...), append(c.after, next.after...)
+			default:
+				break more
+			}
+		}
+		if failed != nil {
+			continue // keep the loop from blocking until it sees the end
+		}
+		if err := s.cfg.Journal.Write(c.rows); err != nil {
+			failed = fmt.Errorf("recording: %w", err)
+			s.cfg.Logger.Error("the coordinator's tables cannot be written; stopping", "error", err)
+			s.mu.Lock()
+			s.fatal = failed
+			s.mu.Unlock()
+			fail(failed)
+			continue
+		}
+		s.letGo(c)
+	}
+	return failed
+}
+
+// letGo carries out the actions whose rows are durable now.
+func (s *Server) letGo(c commit) {
+	for _, r := range c.rows {
+		if st, ok := r.(sched.RowJobState); ok && st.Done != nil {
+			s.remember(&st)
+		}
+	}
+	for _, a := range c.after {
+		switch a := a.(type) {
+		case sched.Accept:
+			s.tell(a.Job, wire.Response{Accepted: &wire.Accepted{Job: a.Job}})
+		case sched.End:
+			s.tellEnd(a.Job, a.Done)
+		case sched.Ack:
+			s.toNode(a)
+		}
+	}
+	s.flushOutboxes()
+}
+
+// send gives events to the loop. It blocks while the loop is behind.
+func (s *Server) send(events ...sched.Event) error {
+	select {
+	case s.in <- input{events: events}:
+		return nil
+	case <-s.done:
+		return ErrClosed
+	}
+}
+
+// ask runs f on the state, in the loop, and waits for it.
+func (s *Server) ask(f func(*sched.State)) error {
+	answered := make(chan struct{})
+	select {
+	case s.in <- input{ask: func(st *sched.State) { f(st); close(answered) }}:
+	case <-s.done:
+		return ErrClosed
+	}
+	select {
+	case <-answered:
+		return nil
+	case <-s.done:
+		return ErrClosed
+	}
+}
+
+// Epoch returns the number of this life of the coordinator.
+func (s *Server) Epoch() uint32 { return s.epoch }

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"gaggle/coord/sched"
+	"gaggle/wire"
+)
+
+// maxJobBytes bounds the encoded thunks of one job while it streams in: wire.MaxJobThunks of
+// ordinary size.
+const maxJobBytes = 2 << 30
+
+// submit reads a job, checking each task as it comes, gives it to the scheduler and passes on
+// what becomes of it. Nothing is recorded of a job that is refused or whose stream breaks off.
+func (c *client) submit(sub *wire.Submit) error {
+	if err := c.checkSubmit(sub); err != nil {
+		return err
+	}
+	tasks, err := c.readTasks(sub)
+	if err != nil {
+		return err
+	}
+	w := c.s.subscribe(sub.Job)
+	defer c.s.unsubscribe(sub.Job, w)
+	err = c.s.send(sched.Submitted{
+		Job: sub.Job, Space: sub.Space, Tenant: string(sub.Space), Name: sub.Name, Client: c.cert.Peer,
+		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	return c.follow(w)
+}
+
+func (c *client) checkSubmit(sub *wire.Submit) error {
+	switch {
+	case !sub.Space.Valid():
+		return wire.Errorf(wire.CauseInvalid, "", "space %q is not a name", sub.Space)
+	case !c.cert.Has(wire.RoleClient) || !c.cert.May(sub.Space):
+		return wire.Errorf(wire.CauseUnauthorized, "log in with a ticket of that tenant", "the certificate does not let you submit to %q", sub.Space)
+	case sub.Tasks <= 0 || len(sub.Targets) == 0:
+		return wire.Errorf(wire.CauseInvalid, "name at least one target", "a job of %d tasks and %d targets does nothing", sub.Tasks, len(sub.Targets))
+	case sub.Tasks > wire.MaxJobThunks || len(sub.Targets) > wire.MaxJobThunks:
+		return wire.Errorf(wire.CauseTooLarge, "split it", "a job of %d tasks and %d targets exceeds the bound of %d", sub.Tasks, len(sub.Targets), wire.MaxJobThunks)
+	case len(sub.Name) > wire.MaxText || sub.Job == wire.JobID{}:
+		return wire.Errorf(wire.CauseInvalid, "", "the job's name or id is malformed")
+	}
+	return nil
+}
+
+// readTasks reads the chunks. Every task may depend only on those before it, so what is read has
+// no cycle.
+func (c *client) readTasks(sub *wire.Submit) ([]wire.TaskSpec, error) {
+	check := newTaskCheck()
+	tasks := make([]wire.TaskSpec, 0, min(sub.Tasks, 1<<16))
+	for size := 0; ; {
+		var chunk wire.SubmitChunk
+		if err := c.frames.Read(&chunk); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, fmt.Errorf("reading the tasks of job %s: %w", sub.Job, err)
+		}
+		for _, t := range chunk.Tasks {
+			if err := check.add(&t); err != nil {
+				return nil, err
+			}
+			size += len(t.Thunk)
+			tasks = append(tasks, t)
+		}
+		if len(tasks) > sub.Tasks || size > maxJobBytes {
+			return nil, wire.Errorf(wire.CauseTooLarge, "split it", "job %s exceeds %d tasks or %d bytes", sub.Job, sub.Tasks, int64(maxJobBytes))
+		}
+		if chunk.End {
+			break
+		}
+	}
+	if len(tasks) != sub.Tasks {
+		return nil, wire.Errorf(wire.CauseInvalid, "", "job %s announced %d tasks and sent %d", sub.Job, sub.Tasks, len(tasks))
+	}
+	for _, t := range sub.Targets {
+		if err := check.target(t); err != nil {
+			return nil, err
+		}
+	}
+	return tasks, nil
+}
+
+// A taskCheck checks tasks against those before them.
+type taskCheck struct {
+	outputs map[wire.ThunkID][]wire.Output
+}
+
+func newTaskCheck() *taskCheck { return &taskCheck{map[wire.ThunkID][]wire.Output{}} }
+
+func (k *taskCheck) add(t *wire.TaskSpec) error {
+	bad := func(err error) error {
+		return wire.Errorf(wire.CauseInvalid, "", "task %q: %v", t.Name, err)
+	}
+	if t.Name == "" || len(t.Name) > wire.MaxText {
+		return bad(fmt.Errorf("name of %d bytes", len(t.Name)))
+	}
+	th, err := wire.DecodeThunk(t.Thunk)
+	if err != nil {
+		return bad(err)
+	}
+	h := t.Hints
+	if h.MilliCPU < 0 || h.MemBytes < 0 || h.Timeout < 0 || h.Timeout > wire.MaxTimeout || h.Retries < 0 || h.Retries > 10 ||
+		h.Priority < -100 || h.Priority > 100 || len(h.Labels) > wire.MaxName {
+		return bad(fmt.Errorf("hints out of range: %+v", h))
+	}
+	for _, in := range th.Inputs {
+		if in.Object.Kind == wire.Pending {
+			if err := k.has(wire.ThunkID(in.Object.Digest), in.Output); err != nil {
+				return bad(fmt.Errorf("input %q: %w", in.Path, err))
+			}
+		}
+	}
+	k.outputs[wire.ThunkID(wire.Sum(t.Thunk))] = th.Outputs
+	return nil
+}
+
+func (k *taskCheck) has(id wire.ThunkID, output string) error {
+	outputs, ok := k.outputs[id]
+	if !ok {
+		return fmt.Errorf("thunk %s is not among the tasks before it", id)
+	}
+	for _, o := range outputs {
+		if o.Path == output {
+			return nil
+		}
+	}
+	return fmt.Errorf("thunk %s has no output %q", id, output)
+}
+
+func (k *taskCheck) target(t wire.TargetSpec) error {
+	if err := wire.CheckPath(t.Path); err != nil {
+		return wire.Errorf(wire.CauseInvalid, "", "target: %v", err)
+	}
+	if err := k.has(t.Thunk, t.Output); err != nil {
+		return wire.Errorf(wire.CauseInvalid, "", "target %q: %v", t.Path, err)
+	}
+	return nil
+}
