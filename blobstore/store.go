@@ -2,10 +2,17 @@ package blobstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"gaggle/wire"
 )
@@ -14,167 +21,344 @@ import (
 // it was trimmed, or it was found corrupt and dropped. Its cause is wire.CauseNotFound.
 var ErrNotFound error = &wire.Error{Cause: wire.CauseNotFound, Message: "not in this store"}
 
-var errNotBuilt = wire.Errorf(wire.CauseInternal, "", "not built")
-
 // Options configure a Store.
 type Options struct {
-	// MaxBytes bounds what the store takes on disk; 0 is no bound but the disk's.
+	// MaxBytes bounds what the store takes on disk, in whole blocks; 0 is no bound but the disk's.
 	MaxBytes int64
 	// Logger takes what an operator should see; nil discards it.
 	Logger *slog.Logger
 	// OnLost, if not nil, is called with the objects given to Hold that are no longer whole,
-	// because a part was trimmed or found corrupt. It is called without locks held, and from any
+	// because a part was trimmed or found corrupt. It is called without locks held, from any
 	// goroutine; it must not block for long.
 	OnLost func(wire.Space, []wire.Digest)
 }
 
 // A Store keeps blobs, trees and claims in one directory. It is safe for concurrent use.
-type Store struct{}
+type Store struct {
+	*shelf
+	dir  string
+	lock *os.File
+	j    *journal
+	sync *syncer
+	meta *meta
 
-// Open opens the store in dir, making the directory if need be.
-func Open(dir string, opt Options) (*Store, error) { return nil, errNotBuilt }
+	claiming sync.Mutex // held while a set of claims is read and written back
 
-// Close releases the store. What was put is kept; it makes nothing durable that Sync had not.
-func (s *Store) Close() error { return errNotBuilt }
-
-// Put stores the bytes of r as a blob of the space and returns its id and length.
-func (s *Store) Put(ctx context.Context, space wire.Space, r io.Reader) (wire.BlobID, int64, error) {
-	return wire.BlobID{}, 0, errNotBuilt
+	trimNow chan struct{} // asks for a trim; capacity 1
+	quit    chan struct{} // closed by Close
+	wg      sync.WaitGroup
+	closing sync.Once
+	closed  error
 }
 
-// PutFile stores the size bytes of f, from its beginning, as a blob of the space.
-func (s *Store) PutFile(ctx context.Context, space wire.Space, f *os.File, size int64) (wire.BlobID, error) {
-	return wire.BlobID{}, errNotBuilt
+// checkpointEvery is how often what was put one period ago is made durable unasked. By then Linux
+// has written most of it back by itself (dirty_expire_centisecs is 30 s).
+const checkpointEvery = 30 * time.Second
+
+// Open opens the store in dir, making the directory if need be. If another process has it open,
+// the error is a *wire.Error of CauseBusy that names the directory and the process; it comes at
+// once. After an unclean stop it first hashes again what was not known to be durable.
+func Open(dir string, opt Options) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return nil, fmt.Errorf("making the store's directory: %w", err)
+	}
+	for _, d := range []struct {
+		path string
+		mode os.FileMode
+	}{{dir, 0o711}, {filepath.Join(dir, "tmp"), 0o700}, {filepath.Join(dir, "resident"), 0o711}} {
+		if err := makeDir(d.path, d.mode); err != nil {
+			return nil, fmt.Errorf("making the store's directory: %w", err)
+		}
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	quiet := opt
+	quiet.OnLost = nil // until there is a Store that it could ask
+	s := &Store{shelf: newShelf(quiet), dir: dir, lock: lock,
+		j:       &journal{path: filepath.Join(dir, "journal")},
+		trimNow: make(chan struct{}, 1), quit: make(chan struct{})}
+	s.shelf.load, s.shelf.isTree, s.shelf.unlink = s.loadTree, s.looksLikeTree, s.unlinkForms
+	s.shelf.note, s.shelf.flush, s.shelf.raze, s.shelf.kick = s.j.note, s.j.flush, s.razeResident, s.askTrim
+	if err := s.recover(); err != nil {
+		s.j.close()
+		lock.Close()
+		return nil, err
+	}
+	s.meta = openMeta(filepath.Join(dir, "meta.db"), s.log)
+	s.sync = newSyncer(s)
+	for _, t := range s.suspects() {
+		s.sync.fresh(t.digest)
+	}
+	s.onLost = opt.OnLost
+	s.wg.Go(s.tend)
+	return s, nil
 }
 
-// PutTree stores the encoding of t. What t names need not be in the store.
-func (s *Store) PutTree(ctx context.Context, space wire.Space, t *wire.Tree) (wire.TreeID, error) {
-	return wire.TreeID{}, errNotBuilt
+// makeDir makes a directory with exactly this mode, whatever the umask; one that is there is put
+// right.
+func makeDir(path string, mode os.FileMode) error {
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	fi, err := os.Stat(path)
+	if err == nil && !fi.IsDir() {
+		err = fmt.Errorf("%s is not a directory", path)
+	}
+	if err == nil && fi.Mode().Perm() != mode {
+		err = os.Chmod(path, mode)
+	}
+	return err
 }
 
-// Create returns a writer for a blob or encoded tree whose digest and size are known.
-func (s *Store) Create(space wire.Space, want wire.Digest, size uint64) (*Writer, error) {
-	return nil, errNotBuilt
+// Close releases the store: handles still open go on, but nothing else may be called. What was
+// put is kept; only what Sync said is durable survives a loss of power.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		close(s.quit)
+		s.mu.Lock()
+		for _, r := range s.residents {
+			r.cancel()
+		}
+		s.mu.Unlock()
+		s.wg.Wait()
+		s.sync.close()
+		err := s.meta.close()
+		if err = errors.Join(err, s.j.rewrite(s.snapshot), s.j.close()); err == nil {
+			err = s.markStopped()
+		}
+		s.closed = errors.Join(err, s.lock.Close())
+	})
+	return s.closed
 }
 
-// A Writer receives the bytes of one object. Either Commit or Abort must be called.
-type Writer struct{}
+// tend does what is due from time to time.
+func (s *Store) tend() {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.wg.Go(func() {
+		<-s.quit
+		cancel()
+	})
+	for {
+		select {
+		case <-s.quit:
+			return
+		case <-s.trimNow:
+			if _, err := s.trimDown(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("trimming the store failed", "err", err)
+			}
+		case <-tick.C:
+			s.checkpoint(ctx)
+		}
+	}
+}
 
-// Write adds bytes. Bytes beyond the announced size are an error.
-func (w *Writer) Write(p []byte) (int, error) { return 0, errNotBuilt }
+// checkpoint makes durable what was put before the last one, and keeps the journal short.
+func (s *Store) checkpoint(ctx context.Context) {
+	if err := s.sync.flushAged(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("flushing the store failed", "err", err)
+	}
+	if s.j.grown() {
+		if err := s.j.rewrite(s.snapshot); err != nil {
+			s.log.Error("shortening the store's journal failed", "err", err)
+		}
+	}
+}
 
-// Commit checks size and hash and publishes the object.
-func (w *Writer) Commit() error { return errNotBuilt }
+func (s *Store) askTrim() {
+	select {
+	case s.trimNow <- struct{}{}:
+	default:
+	}
+}
 
-// Abort leaves nothing behind. After Commit it does nothing.
-func (w *Writer) Abort() {}
-
-// Open opens an object for reading.
-func (s *Store) Open(space wire.Space, d wire.Digest) (*Blob, error) { return nil, errNotBuilt }
-
-// A Blob is an open object.
-type Blob struct{}
-
-// Size returns the length in bytes.
-func (b *Blob) Size() int64 { return 0 }
-
-// Read reads in sequence; reading to the end verifies.
-func (b *Blob) Read(p []byte) (int, error) { return 0, errNotBuilt }
-
-// ReadAt reads at an offset, unverified.
-func (b *Blob) ReadAt(p []byte, off int64) (int, error) { return 0, errNotBuilt }
-
-// Seek sets the offset of the next Read.
-func (b *Blob) Seek(offset int64, whence int) (int64, error) { return 0, errNotBuilt }
-
-// Close releases the blob.
-func (b *Blob) Close() error { return errNotBuilt }
-
-// Stat returns the length of an object and whether it is here.
-func (s *Store) Stat(space wire.Space, d wire.Digest) (size int64, ok bool) { return 0, false }
-
-// Tree returns a decoded directory.
-func (s *Store) Tree(space wire.Space, id wire.TreeID) (*wire.Tree, error) { return nil, errNotBuilt }
+// Stat returns the length of an object and whether it is here. It counts as a use.
+func (s *Store) Stat(space wire.Space, d wire.Digest) (size int64, ok bool) { return s.stat(space, d) }
 
 // Missing returns what of o's closure is not here: itself, and for a Dir everything below. A tree
-// that is missing hides what is below it. Each object is named once.
+// that is missing hides what is below it. Each object is named once. It counts as a use of all
+// that is here. The error is of the disk, or of bytes named as a directory that are none.
 func (s *Store) Missing(space wire.Space, o wire.Object) ([]wire.Object, error) {
-	return nil, errNotBuilt
-}
-
-// File returns the host path of a read-only file with the blob's bytes: mode 0555 if exec, else
-// 0444. It stays until release is called.
-func (s *Store) File(space wire.Space, d wire.Digest, exec bool) (path string, release func(), err error) {
-	return "", nil, errNotBuilt
-}
-
-// Resident returns a read-only host directory with the tree's content. It stays until release is
-// called.
-func (s *Store) Resident(ctx context.Context, space wire.Space, id wire.TreeID) (dir string, release func(), err error) {
-	return "", nil, errNotBuilt
+	return s.missing(space, o, true)
 }
 
 // Pin keeps an object, and what is below it if it is a tree, from being trimmed until Unpin with
-// the same owner. Pins outlive the process; Sync makes them durable.
-func (s *Store) Pin(space wire.Space, d wire.Digest, owner string) {}
+// the same owner. The object may come later. Pins outlive the process; the next Sync makes them
+// durable.
+func (s *Store) Pin(space wire.Space, d wire.Digest, owner string) { s.pin(space, d, owner) }
 
-// Unpin takes back one owner's pin.
-func (s *Store) Unpin(space wire.Space, d wire.Digest, owner string) {}
+// Unpin takes back one owner's pin, if there is one.
+func (s *Store) Unpin(space wire.Space, d wire.Digest, owner string) { s.unpin(space, d, owner) }
 
-// Sync returns when the objects and what is below them are durable, with all pins and holds.
-func (s *Store) Sync(ctx context.Context, space wire.Space, objs []wire.Object) error {
-	return errNotBuilt
+// Hold remembers that o is here whole, as a top-level object to be reported to the coordinator.
+// It is trimmed like anything else; when a part of it goes, it is held no more and OnLost is
+// told. Of an object that is not here whole it only logs.
+func (s *Store) Hold(space wire.Space, o wire.Object) { s.hold(space, o) }
+
+// Held yields the objects given to Hold that are still whole, ordered by space and digest.
+func (s *Store) Held() iter.Seq2[wire.Space, wire.Object] { return s.holds() }
+
+// Trim drops the longest unused objects until the store is well below MaxBytes, and returns the
+// bytes freed. Without a bound it does nothing.
+func (s *Store) Trim(ctx context.Context) (freed int64, err error) { return s.trimDown(ctx) }
+
+// Used returns the bytes the store takes on disk, as MaxBytes counts them.
+func (s *Store) Used() int64 { return s.usedNow() }
+
+// Tree returns a decoded directory. The error wraps ErrNotFound if it is not here, and is of
+// wire.CauseInvalid if the bytes are not a directory's.
+func (s *Store) Tree(space wire.Space, id wire.TreeID) (*wire.Tree, error) {
+	if _, ok := s.stat(space, wire.Digest(id)); !ok {
+		return nil, notFound(space, wire.Digest(id))
+	}
+	return s.loadTree(wire.Digest(id))
 }
 
-// Hold remembers that o is here whole, to be reported to the coordinator.
-func (s *Store) Hold(space wire.Space, o wire.Object) {}
-
-// Held yields the objects given to Hold that are still whole.
-func (s *Store) Held() iter.Seq2[wire.Space, wire.Object] {
-	return func(func(wire.Space, wire.Object) bool) {}
+func notFound(space wire.Space, d wire.Digest) error {
+	return fmt.Errorf("object %s of space %s: %w", d, space, ErrNotFound)
 }
 
-// AddOptions steer AddPath.
-type AddOptions struct {
-	// Progress, if not nil, is called now and then, from one goroutine at a time, with what has
-	// been seen so far, and once at the end.
-	Progress func(AddProgress)
+// loadTree reads and verifies a tree of any space.
+func (s *Store) loadTree(d wire.Digest) (*wire.Tree, error) {
+	space, ok := s.anySpace(d)
+	if !ok {
+		return nil, fmt.Errorf("tree %s: %w", d, ErrNotFound)
+	}
+	b, err := s.Open(space, d)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return decodeTree(b)
 }
 
-// AddProgress counts what AddPath has seen.
-type AddProgress struct {
-	Files       int64 // files seen
-	Bytes       int64 // their lengths in sum
-	Hashed      int64 // files read because the index did not know them
-	HashedBytes int64
+// decodeTree reads a tree from an open blob, bounded.
+func decodeTree(b *Blob) (*wire.Tree, error) {
+	if b.Size() > wire.MaxObject {
+		return nil, wire.Errorf(wire.CauseInvalid, "", "object %s of %d bytes is no directory", b.want, b.Size())
+	}
+	data := make([]byte, b.Size())
+	if _, err := io.ReadFull(b, data); err != nil {
+		return nil, err
+	}
+	t, err := wire.DecodeTree(data)
+	if err != nil {
+		return nil, &wire.Error{Cause: wire.CauseInvalid, Message: err.Error()}
+	}
+	return t, nil
 }
 
-// AddPath hashes a local file or directory into the store.
-func (s *Store) AddPath(ctx context.Context, space wire.Space, path string, opt AddOptions) (wire.Object, error) {
-	return wire.Object{}, errNotBuilt
+// anySpace returns a space that sees the object.
+func (h *shelf) anySpace(d wire.Digest) (wire.Space, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := h.table.find(d)
+	if e == nil {
+		return "", false
+	}
+	return h.table.sets.names[h.table.sets.lists[e.spaces][0]], true
 }
 
-// ExportOptions steer Export.
-type ExportOptions struct {
-	// Replace lets a directory take the place of an existing one. Files always replace files.
-	Replace bool
+// treeStart is how every encoded tree begins: an array of two, version 1.
+const treeStart = "\x82\x01"
+
+// looksLikeTree reports whether the object could be a tree.
+func (s *Store) looksLikeTree(d wire.Digest) bool {
+	space, ok := s.anySpace(d)
+	if !ok {
+		return false
+	}
+	f, err := os.Open(s.existing(space, d))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b := make([]byte, len(treeStart))
+	_, err = io.ReadFull(f, b)
+	return err == nil && string(b) == treeStart
 }
 
-// Export writes an object out to dst on a user's disk.
-func (s *Store) Export(ctx context.Context, space wire.Space, o wire.Object, dst string, opt ExportOptions) error {
-	return errNotBuilt
+// path returns the name of one form of an object.
+func (s *Store) path(space wire.Space, d wire.Digest, f form) string {
+	name := d.String()
+	shard := name[:2]
+	if f == executable {
+		name += "x"
+	}
+	return filepath.Join(s.dir, spaceDir(space), shard, name)
 }
 
-// AddClaim keeps a claim, the latest of each signer, at most wire.MaxClaims for a thunk.
-func (s *Store) AddClaim(c *wire.Claim) error { return errNotBuilt }
-
-// Claims returns the verified claims for a thunk; none is no error.
-func (s *Store) Claims(space wire.Space, thunk wire.ThunkID) ([]wire.Claim, error) {
-	return nil, errNotBuilt
+// existing returns the name of whichever form is there.
+func (s *Store) existing(space wire.Space, d wire.Digest) string {
+	s.mu.Lock()
+	f := plain
+	if e := s.table.find(d); e != nil && e.forms&plain == 0 {
+		f = executable
+	}
+	s.mu.Unlock()
+	return s.path(space, d, f)
 }
 
-// Trim drops the longest unused objects until the store is comfortably within MaxBytes.
-func (s *Store) Trim(ctx context.Context) (freed int64, err error) { return 0, errNotBuilt }
+// unlinkForms removes files of an object.
+func (s *Store) unlinkForms(d wire.Digest, spaces []wire.Space, forms form) {
+	for _, space := range spaces {
+		for _, f := range []form{plain, executable} {
+			if forms&f == 0 {
+				continue
+			}
+			if err := os.Remove(s.path(space, d, f)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				s.log.Error("cannot remove a file of the store", "err", err)
+			}
+		}
+	}
+}
 
-// Used returns the bytes the store takes on disk, as Trim counts them.
-func (s *Store) Used() int64 { return 0 }
+// spaceDir returns the directory name of a space. File systems that fold case, and Windows' names
+// with a meaning or a final dot, must not make two spaces one.
+func spaceDir(space wire.Space) string {
+	var b strings.Builder
+	b.WriteString("s-")
+	for _, c := range []byte(space) {
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return b.String()
+}
+
+// parseSpaceDir is the inverse of spaceDir.
+func parseSpaceDir(name string) (wire.Space, bool) {
+	rest, ok := strings.CutPrefix(name, "s-")
+	if !ok {
+		return "", false
+	}
+	var b []byte
+	for i := 0; i < len(rest); i++ {
+		if rest[i] != '%' {
+			b = append(b, rest[i])
+			continue
+		}
+		if i+3 > len(rest) {
+			return "", false
+		}
+		c, err := strconv.ParseUint(rest[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		b = append(b, byte(c))
+		i += 2
+	}
+	space := wire.Space(b)
+	return space, space.Valid() && spaceDir(space) == name
+}

@@ -1,0 +1,165 @@
+package blobstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"gaggle/wire"
+)
+
+// A Blob is an open object. It is held against trimming until Close. Read and Seek are for one
+// goroutine; ReadAt is for any number.
+type Blob struct {
+	r    io.ReaderAt
+	size int64
+	want wire.Digest
+
+	off    int64     // of the next Read
+	hash   hash.Hash // of the bytes before off, while they were read in sequence; else nil
+	reject func()    // drops the object from the store
+	close  func() error
+}
+
+// Open opens an object for reading. Three things can happen:
+// it is here: a Blob is returned, and reading it from beginning to end verifies it;
+// it is absent, or was found corrupt and dropped: the error wraps ErrNotFound;
+// the disk failed: any other error. It counts as a use.
+func (s *Store) Open(space wire.Space, d wire.Digest) (*Blob, error) {
+	s.mu.Lock()
+	e := s.table.in(space, d)
+	if e == nil {
+		s.mu.Unlock()
+		return nil, notFound(space, d)
+	}
+	s.table.touch(e)
+	size, release := e.size, s.lease(e)
+	s.mu.Unlock()
+	b, err := s.open(space, d, size, release)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (s *Store) open(space wire.Space, d wire.Digest, size int64, release func()) (*Blob, error) {
+	reject := func() {
+		s.drop(d, "its bytes are wrong")
+		s.settle()
+	}
+	path := s.existing(space, d)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) { // it may just have changed form
+		f, err = os.Open(s.existing(space, d))
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		s.drop(d, "its file is gone")
+		s.settle()
+		return nil, notFound(space, d)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening object %s: %w", d, err)
+	}
+	if size > smallMax {
+		return newBlob(f, size, d, reject, func() error { release(); return f.Close() }), nil
+	}
+	defer f.Close()
+	data := make([]byte, size+1)
+	n, err := f.ReadAt(data, 0)
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("reading object %s: %w", d, err)
+	}
+	if wire.Sum(data[:n]) != d {
+		reject()
+		return nil, notFound(space, d)
+	}
+	release()
+	return newBlob(bytes.NewReader(data[:n]), size, d, reject, func() error { return nil }), nil
+}
+
+func newBlob(r io.ReaderAt, size int64, d wire.Digest, reject func(), close func() error) *Blob {
+	return &Blob{r: r, size: size, want: d, hash: wire.NewHash(), reject: reject, close: close}
+}
+
+// Size returns the length in bytes.
+func (b *Blob) Size() int64 { return b.size }
+
+// Read reads in sequence. Reading from beginning to end verifies: if the bytes turn out wrong,
+// the last Read returns none, the object is dropped and the error wraps ErrNotFound.
+func (b *Blob) Read(p []byte) (int, error) {
+	if b.off >= b.size {
+		if b.size == 0 && b.hash != nil && wire.HashDigest(b.hash) != b.want {
+			return 0, b.corrupt()
+		}
+		return 0, io.EOF
+	}
+	p = p[:min(int64(len(p)), b.size-b.off)]
+	n, err := b.r.ReadAt(p, b.off)
+	if n < len(p) {
+		if err == io.EOF { // the file was cut
+			return 0, b.corrupt()
+		}
+		return 0, fmt.Errorf("reading object %s: %w", b.want, err)
+	}
+	b.off += int64(n)
+	if b.hash == nil {
+		return n, nil
+	}
+	b.hash.Write(p)
+	if b.off == b.size && wire.HashDigest(b.hash) != b.want {
+		return 0, b.corrupt()
+	}
+	return n, nil
+}
+
+func (b *Blob) corrupt() error {
+	b.reject()
+	return fmt.Errorf("object %s is corrupt on disk and was dropped: %w", b.want, ErrNotFound)
+}
+
+// ReadAt reads at an offset. What it returns is not verified: for who checks pieces.
+func (b *Blob) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= b.size {
+		return 0, io.EOF
+	}
+	q := p[:min(int64(len(p)), b.size-off)]
+	n, err := b.r.ReadAt(q, off)
+	if n == len(q) && len(q) < len(p) {
+		err = io.EOF
+	} else if n == len(q) {
+		err = nil
+	}
+	return n, err
+}
+
+// Seek sets the offset of the next Read. After a Seek to anywhere but the beginning what is read
+// is not verified.
+func (b *Blob) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += b.off
+	case io.SeekEnd:
+		offset += b.size
+	}
+	if offset < 0 {
+		return 0, fmt.Errorf("seeking to %d in object %s: %w", offset, b.want, os.ErrInvalid)
+	}
+	if offset == 0 {
+		b.hash = wire.NewHash()
+	} else if offset != b.off {
+		b.hash = nil
+	}
+	b.off = offset
+	return offset, nil
+}
+
+// Close releases the blob.
+func (b *Blob) Close() error {
+	c := b.close
+	b.close = func() error { return nil }
+	return c()
+}

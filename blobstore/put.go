@@ -1,0 +1,519 @@
+package blobstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"gaggle/wire"
+)
+
+const (
+	// smallMax is up to what size an object is gathered in memory: one that is already here then
+	// costs no file.
+	smallMax = 128 << 10
+	// chunkSize is how much is read, hashed and written at once. Room for it is admitted likewise.
+	chunkSize = 512 << 10
+	// overlapMin is from what size hashing and writing go on side by side: starting a goroutine
+	// costs about a microsecond, hashing this much 40.
+	overlapMin = 64 << 10
+)
+
+// modTime is the modification time of every file in the store. Thunks see it, so it must be the
+// same everywhere; and another one betrays that somebody wrote to the file.
+var modTime = time.Unix(0, 0)
+
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// A depot is where a Writer brings what it has: Store or Memory.
+type depot interface {
+	base() *shelf
+	temp() (*os.File, error) // nil if everything stays in memory
+	publish(space wire.Space, o incoming) error
+}
+
+// An incoming is bytes that were hashed and are to become an object.
+type incoming struct {
+	digest wire.Digest
+	size   int64
+	form   form
+	small  []byte   // the bytes, unless tmp is set; not kept
+	tmp    *os.File // owned by the Writer, which closes it
+}
+
+// A Writer receives the bytes of one object, hashing them. Either Commit or Abort must be called.
+// It is for one goroutine.
+type Writer struct {
+	depot depot
+	ctx   context.Context
+	space wire.Space
+	form  form
+	want  *wire.Digest // nil if it is to be found out
+	limit int64        // the announced size, or wire.MaxBlob
+
+	hash     hash.Hash
+	size     int64
+	small    []byte   // all bytes, until there are too many
+	tmp      *os.File // then they are here
+	admitted []int64  // sizes to give back
+	done     bool
+}
+
+// Create returns a writer for a blob or encoded tree whose digest and size are known. The error
+// is of CauseDiskFull if there is no room for it, of CauseTooLarge or CauseInvalid if there
+// cannot be such an object.
+func (s *Store) Create(space wire.Space, want wire.Digest, size uint64) (*Writer, error) {
+	return create(s, space, want, size)
+}
+
+func create(d depot, space wire.Space, want wire.Digest, size uint64) (*Writer, error) {
+	if size > wire.MaxBlob {
+		return nil, wire.Errorf(wire.CauseTooLarge, "", "object %s of %d bytes exceeds the bound of %d", want, size, uint64(wire.MaxBlob))
+	}
+	w, err := newWriter(context.Background(), d, space, plain)
+	if err != nil {
+		return nil, err
+	}
+	w.want, w.limit = &want, int64(size)
+	if size <= smallMax {
+		return w, nil
+	}
+	if err := w.admit(int64(size)); err != nil {
+		return nil, err
+	}
+	if err := w.spill(); err != nil {
+		w.Abort()
+		return nil, err
+	}
+	if w.tmp != nil {
+		if err := reserve(w.tmp, int64(size)); err != nil {
+			w.Abort()
+			return nil, storing(err)
+		}
+	}
+	return w, nil
+}
+
+func newWriter(ctx context.Context, d depot, space wire.Space, f form) (*Writer, error) {
+	h := d.base()
+	h.mu.Lock()
+	_, err := h.table.sets.id(space)
+	h.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return &Writer{depot: d, ctx: ctx, space: space, form: f, limit: wire.MaxBlob, hash: wire.NewHash()}, nil
+}
+
+// storing dresses an error of writing to the store's disk.
+func storing(err error) error {
+	if diskFull(err) {
+		return wire.Errorf(wire.CauseDiskFull,
+			"free space on that disk, or lower --store-max so that the store leaves some",
+			"storing an object: the disk is full: %v", err)
+	}
+	return fmt.Errorf("storing an object: %w", err)
+}
+
+func (w *Writer) admit(n int64) error {
+	if err := w.depot.base().admit(w.ctx, n); err != nil {
+		return err
+	}
+	w.admitted = append(w.admitted, n)
+	return nil
+}
+
+// spill moves from memory to a temporary file, if the depot has such.
+func (w *Writer) spill() (err error) {
+	if w.tmp, err = w.depot.temp(); err != nil || w.tmp == nil {
+		return err
+	}
+	if _, err := w.tmp.Write(w.small); err != nil {
+		return storing(err)
+	}
+	w.small = nil
+	return nil
+}
+
+// Write adds bytes. Once there are more than Create announced, it fails.
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.done {
+		return 0, errors.New("writing to an object that is finished")
+	}
+	if int64(len(p)) > w.limit-w.size {
+		return 0, wire.Errorf(wire.CauseTooLarge, "", "object has more than the %d bytes announced", w.limit)
+	}
+	if w.tmp == nil && len(w.small)+len(p) > smallMax {
+		if err := w.spill(); err != nil {
+			return 0, err
+		}
+	}
+	if w.tmp == nil {
+		w.hash.Write(p)
+		w.small = append(w.small, p...)
+		w.size += int64(len(p))
+		return len(p), nil
+	}
+	if w.want == nil {
+		if err := w.admit(int64(len(p))); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.hashAndWrite(p)
+	w.size += int64(n)
+	if err != nil {
+		return n, storing(err)
+	}
+	return n, nil
+}
+
+func (w *Writer) hashAndWrite(p []byte) (int, error) {
+	if len(p) < overlapMin {
+		w.hash.Write(p)
+		return w.tmp.Write(p)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { w.hash.Write(p) })
+	n, err := w.tmp.Write(p)
+	wg.Wait()
+	return n, err
+}
+
+// Commit checks size and hash and publishes the object. If they are wrong, the error is of
+// wire.CauseInvalid and nothing is left.
+func (w *Writer) Commit() error {
+	_, err := w.commit()
+	return err
+}
+
+func (w *Writer) commit() (wire.Digest, error) {
+	if w.done {
+		return wire.Digest{}, errors.New("committing an object that is finished")
+	}
+	defer w.Abort() // of what was not published
+	d := wire.HashDigest(w.hash)
+	if w.want != nil && (*w.want != d || w.size != w.limit) {
+		return d, wire.Errorf(wire.CauseInvalid, "", "got %d bytes that hash to %s, want %d of %s", w.size, d, w.limit, *w.want)
+	}
+	if len(w.admitted) == 0 && !w.known(d) {
+		if err := w.admit(w.size); err != nil {
+			return d, err
+		}
+	}
+	return d, w.depot.publish(w.space, incoming{d, w.size, w.form, w.small, w.tmp})
+}
+
+func (w *Writer) known(d wire.Digest) bool {
+	h := w.depot.base()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.table.find(d) != nil
+}
+
+// Abort leaves nothing behind. After Commit it does nothing.
+func (w *Writer) Abort() {
+	if w.done {
+		return
+	}
+	w.done = true
+	w.small = nil
+	for _, n := range w.admitted {
+		w.depot.base().giveBack(n)
+	}
+	if w.tmp != nil {
+		w.tmp.Close()
+		os.Remove(w.tmp.Name()) // its name is gone if it was published
+	}
+}
+
+// Put stores the bytes of r as a blob of the space and returns its id and length. On any error
+// nothing is left behind; no room is an error of wire.CauseDiskFull.
+func (s *Store) Put(ctx context.Context, space wire.Space, r io.Reader) (wire.BlobID, int64, error) {
+	return put(ctx, s, space, r, plain)
+}
+
+func put(ctx context.Context, d depot, space wire.Space, r io.Reader, f form) (wire.BlobID, int64, error) {
+	w, err := newWriter(ctx, d, space, f)
+	if err != nil {
+		return wire.BlobID{}, 0, err
+	}
+	defer w.Abort()
+	buf := chunks.Get().(*[chunkSize]byte)
+	defer chunks.Put(buf)
+	for err == nil {
+		if err := ctx.Err(); err != nil {
+			return wire.BlobID{}, 0, fmt.Errorf("storing an object: %w", err)
+		}
+		var n int
+		n, err = io.ReadFull(r, buf[:])
+		if _, werr := w.Write(buf[:n]); werr != nil {
+			return wire.BlobID{}, 0, werr
+		}
+	}
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
+		return wire.BlobID{}, 0, fmt.Errorf("reading what is to be stored: %w", err)
+	}
+	id, err := w.commit()
+	return wire.BlobID(id), w.size, err
+}
+
+// PutFile stores the size bytes of f as a blob of the space, from its beginning, whatever its
+// offset. Where the file system can, they share blocks. A file of another size is an error: it
+// is being changed.
+func (s *Store) PutFile(ctx context.Context, space wire.Space, f *os.File, size int64) (wire.BlobID, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return wire.BlobID{}, fmt.Errorf("storing a file: %w", err)
+	}
+	form := formOf(fi.Mode()&0o111 != 0)
+	if size > smallMax {
+		if id, ok, err := s.putClone(ctx, space, f, size, form); ok || err != nil {
+			return id, err
+		}
+	}
+	return putFile(ctx, s, space, f, size, form)
+}
+
+func putFile(ctx context.Context, d depot, space wire.Space, f *os.File, size int64, form form) (wire.BlobID, error) {
+	// One byte more than expected, so that growth is noticed.
+	id, _, err := put(ctx, d, space, &sized{r: io.NewSectionReader(f, 0, size+1), want: size, name: f.Name()}, form)
+	return id, err
+}
+
+// A sized passes on a reader's bytes and fails at its end if they are not as many as wanted.
+type sized struct {
+	r    io.Reader
+	want int64
+	name string
+}
+
+func (s *sized) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.want -= int64(n)
+	if s.want < 0 || err == io.EOF && s.want != 0 {
+		return n, changed(s.name)
+	}
+	return n, err
+}
+
+func changed(name string) error {
+	return wire.Errorf(wire.CauseInvalid, "try again when nothing writes to it", "%s changes while it is read", name)
+}
+
+// putClone stores a file by sharing its blocks, and hashes the shared copy, which nobody can
+// change any more. It reports false if the file system cannot.
+func (s *Store) putClone(ctx context.Context, space wire.Space, f *os.File, size int64, form form) (wire.BlobID, bool, error) {
+	w, err := newWriter(ctx, s, space, form)
+	if err != nil {
+		return wire.BlobID{}, false, err
+	}
+	defer w.Abort()
+	if err := w.spill(); err != nil {
+		return wire.BlobID{}, false, err
+	}
+	if !reflink(w.tmp, f) {
+		return wire.BlobID{}, false, nil
+	}
+	if err := w.admit(size); err != nil {
+		return wire.BlobID{}, false, err
+	}
+	n, err := copyHash(ctx, w.hash, w.tmp)
+	if err != nil {
+		return wire.BlobID{}, false, storing(err)
+	}
+	if n != size {
+		return wire.BlobID{}, false, changed(f.Name())
+	}
+	w.size = n
+	id, err := w.commit()
+	return wire.BlobID(id), true, err
+}
+
+// copyHash hashes a file from its beginning and returns its length.
+func copyHash(ctx context.Context, h hash.Hash, f *os.File) (n int64, err error) {
+	buf := chunks.Get().(*[chunkSize]byte)
+	defer chunks.Put(buf)
+	for {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		k, err := f.ReadAt(buf[:], n)
+		h.Write(buf[:k])
+		n += int64(k)
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// PutTree stores the encoding of t. What t names need not be here.
+func (s *Store) PutTree(ctx context.Context, space wire.Space, t *wire.Tree) (wire.TreeID, error) {
+	return putTree(ctx, s, space, t)
+}
+
+func putTree(ctx context.Context, d depot, space wire.Space, t *wire.Tree) (wire.TreeID, error) {
+	id, b := t.Encode()
+	if len(b) > wire.MaxObject {
+		return id, wire.Errorf(wire.CauseTooLarge, "split it into several directories",
+			"a directory's list of names takes %d bytes, more than the bound of %d", len(b), wire.MaxObject)
+	}
+	_, _, err := put(ctx, d, space, bytes.NewReader(b), plain)
+	return id, err
+}
+
+func (s *Store) base() *shelf { return s.shelf }
+
+// temp returns a new file for an object on its way in.
+func (s *Store) temp() (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Join(s.dir, "tmp"), "in-")
+	if err != nil {
+		return nil, storing(err)
+	}
+	return f, nil
+}
+
+// publish gives the bytes their name. If they are here already, under any space, the files that
+// are here get the name.
+func (s *Store) publish(space wire.Space, o incoming) error {
+	defer s.settle() // in case an old entry without a file was met
+	st := s.stripe(o.digest)
+	st.Lock()
+	defer st.Unlock()
+	joined, err := s.join(space, o.digest)
+	if err != nil || joined {
+		return err
+	}
+	if err := s.place(space, o); err != nil {
+		return storing(err)
+	}
+	if err := s.enter(space, o); err != nil {
+		return err
+	}
+	s.sync.fresh(o.digest)
+	return nil
+}
+
+// enter puts a placed object into the table.
+func (h *shelf) enter(space wire.Space, o incoming) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id, err := h.table.sets.id(space)
+	if err != nil {
+		return err
+	}
+	e := h.table.add(o.digest, o.size)
+	h.table.touch(e)
+	e.spaces = h.table.sets.with(e.spaces, id)
+	h.table.setForms(e, e.forms|o.form)
+	return nil
+}
+
+// join makes the space see an object that is here. It reports false if there is none. Called
+// with the stripe held.
+func (s *Store) join(space wire.Space, d wire.Digest) (bool, error) {
+	s.mu.Lock()
+	id, err := s.table.sets.id(space)
+	e := s.table.find(d)
+	if err != nil || e == nil {
+		s.mu.Unlock()
+		return false, err
+	}
+	s.table.touch(e)
+	if s.table.sets.has(e.spaces, space) {
+		s.mu.Unlock()
+		return true, nil
+	}
+	other, forms := s.table.sets.names[s.table.sets.lists[e.spaces][0]], e.forms
+	s.mu.Unlock()
+	for _, f := range []form{plain, executable} {
+		if forms&f == 0 {
+			continue
+		}
+		err := s.inShard(s.path(space, d, f), func(path string) error {
+			if err := os.Link(s.path(other, d, f), path); !errors.Is(err, os.ErrExist) {
+				return err
+			}
+			return nil
+		})
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, errLinks) {
+			// Its file is gone, or has no room for another name: what came in takes its place.
+			s.unlinkForms(d, []wire.Space{space}, forms)
+			s.dropLocked(d, "a file of it is gone")
+			return false, nil
+		}
+		if err != nil {
+			return false, storing(err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.table.find(d); e != nil {
+		e.spaces = s.table.sets.with(e.spaces, id)
+		e.synced = 0 // the bytes are durable, this name is not
+	}
+	return true, nil
+}
+
+// place brings the incoming bytes to their name.
+func (s *Store) place(space wire.Space, o incoming) error {
+	tmp := o.tmp
+	if tmp == nil {
+		f, err := s.temp()
+		if err != nil {
+			return err
+		}
+		if _, err := f.Write(o.small); err != nil {
+			return errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+		tmp = f
+	}
+	err := seal(tmp, o.form)
+	if err == nil {
+		err = s.inShard(s.path(space, o.digest, o.form), func(path string) error { return os.Rename(tmp.Name(), path) })
+	}
+	if err != nil && o.tmp == nil {
+		os.Remove(tmp.Name())
+	}
+	return err
+}
+
+// seal gives a finished file its mode and time and closes it.
+func seal(f *os.File, form form) error {
+	mode := os.FileMode(0o444)
+	if form == executable {
+		mode = 0o555
+	}
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Chtimes(f.Name(), modTime, modTime)
+}
+
+// inShard runs act on a path in a shard, making the shard if it is not there.
+func (s *Store) inShard(path string, act func(path string) error) error {
+	err := act(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	shard := filepath.Dir(path)
+	for _, dir := range []string{filepath.Dir(shard), shard} {
+		if err := makeDir(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	s.sync.newDirs(shard)
+	return act(path)
+}
