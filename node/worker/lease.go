@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -186,6 +187,6 @@ func (w *Worker) moving() []*lease {
 	for _, l := range w.leases {
 		ls = append(ls, l)
 	}
-	slices.SortFunc(ls, func(a, b *lease) int { return int(int64(a.seq - b.seq)) })
+	slices.SortFunc(ls, func(a, b *lease) int { return cmp.Compare(a.seq, b.seq) })
 	return ls
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"gaggle/wire"
@@ -23,17 +25,33 @@ type Link interface {
 
 // NewLink returns the Link over a byte stream.
 func NewLink(rw io.ReadWriteCloser) Link {
-	return &streamLink{rw, wire.NewFrameReader(rw)}
+	return &streamLink{rw: rw, frames: wire.NewFrameReader(rw)}
 }
 
 type streamLink struct {
-	rw     io.ReadWriteCloser
-	frames *wire.FrameReader
+	rw      io.ReadWriteCloser
+	frames  *wire.FrameReader
+	writing sync.Mutex // held by Write
 }
 
-func (l *streamLink) Read(f *wire.ToNode) error    { return l.frames.Read(f) }
-func (l *streamLink) Write(f *wire.FromNode) error { return wire.WriteFrame(l.rw, f) }
-func (l *streamLink) Close() error                 { return l.rw.Close() }
+func (l *streamLink) Read(f *wire.ToNode) error { return l.frames.Read(f) }
+
+func (l *streamLink) Write(f *wire.FromNode) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return wire.WriteFrame(l.rw, f)
+}
+
+// Close lets what was written arrive. A Write that hangs is cut off if the stream can do that.
+func (l *streamLink) Close() error {
+	if r, ok := l.rw.(interface{ Reset() }); ok && !l.writing.TryLock() {
+		r.Reset()
+		return nil
+	} else if ok {
+		defer l.writing.Unlock()
+	}
+	return l.rw.Close()
+}
 
 const (
 	// gather is the pause after each frame in which the next one fills: of small thunks a
@@ -154,18 +172,25 @@ func (w *Worker) attach(out *outbox) *wire.Hello {
 	defer w.mu.Unlock()
 	h := w.cfg.Hello
 	h.Epoch, h.Inventory = w.epoch, inventory
-	h.Running = slices.Sorted(maps.Keys(w.leases))
-	for _, id := range h.Running {
-		if w.leases[id].started {
+	if w.cfg.Addrs != nil {
+		h.Addrs = w.cfg.Addrs()
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.leases)) {
+		l := w.leases[id]
+		h.Running = append(h.Running, id)
+		h.Working = append(h.Working, wire.Work{Space: l.Space, Thunk: l.id, Started: l.started})
+		if l.started {
 			out.started(id)
 		}
 	}
-	held := slices.SortedFunc(maps.Values(w.outcomes), func(a, b *outcome) int { return int(int64(a.seq - b.seq)) })
+	// A lease is held until its outcome is recorded: one that was not named would be given to
+	// another node in the moment before its result arrives.
+	held := slices.SortedFunc(maps.Values(w.outcomes), func(a, b *outcome) int { return cmp.Compare(a.seq, b.seq) })
 	for _, o := range held {
 		h.Running = append(h.Running, o.lease())
+		h.Working = append(h.Working, wire.Work{Space: o.receipt.Space, Thunk: o.receipt.Thunk, Started: true})
 		out.outcome(o)
 	}
-	slices.Sort(h.Running)
 	out.beat(w.beat())
 	w.out = out
 	return &h

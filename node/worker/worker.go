@@ -40,8 +40,10 @@ type Config struct {
 	// must have the methods of Files, as *blobstore.Store does.
 	Executor Executor
 	Key      ed25519.PrivateKey
-	// Hello introduces the node. Epoch, Running and Inventory are filled in.
+	// Hello introduces the node. Epoch, Running, Working and Inventory are filled in.
 	Hello wire.Hello
+	// Addrs, if not nil, gives the addresses for the next Hello: those of a laptop change.
+	Addrs func() []string
 	// Dial connects to the coordinator. It is called again whenever the connection has ended.
 	Dial func(context.Context) (Link, error)
 	// AddPeers, if not nil, is told how to reach members.
