@@ -1,10 +1,39 @@
 // Package capture makes root trees: the file systems that thunks see. A root comes from the
-// programs of this machine (Tools), from a directory (Dir) or from an image archive (OCI).
+// programs of this machine (Tools), from a directory (Dir) or from an image archive (OCI). It
+// reads files and headers; it runs nothing of what it captures.
+//
+// Every root has the directories /bin, /dev, /proc, /tmp and /job, and in /etc the files passwd,
+// group, hosts and nsswitch.conf unless it brings its own. Owners, times and modes but for the
+// executable bit are not kept, so setuid programs are none in a root. The same machine gives the
+// same tree each time.
+//
+// Tools takes, each at its own absolute path and with every symbolic link that leads there:
+//
+//   - the program that a shell would run for the name, and /bin/sh and /usr/bin/env. A program
+//     outside /usr/local/bin, /usr/bin and /bin is also linked into /usr/local/bin, so that its
+//     name finds it.
+//   - for an ELF file its dynamic linker and all libraries (DT_NEEDED, found by DT_RPATH,
+//     DT_RUNPATH with $ORIGIN, /etc/ld.so.conf and the usual directories), of glibc also
+//     libgcc_s.so.1 and libnss_files.so.2, which it opens by name. A library that only
+//     ld.so.cache would lead to is linked beside the C library.
+//   - for a script its interpreter, that of "#!/usr/bin/env X" too, and the programs it names by
+//     absolute path, as wrappers do.
+//   - the libraries and passes that come in directories with Python, Perl, Ruby, Java, GCC, Git,
+//     ImageMagick, gawk and file (see bundles), without compiled Python files; and the libraries
+//     of the binaries among them, as far as they are installed.
+//   - what Include matches, directories whole, with where links inside lead.
+//   - the locale C.UTF-8.
+//
+// What stands in for a program under a version manager (pyenv, rbenv) is followed to the version
+// in use; of managers that decide in code (rustup, asdf) the name is refused. Programs find all
+// else that they open by name (plug-ins, fonts, time zones, certificates) missing: name it in
+// Include.
 package capture
 
 import (
 	"context"
 	"os"
+	"path/filepath"
 
 	"gaggle/wire"
 )
@@ -28,26 +57,44 @@ type Options struct {
 	Include []string // absolute glob patterns of more files and directories to take
 }
 
-// Tools captures the named programs of this machine.
-func Tools(ctx context.Context, names []string, opt Options, sink Sink) (wire.Object, error) {
-	return wire.Object{}, errNotBuilt
-}
-
 // DirOptions steer Dir.
 type DirOptions struct {
 	// Root adds what every root tree has and dir lacks, as Tools does.
 	Root bool
 }
 
-// Dir captures a directory of this machine as it is.
+// Dir captures a directory of this machine as it is: files, directories and links, wherever they
+// point. Sockets, pipes and devices are left out; of modes only the executable bit is kept. The
+// error is a *wire.Error of CauseInvalid about dir, or what the sink or ctx gave.
 func Dir(ctx context.Context, dir string, opt DirOptions, sink Sink) (wire.Object, error) {
-	return wire.Object{}, errNotBuilt
+	l, err := readDir(dir)
+	if err == nil && opt.Root {
+		err = l.complete()
+	}
+	if err != nil {
+		return wire.Object{}, err
+	}
+	return l.store(ctx, sink)
 }
 
-// OCI captures the file system of an image archive: what docker save wrote, an OCI layout as a
-// tar, or a plain tar of a root file system.
-func OCI(ctx context.Context, tarPath string, sink Sink) (wire.Object, error) {
-	return wire.Object{}, errNotBuilt
+func readDir(dir string) (*layout, error) {
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseInvalid, "name a directory of this machine", "capturing %s: %v", dir, err)
+	}
+	fi, err := os.Stat(abs)
+	if err != nil || !fi.IsDir() {
+		return nil, wire.Errorf(wire.CauseInvalid, "name a directory of this machine", "capturing %s: not a directory", dir)
+	}
+	h := &host{prefix: filepath.ToSlash(abs), layout: newLayout(), seen: map[string]bool{}}
+	if err := h.takeDir("/", takeOptions{links: true}); err != nil {
+		if wire.CauseOf(err) != wire.CauseUnknown {
+			return nil, err
+		}
+		return nil, wire.Errorf(wire.CauseInvalid, "", "capturing %s: %v", dir, err)
+	}
+	return h.layout, nil
 }
-
-var errNotBuilt = wire.Errorf(wire.CauseInternal, "", "not built")
