@@ -1,0 +1,208 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"gaggle/wire"
+)
+
+// DefaultIdle is how long an agent without work waits for a command before it ends.
+const DefaultIdle = 5 * time.Minute
+
+// AgentConfig is what an agent is made of.
+type AgentConfig struct {
+	State  string // directory, absolute
+	Build  string
+	Idle   time.Duration // 0 is DefaultIdle
+	Ready  io.WriteCloser
+	Logger *slog.Logger
+}
+
+// An agent owns a state directory.
+type agent struct {
+	cfg  AgentConfig
+	dir  stateDir
+	log  *slog.Logger
+	ctx  context.Context // ends when the agent does
+	end  context.CancelFunc
+	work sync.WaitGroup // connections and jobs
+	wake chan struct{}  // has one element when what idle depends on has changed
+
+	backend *backend
+
+	mu    sync.Mutex // guards the fields below
+	conns int
+	quits bool // no new connection is served any more
+}
+
+// RunAgent owns the state directory until ctx ends, or it was idle for long enough, or a command
+// of another build asks for the place. Whether it has started it tells on cfg.Ready, which it
+// closes: that another process owns the directory is told there and is no error.
+func RunAgent(ctx context.Context, cfg AgentConfig) error {
+	if cfg.Idle == 0 {
+		cfg.Idle = DefaultIdle
+	}
+	err := runAgent(ctx, &cfg)
+	if cfg.Ready == nil || err == nil {
+		return err
+	}
+	b, jsonErr := json.Marshal(wire.AsError(err))
+	return errors.Join(err, jsonErr, tell(&cfg, string(b)))
+}
+
+// tell says how the start went and closes Ready. Whoever waited may be gone.
+func tell(cfg *AgentConfig, s string) error {
+	_, err := io.WriteString(cfg.Ready, s)
+	err = errors.Join(err, cfg.Ready.Close())
+	cfg.Ready = nil
+	return err
+}
+
+func runAgent(ctx context.Context, cfg *AgentConfig) error {
+	release, _, held, err := LockDir(cfg.State, "agent.lock")
+	if err != nil {
+		return err
+	}
+	if !held {
+		return tell(cfg, saidTaken)
+	}
+	defer release()
+	dir := stateDir(cfg.State)
+	backend, err := openBackend(dir, cfg.Logger)
+	if err != nil {
+		return err
+	}
+	l, err := listen(dir)
+	if err != nil {
+		return errors.Join(err, backend.close())
+	}
+	a := &agent{cfg: *cfg, dir: dir, log: cfg.Logger, wake: make(chan struct{}, 1), backend: backend}
+	a.ctx, a.end = context.WithCancel(ctx)
+	backend.begin(a.ctx, a.nudge)
+	if err := tell(cfg, saidReady); err != nil {
+		a.log.Info("the command that started this has gone", "error", err)
+	}
+	a.log.Info("serving", "state", cfg.State, "pid", os.Getpid(), "build", cfg.Build)
+	a.work.Go(func() { a.accept(l) })
+	a.waitIdle()
+	a.end()
+	err = l.Close() // removes the socket, so that nobody dials what ends
+	a.work.Wait()
+	err = errors.Join(err, backend.close())
+	a.log.Info("ended", "error", err)
+	return err
+}
+
+// listen makes the socket. The lock is ours, so a socket that lies there is a dead agent's.
+func listen(dir stateDir) (*net.UnixListener, error) {
+	path, err := dir.socket()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("removing the socket of an earlier process: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listening for commands: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (a *agent) accept(l *net.UnixListener) {
+	for {
+		c, err := l.AcceptUnix()
+		switch {
+		case err == nil && a.enter():
+			a.work.Go(func() {
+				defer a.leave()
+				a.serve(c)
+			})
+		case err == nil:
+			c.Close()
+		case a.ctx.Err() != nil:
+			return
+		default: // out of file descriptors: those who wait may get one when others leave
+			a.log.Error("accepting a command", "error", err)
+			select {
+			case <-a.ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// enter counts a connection in, unless the agent is about to end.
+func (a *agent) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.quits {
+		return false
+	}
+	a.conns++
+	return true
+}
+
+func (a *agent) leave() {
+	a.mu.Lock()
+	a.conns--
+	a.mu.Unlock()
+	a.nudge()
+}
+
+// nudge has waitIdle look again.
+func (a *agent) nudge() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// waitIdle returns when the agent is to end.
+func (a *agent) waitIdle() {
+	idle := time.NewTimer(a.cfg.Idle)
+	defer idle.Stop()
+	for {
+		select {
+		case <-a.ctx.Done():
+			a.quit(0, true)
+			return
+		case <-a.wake:
+			idle.Reset(a.cfg.Idle)
+		case <-idle.C:
+			if a.quit(0, false) == "" {
+				a.log.Info("idle")
+				return
+			}
+		}
+	}
+}
+
+// quit decides that the agent ends, unless there is something to do besides self connections;
+// it returns what.
+func (a *agent) quit(self int, anyway bool) (busy string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if jobs := a.backend.busy(); jobs != "" {
+		busy = jobs
+	} else if a.conns > self {
+		busy = "another command is running"
+	}
+	if busy == "" || anyway {
+		a.quits = true
+	}
+	return busy
+}

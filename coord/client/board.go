@@ -1,0 +1,189 @@
+package client
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A Board adds up the notices of a job into what there is to see of it at one moment: how many
+// tasks stand where, and what the unfinished ones do. It is not safe for concurrent use.
+type Board struct {
+	Counts  wire.Counts
+	Waiting string // why the job does not go on
+
+	kinds   map[string]*kindCount
+	active  map[string]*activeTask // by name: those offered, running or expanding
+	begun   int                    // how many became active so far
+	running int                    // of the active
+	peak    int                    // most that ran at once
+}
+
+// kindCount counts the tasks of one template.
+type kindCount struct {
+	tasks, done int
+	mean        time.Duration // of earlier jobs
+	ran         int           // in this job
+	total       time.Duration // running time of those
+}
+
+// activeTask is a task that something happens to.
+type activeTask struct {
+	notice wire.Notice // the last with a state
+	doing  *wire.Progress
+	since  time.Time // of that state
+	order  int       // of becoming active
+}
+
+// maxActive bounds the tasks that are looked at one by one; those beyond are only counted.
+const maxActive = 10_000
+
+// NewBoard returns the board of a job as Started tells of it.
+func NewBoard(s *Started, now time.Time) *Board {
+	b := &Board{Counts: s.Counts, kinds: map[string]*kindCount{}, active: map[string]*activeTask{}}
+	b.Counts.Tasks = max(b.Counts.Tasks, s.Tasks)
+	for name, k := range s.Kinds {
+		b.kinds[name] = &kindCount{tasks: k.Tasks, mean: k.Mean}
+	}
+	for i := range s.Snapshot {
+		b.Apply(&s.Snapshot[i], now)
+	}
+	return b
+}
+
+// KindOf returns the name of the template that a task was made from: "fib/count" of
+// "fib/count[a.go]".
+func KindOf(task string) string {
+	kind, _, _ := strings.Cut(task, "[")
+	return kind
+}
+
+// Apply takes in a notice that arrived at now.
+func (b *Board) Apply(n *wire.Notice, now time.Time) {
+	b.Counts.Tasks += n.Added
+	if n.Task == "" {
+		b.Waiting = n.Waiting
+		return
+	}
+	t := b.active[n.Task]
+	switch {
+	case n.State >= wire.StateDone:
+		b.drop(t)
+		b.Waiting = ""
+		b.finish(n)
+	case n.State >= wire.StateOffered, n.Waiting != "":
+		b.drop(t)
+		if len(b.active) >= maxActive {
+			return
+		}
+		if t == nil {
+			t = &activeTask{order: b.begun}
+			b.begun++
+		}
+		t.notice, t.doing, t.since = *n, n.Progress, now
+		b.active[n.Task] = t
+		if n.State == wire.StateRunning {
+			b.running++
+		}
+		b.peak = max(b.peak, b.running)
+	case n.State != 0: // back in the queue
+		b.drop(t)
+	case t != nil && n.Progress != nil:
+		t.doing = n.Progress
+	}
+}
+
+// drop takes a task from the active ones, if it is one.
+func (b *Board) drop(t *activeTask) {
+	if t == nil {
+		return
+	}
+	delete(b.active, t.notice.Task)
+	if t.notice.State == wire.StateRunning {
+		b.running--
+	}
+}
+
+func (b *Board) finish(n *wire.Notice) {
+	k := b.kinds[KindOf(n.Task)]
+	if k == nil {
+		k = new(kindCount)
+		b.kinds[KindOf(n.Task)] = k
+	}
+	k.done++
+	switch {
+	case n.State == wire.StateFailed:
+		b.Counts.Failed++
+	case n.State == wire.StateCancelled:
+		b.Counts.Cancelled++
+	case n.How == wire.HowMemo:
+		b.Counts.Memo++
+	case n.How == wire.HowShared:
+		b.Counts.Shared++
+	default:
+		b.Counts.Ran++
+	}
+	if n.State == wire.StateDone && n.Run > 0 {
+		k.ran++
+		k.total += n.Run
+	}
+	b.Counts.Moved += n.Fetched
+}
+
+// Done returns how many tasks are over, in whatever way.
+func (b *Board) Done() int {
+	c := b.Counts
+	return c.Ran + c.Memo + c.Shared + c.Failed + c.Cancelled
+}
+
+// Running returns how many tasks run at this moment.
+func (b *Board) Running() int { return b.running }
+
+// Snapshot returns notices that make another board show the same active tasks.
+func (b *Board) Snapshot() []wire.Notice {
+	var all []wire.Notice
+	for _, t := range b.list() {
+		n := t.notice
+		n.Progress = t.doing
+		all = append(all, n)
+	}
+	return all
+}
+
+// list returns the active tasks in the order in which they became so.
+func (b *Board) list() []*activeTask {
+	all := make([]*activeTask, 0, len(b.active))
+	for _, t := range b.active {
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(x, y *activeTask) int { return x.order - y.order })
+	return all
+}
+
+// Means returns the mean running time of the kinds that ran in this job, with how many did.
+func (b *Board) Means() map[string]Kind {
+	means := map[string]Kind{}
+	for name, k := range b.kinds {
+		if k.ran > 0 {
+			means[name] = Kind{Tasks: k.ran, Mean: k.total / time.Duration(k.ran)}
+		}
+	}
+	return means
+}
+
+// Remaining estimates how long the job still takes: what its tasks took on average in this job
+// (nothing if their value was known), or else in earlier ones, times how many are left, on as
+// many slots as it has had at once. It is 0 if nothing is known.
+func (b *Board) Remaining() time.Duration {
+	var work time.Duration
+	for _, k := range b.kinds {
+		mean := k.mean
+		if k.done > 0 {
+			mean = k.total / time.Duration(k.done)
+		}
+		work += mean * time.Duration(max(0, k.tasks-k.done))
+	}
+	return work / time.Duration(max(1, b.peak))
+}

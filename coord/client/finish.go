@@ -1,0 +1,223 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+
+	"gaggle/blobstore"
+	"gaggle/wire"
+)
+
+// maxReports is how many failures are told in full: nobody reads more, and each costs a question
+// to the coordinator.
+const maxReports = 20
+
+// close does what is left when the coordinator has said how the job ended: it tells the
+// failures, brings the targets here, writes them and lets go of them.
+func (j *job) close(ctx context.Context, d *wire.Done) {
+	end := &End{Counts: d.Counts, Error: d.Error, Out: j.rec.Out}
+	end.Cancelled = d.Error != nil && d.Error.Cause == wire.CauseCancelled
+	j.report(ctx, d.Failures)
+	if end.Error == nil {
+		end.Error = infrastructure(d.Failures)
+	}
+	if !j.rec.Detached {
+		if err := j.deliver(ctx, d, end); err != nil && end.Error == nil {
+			end.Error = asError(err)
+		}
+	}
+	j.unpin()
+	j.mu.Lock()
+	means := j.board.Means()
+	j.rec.Ended = true
+	j.mu.Unlock()
+	j.b.learn(j.rec.Name, means)
+	if err := j.b.dir.saveRecord(j.rec); err != nil {
+		j.b.log.Error("recording the end of a job", "job", j.id, "error", err)
+	}
+	j.finish(end)
+}
+
+// infrastructure returns why a job failed if no task is to blame, nil otherwise.
+func infrastructure(failures []wire.FailedTask) *wire.Error {
+	var why *wire.Error
+	for i := range failures {
+		f := &failures[i]
+		switch {
+		case f.Failure.Cause.Task():
+			return nil
+		case f.Failure.Cause != wire.CauseDependency && why == nil:
+			why = wire.Errorf(f.Failure.Cause, f.Failure.Hint, "task %s: %s", f.Task, ending(&f.Failure))
+		}
+	}
+	return why
+}
+
+// report tells failures with what a person needs in order to act on them.
+func (j *job) report(ctx context.Context, failures []wire.FailedTask) {
+	told := 0
+	for i := range failures {
+		f := &failures[i]
+		if f.Failure.Cause == wire.CauseDependency || told == maxReports {
+			continue
+		}
+		told++
+		t := &FailedTask{Task: f.Task, Failure: f.Failure, Tried: len(f.Attempts) + 1, Again: j.rec.again(f.Task)}
+		if th := j.thunkOf(ctx, f); th != nil {
+			t.Command = th.Command
+			for _, v := range th.Env {
+				t.Env = append(t.Env, v.Name+"="+v.Value)
+			}
+		}
+		j.tell(&Event{Failed: t})
+	}
+}
+
+// thunkOf returns the thunk of a failed task: one of those submitted, or of a sub-graph, which
+// the coordinator knows; nil if it has forgotten it.
+func (j *job) thunkOf(ctx context.Context, f *wire.FailedTask) *wire.Thunk {
+	encoded := j.encoded[f.Thunk]
+	if encoded == nil {
+		r, err := j.link.ask(ctx, &wire.Request{Explain: &wire.TaskRef{Job: j.id, Task: f.Task}})
+		if err != nil {
+			return nil
+		}
+		for i := range r.Tasks {
+			if r.Tasks[i].Name == f.Task {
+				encoded = r.Tasks[i].Encoded
+			}
+		}
+	}
+	th, err := wire.DecodeThunk(encoded)
+	if err != nil {
+		return nil
+	}
+	return th
+}
+
+// deliver fetches the targets that were reached and writes them below rec.Out.
+func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
+	if len(d.Targets) == 0 {
+		return nil
+	}
+	from := holders{space: j.link.space, peers: d.Peers, grant: d.Grant}
+	err := j.fetchTargets(ctx, from, d.Targets, end)
+	if err != nil {
+		return fmt.Errorf("fetching the targets: %w", err)
+	}
+	w := &writer{store: j.b.store, space: j.link.space, out: j.rec.Out, replace: j.rec.Replace, tell: j.tell}
+	if j.rec.Run != nil {
+		err = w.writeRun(ctx, j.rec, d.Targets)
+	} else {
+		err = w.writeTargets(ctx, d.Targets)
+	}
+	end.Files += w.files
+	if err != nil {
+		return err
+	}
+	if _, err := j.link.ask(ctx, &wire.Request{Release: &wire.JobRef{Job: j.id}}); err != nil {
+		j.b.log.Info("the coordinator was not told that the targets are here", "job", j.id, "error", err)
+	}
+	return nil
+}
+
+func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Target, end *End) error {
+	want, err := j.b.lacking(from.space, targets)
+	if err != nil || len(want) == 0 {
+		return err
+	}
+	moved, err := j.link.Fetch(ctx, from, want, func(f Fetching) { j.tell(&Event{Fetching: &f}) })
+	end.Fetched += moved
+	return err
+}
+
+// lacking returns what of the targets is not whole in the store.
+func (b *backend) lacking(space wire.Space, targets []wire.Target) (want []wire.Held, err error) {
+	for _, t := range targets {
+		missing, err := b.store.Missing(space, t.Held.Object)
+		if err != nil {
+			return nil, err
+		}
+		if len(missing) > 0 {
+			want = append(want, t.Held)
+		}
+	}
+	return want, nil
+}
+
+// A writer puts targets on the user's disk: below one directory, each whole or not at all.
+type writer struct {
+	store   *blobstore.Store
+	space   wire.Space
+	out     string
+	replace bool
+	tell    func(*Event)
+	files   int
+}
+
+func (w *writer) writeTargets(ctx context.Context, targets []wire.Target) error {
+	var errs []error
+	for _, t := range targets {
+		if err := w.write(ctx, t.Held.Object, t.Path); err != nil {
+			errs = append(errs, fmt.Errorf("writing target %s: %w", t.Path, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// write exports an object to a slash-separated path below the directory. A symlink there that
+// leads out of it is refused.
+func (w *writer) write(ctx context.Context, o wire.Object, p string) error {
+	if err := wire.CheckPath(p); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(w.out, 0o777); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(w.out)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if parent := path.Dir(p); parent != "." {
+		if err := root.MkdirAll(filepath.FromSlash(parent), 0o777); err != nil {
+			return fmt.Errorf("making its directory: %w", err)
+		}
+	}
+	dst := filepath.Join(w.out, filepath.FromSlash(p))
+	if err := w.store.Export(ctx, w.space, o, dst, blobstore.ExportOptions{Replace: w.replace}); err != nil {
+		return err
+	}
+	n, err := w.count(o)
+	if err != nil {
+		return err
+	}
+	w.files += n
+	w.tell(&Event{Written: &Written{Path: dst, Files: n, Bytes: int64(o.Size)}})
+	return nil
+}
+
+// count returns how many files an object is.
+func (w *writer) count(o wire.Object) (int, error) {
+	switch o.Kind {
+	case wire.File, wire.Exec, wire.Symlink:
+		return 1, nil
+	}
+	t, err := w.store.Tree(w.space, wire.TreeID(o.Digest))
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for i := range t.Entries {
+		n, err := w.count(t.Entries[i].Object)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}

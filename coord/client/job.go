@@ -1,0 +1,355 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A job is one that the agent follows from its submission to its end, whether or not a command
+// watches: this machine holds its inputs and takes its targets.
+type job struct {
+	b    *backend
+	link *link
+	id   wire.JobID
+	rec  *record
+	log  *taskLog // nil if it cannot be written; guarded by mu
+
+	// Set before the job starts.
+	encoded map[wire.ThunkID][]byte // what was submitted, for reports
+	pinned  []wire.Digest           // in the store, until the job ends
+	abandon func()                  // gives up on a job that was not accepted yet
+
+	accepted chan struct{} // closed when the coordinator has it
+	over     chan struct{} // closed when run returns
+
+	mu       sync.Mutex // guards the fields below
+	submit   *submission
+	started  *Started
+	board    *Board
+	peers    map[wire.PeerID]wire.PeerInfo
+	watchers map[*watcher]struct{}
+	stopping bool
+	end      *Event // the last
+}
+
+// A submission is what the coordinator is sent of a job.
+type submission struct {
+	head  wire.Submit
+	tasks []wire.TaskSpec
+	kinds map[string]Kind
+}
+
+// errJobOver ends the following of a job.
+var errJobOver = errors.New("the job is over")
+
+const (
+	// retryFirst and retryMost bound the pauses between attempts to reach the coordinator again.
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
+	// submitTimeout is how long a job is offered to a coordinator that does not take it.
+	submitTimeout = 30 * time.Second
+)
+
+// run follows the job until it ends, through lost connections and restarts of the coordinator.
+func (j *job) run(ctx context.Context) {
+	defer close(j.over)
+	began, pause := time.Now(), retryFirst
+	for {
+		before := time.Now()
+		err := j.follow(ctx)
+		switch {
+		case errors.Is(err, errJobOver):
+			return
+		case ctx.Err() != nil:
+			j.finish(&End{Error: wire.AsError(context.Cause(ctx))})
+			return
+		case final(err), !j.isAccepted() && time.Since(began) > submitTimeout:
+			j.giveUp(err)
+			return
+		}
+		j.b.log.Info("lost the coordinator", "job", j.id, "error", err)
+		j.tell(&Event{Note: fmt.Sprintf("lost the coordinator, trying again: %v", err)})
+		if time.Since(before) > time.Minute {
+			pause = retryFirst
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, retryMost)
+	}
+}
+
+// giveUp ends the following of a job that the coordinator refuses, or does not know.
+func (j *job) giveUp(err error) {
+	j.unpin()
+	if j.isAccepted() || j.submit == nil {
+		j.rec.Ended = true
+		if err := j.b.dir.saveRecord(j.rec); err != nil {
+			j.b.log.Error("recording the end of a job", "job", j.id, "error", err)
+		}
+	}
+	j.finish(&End{Error: asError(err)})
+	if !j.isAccepted() && j.submit != nil {
+		j.b.dir.forgetJob(j.rec.Job)
+	}
+}
+
+// unpin lets the inputs of the job go.
+func (j *job) unpin() {
+	for _, d := range j.pinned {
+		j.b.store.Unpin(j.link.space, d, j.id.String())
+	}
+}
+
+// final reports whether asking again cannot help: the coordinator has answered, and not that it
+// is going away.
+func final(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && e.Cause != wire.CauseUnreachable && e.Cause != wire.CauseBusy
+}
+
+// isAccepted reports whether the coordinator has the job.
+func (j *job) isAccepted() bool {
+	select {
+	case <-j.accepted:
+		return true
+	default:
+		return false
+	}
+}
+
+// follow opens one stream about the job and reads it to its end. The job is submitted on the
+// first, and attached to on those after it was accepted.
+func (j *job) follow(ctx context.Context) error {
+	rw, err := j.link.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer rw.Close()
+	stop := context.AfterFunc(ctx, func() { rw.Close() })
+	defer stop()
+	j.mu.Lock()
+	sub := j.submit
+	j.mu.Unlock()
+	if sub == nil {
+		if err := wire.WriteFrame(rw, &wire.Request{Attach: &wire.JobRef{Job: j.id}}); err != nil {
+			return err
+		}
+		return j.read(ctx, rw)
+	}
+	// The coordinator may refuse before it has read all, so writing must not hold up reading.
+	wrote := make(chan error, 1)
+	go func() {
+		err := sub.write(rw)
+		if err != nil {
+			rw.Close()
+		}
+		wrote <- err
+	}()
+	err = j.read(ctx, rw)
+	rw.Close()
+	if writeErr := <-wrote; err == nil {
+		return writeErr
+	}
+	return err
+}
+
+// chunkBytes is how much of a job travels in one frame, well below wire.MaxFrame with one thunk
+// of wire.MaxThunk on top.
+const chunkBytes = 1 << 20
+
+func (s *submission) write(w io.Writer) error {
+	if err := wire.WriteFrame(w, &wire.Request{Submit: &s.head}); err != nil {
+		return err
+	}
+	for rest := s.tasks; ; {
+		n, size := 0, 0
+		for n < len(rest) && n < wire.MaxBatch && size < chunkBytes {
+			size += len(rest[n].Thunk)
+			n++
+		}
+		if err := wire.WriteFrame(w, &wire.SubmitChunk{Tasks: rest[:n], End: n == len(rest)}); err != nil {
+			return err
+		}
+		if n == len(rest) {
+			return nil
+		}
+		rest = rest[n:]
+	}
+}
+
+// read takes the responses about the job until one ends it.
+func (j *job) read(ctx context.Context, r io.Reader) error {
+	frames := wire.NewFrameReader(r)
+	for {
+		var r wire.Response
+		if err := frames.Read(&r); err != nil {
+			return wire.Errorf(wire.CauseUnreachable, "", "the connection to the coordinator broke: %v", err)
+		}
+		switch {
+		case r.Error != nil:
+			return r.Error
+		case r.Accepted != nil:
+			j.accept()
+			if j.rec.Detached && j.link.name != "" {
+				j.finish(&End{}) // it needs this machine no more
+				return errJobOver
+			}
+		case r.Done != nil:
+			j.accept()
+			j.close(ctx, r.Done)
+			return errJobOver
+		}
+		if len(r.Notices) > 0 {
+			j.notice(ctx, r.Notices)
+		}
+	}
+}
+
+// accept notes that the coordinator has the job, once.
+func (j *job) accept() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.isAccepted() {
+		return
+	}
+	if j.submit != nil {
+		j.started.Tasks, j.started.Kinds = len(j.submit.tasks), j.submit.kinds
+		j.submit = nil // the room of 10^5 thunks
+	}
+	if err := j.b.dir.saveRecord(j.rec); err != nil {
+		j.b.log.Error("a job is not recorded; get and logs will not know it", "error", err)
+	}
+	// What was told before it was accepted stands on the board already.
+	started := *j.started
+	started.Counts, started.Snapshot = j.board.Counts, j.board.Snapshot()
+	j.tellLocked(&Event{Started: &started})
+	close(j.accepted)
+}
+
+// notice takes notices in and passes them on, with the names of machines they speak of.
+func (j *job) notice(ctx context.Context, notices []wire.Notice) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now, strangers := time.Now(), false
+	for i := range notices {
+		n := &notices[i]
+		j.board.Apply(n, now)
+		if n.State >= wire.StateDone && j.log != nil {
+			if err := j.log.add(n); err != nil {
+				j.b.log.Error("the list of a job's tasks cannot be written", "job", j.id, "error", err)
+				j.log = nil
+			}
+		}
+		if n.Progress != nil && !n.Progress.From.IsZero() {
+			if _, known := j.peers[n.Progress.From]; !known {
+				strangers = true
+				j.peers[n.Progress.From] = wire.PeerInfo{Peer: n.Progress.From}
+			}
+		}
+	}
+	j.tellLocked(&Event{Notices: notices})
+	if strangers {
+		j.b.work.Go(func() { j.learnPeers(ctx) })
+	}
+}
+
+// learnPeers asks for the names of the members, for progress lines. Without them the ends of
+// their ids are shown.
+func (j *job) learnPeers(ctx context.Context) {
+	r, err := j.link.ask(ctx, &wire.Request{Nodes: &wire.Nothing{}})
+	if err != nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := new(Event)
+	for _, n := range r.Nodes {
+		j.peers[n.Info.Peer] = n.Info
+		e.Peers = append(e.Peers, wire.PeerInfo{Peer: n.Info.Peer, Name: n.Info.Name})
+	}
+	j.tellLocked(e)
+}
+
+func (j *job) tell(e *Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tellLocked(e)
+}
+
+func (j *job) tellLocked(e *Event) {
+	for w := range j.watchers {
+		w.add(e)
+	}
+}
+
+// subscribe returns a watcher that first gets where the job stands.
+func (j *job) subscribe() *watcher {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w := newWatcher()
+	j.watchers[w] = struct{}{}
+	if j.isAccepted() {
+		started := *j.started
+		started.Counts, started.Snapshot = j.board.Counts, j.board.Snapshot()
+		w.add(&Event{Started: &started, Peers: slices.Collect(maps.Values(j.peers))})
+	}
+	if j.end != nil {
+		w.add(j.end)
+	}
+	return w
+}
+
+func (j *job) unsubscribe(w *watcher) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.watchers, w)
+}
+
+// cancel has the coordinator stop the job; its end follows as of any other.
+func (j *job) cancel() {
+	j.mu.Lock()
+	again := j.stopping
+	j.stopping = true
+	j.mu.Unlock()
+	if again {
+		return
+	}
+	j.b.work.Go(func() {
+		ctx := j.b.ctx
+		select {
+		case <-j.accepted: // before that there is nothing to cancel
+		case <-j.over:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if _, err := j.link.ask(ctx, &wire.Request{Cancel: &wire.JobRef{Job: j.id}}); err != nil {
+			j.tell(&Event{Note: fmt.Sprintf("the coordinator could not be told to cancel: %v", err)})
+		}
+	})
+}
+
+// finish tells the watchers the last word and records it.
+func (j *job) finish(end *End) {
+	end.Job = j.id
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.log != nil {
+		if err := j.log.close(); err != nil {
+			j.b.log.Error("closing the list of a job's tasks", "job", j.id, "error", err)
+		}
+		j.log = nil
+	}
+	j.end = &Event{End: end}
+	j.tellLocked(j.end)
+}

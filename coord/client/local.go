@@ -1,0 +1,201 @@
+package client
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"gaggle/blobstore/exchange"
+	"gaggle/coord/server"
+	"gaggle/node/worker"
+	"gaggle/sandbox"
+	"gaggle/wire"
+)
+
+// localSpace is the space of jobs that run on this machine only.
+const localSpace wire.Space = "local"
+
+// A localMesh is a coordinator and a node in this process, linked by pipes in memory. Nothing
+// listens on a network.
+type localMesh struct {
+	server *server.Server
+	worker *worker.Worker
+	engine *sandbox.Engine
+	cert   *wire.Certificate // this process is the only member
+	ctx    context.Context
+	end    context.CancelFunc
+	loops  sync.WaitGroup
+}
+
+// openLocal starts coordinator and node.
+func (b *backend) openLocal() (*link, error) {
+	dir := b.dir.path("local")
+	scratch := b.dir.path("local", "scratch")
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return nil, err
+	}
+	slots := runtime.NumCPU()
+	engine, err := sandbox.New(sandbox.Config{Dir: scratch, Slots: slots, Logger: b.log})
+	if err != nil {
+		return nil, err
+	}
+	cert, err := aloneCertificate(b.key)
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	journal, err := server.OpenJournal(dir)
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	m := &localMesh{engine: engine, cert: cert}
+	m.server, err = server.New(server.Config{
+		Key: b.key, Mesh: "this machine", Journal: journal, Fetch: b.readGraph, Versions: versions(true), Logger: b.log.With("part", "coordinator"),
+	})
+	if err != nil {
+		return nil, errors.Join(err, journal.Close(), engine.Close())
+	}
+	self := wire.PeerOf(b.key)
+	m.worker, err = worker.New(worker.Config{
+		Store: b.store, Exchange: alone{}, Engine: engine, Key: b.key, Hello: b.hello(slots), Dial: m.dialNode,
+		Trusted: func(p wire.PeerID) bool { return p == self }, EpochFile: b.dir.path("local", "epoch"), Logger: b.log.With("part", "node"),
+	})
+	if err != nil {
+		return nil, errors.Join(err, journal.Close(), engine.Close())
+	}
+	m.ctx, m.end = context.WithCancel(context.WithoutCancel(b.ctx))
+	m.loops.Go(func() {
+		if err := m.server.Run(m.ctx); err != nil {
+			b.log.Error("the local coordinator stopped", "error", err)
+		}
+	})
+	m.loops.Go(func() {
+		if err := m.worker.Run(m.ctx); err != nil {
+			b.log.Error("the local node stopped", "error", err)
+		}
+	})
+	return &link{coordinator: m, worker: m.worker, space: localSpace}, nil
+}
+
+// aloneCertificate makes k's holder the one member of a mesh that nobody can join: its key is
+// forgotten at once.
+func aloneCertificate(k ed25519.PrivateKey) (*wire.Certificate, error) {
+	_, mesh, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	return wire.SignCertificate(mesh, wire.Certificate{
+		Peer: wire.PeerOf(k), Roles: wire.RoleNode | wire.RoleClient, Owner: owner(), Tenants: []wire.Space{localSpace},
+		NotBefore: now.Unix(), Expires: now.Add(wire.CertLife).Unix(),
+	}), nil
+}
+
+// versions is what this build reads and does; slots says whether it runs thunks.
+func versions(slots bool) wire.Versions {
+	v := wire.Versions{Release: Release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1}}
+	if slots {
+		v.Platforms, v.ABIs = []string{runtime.GOOS + "/" + runtime.GOARCH}, []uint64{wire.ABI}
+	}
+	return v
+}
+
+// hello introduces this machine to a coordinator.
+func (b *backend) hello(slots int) wire.Hello {
+	return wire.Hello{Versions: versions(slots > 0), Name: hostName(), Slots: slots, MemBytes: memory()}
+}
+
+// readGraph reads a graph that a thunk wrote from the store, where all is that was made here.
+func (b *backend) readGraph(_ context.Context, space wire.Space, graph wire.Held) ([]byte, error) {
+	blob, err := b.store.Open(space, graph.Object.Digest)
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
+	}
+	defer blob.Close()
+	text, err := io.ReadAll(io.LimitReader(blob, wire.MaxGraphFile+1))
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
+	}
+	return text, nil
+}
+
+// Open begins a request to the coordinator.
+func (m *localMesh) Open(context.Context) (io.ReadWriteCloser, error) {
+	return m.serve(func(c net.Conn) error { return m.server.ServeClient(m.ctx, c, m.cert) })
+}
+
+// serve returns one end of a pipe whose other end f serves.
+func (m *localMesh) serve(f func(net.Conn) error) (net.Conn, error) {
+	if m.ctx.Err() != nil {
+		return nil, wire.Errorf(wire.CauseUnreachable, "", "the local coordinator has ended")
+	}
+	here, there := net.Pipe()
+	m.loops.Go(func() {
+		defer there.Close()
+		_ = f(there) // it has told the other end
+	})
+	return here, nil
+}
+
+func (m *localMesh) dialNode(context.Context) (worker.Link, error) {
+	c, err := m.serve(func(c net.Conn) error { return m.server.ServeNode(m.ctx, c, m.cert) })
+	if err != nil {
+		return nil, err
+	}
+	return worker.NewLink(c), nil
+}
+
+// Fetch has nobody to fetch from.
+func (m *localMesh) Fetch(_ context.Context, _ holders, want []wire.Held, _ func(Fetching)) (int64, error) {
+	return 0, wire.Errorf(wire.CauseFetch, "submit the job again: what is gone is made again", "%d objects are not in this machine's store any more", len(want))
+}
+
+// Logs asks the node of this process.
+func (m *localMesh) Logs(context.Context, wire.PeerInfo) (io.ReadWriteCloser, error) {
+	return m.serve(func(c net.Conn) error {
+		m.worker.ServeLogs(ownStream{c, m.cert.Peer})
+		return nil
+	})
+}
+
+// An ownStream is a pipe of which this machine is the other end.
+type ownStream struct {
+	net.Conn
+	self wire.PeerID
+}
+
+// Peer returns who this machine is.
+func (s ownStream) Peer() wire.PeerID { return s.self }
+
+// Reach has nowhere to go.
+func (m *localMesh) Reach(context.Context) error { return nil }
+
+// Close ends coordinator and node.
+func (m *localMesh) Close() error {
+	m.end()
+	m.loops.Wait()
+	return m.engine.Close()
+}
+
+// alone is the exchange of a machine without peers. It is a worker.Exchange.
+type alone struct{}
+
+func (alone) Fetch(_ context.Context, _ wire.Space, want []wire.Held, _ func(exchange.Progress)) (exchange.Report, error) {
+	if len(want) == 0 {
+		return exchange.Report{}, nil
+	}
+	return exchange.Report{}, wire.Errorf(wire.CauseFetch, "", "%s is not in this machine's store, and there is no other", want[0].Object.CID())
+}
+
+func (alone) Probe(context.Context, wire.PeerID) (wire.Link, error) {
+	return wire.Link{}, fmt.Errorf("no peers")
+}
+
+func (alone) SetGrant(*wire.Grant) {}

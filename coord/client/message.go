@@ -1,0 +1,230 @@
+package client
+
+import (
+	"time"
+
+	"gaggle/wire"
+)
+
+// toAgent is a frame from a command to the agent.
+type toAgent struct {
+	Hello   *hello   `cbor:"hello,omitempty"`   // first
+	Quit    bool     `cbor:"quit,omitempty"`    // instead of a Command: end if idle
+	Command *Command `cbor:"command,omitempty"` // second
+	Input   []byte   `cbor:"input,omitempty"`   // of a Command that announces some
+	InEnd   bool     `cbor:"in_end,omitempty"`  // no more Input
+	Cancel  bool     `cbor:"cancel,omitempty"`  // the user interrupted
+}
+
+// hello introduces a command; welcome answers it. They must stay readable between versions: they
+// are how an agent of another build is told to go.
+type hello struct {
+	Build string `cbor:"build"`
+}
+
+type welcome struct {
+	Build string `cbor:"build"`
+	PID   int    `cbor:"pid"`
+	Busy  string `cbor:"busy,omitempty"` // why it would not end now
+	Quits bool   `cbor:"quits,omitempty"`
+}
+
+// A Command asks the agent for something. Exactly one of its pointers is set.
+type Command struct {
+	Mesh  string `cbor:"mesh,omitempty"`  // by name; "" is the one in use, if any
+	Local bool   `cbor:"local,omitempty"` // no mesh, whatever is configured
+	Dir   string `cbor:"dir"`             // working directory of the command, absolute
+	Path  string `cbor:"path,omitempty"`  // its $PATH
+
+	Submit  *Submit       `cbor:"submit,omitempty"`
+	Run     *Run          `cbor:"run,omitempty"`
+	Attach  *Attach       `cbor:"attach,omitempty"`
+	Get     *Get          `cbor:"get,omitempty"`
+	Cancel  *JobArg       `cbor:"cancel,omitempty"`
+	Status  *JobArg       `cbor:"status,omitempty"`
+	Nodes   *wire.Nothing `cbor:"nodes,omitempty"`
+	Logs    *Logs         `cbor:"logs,omitempty"`
+	Explain *TaskArg      `cbor:"explain,omitempty"`
+	GC      *wire.Nothing `cbor:"gc,omitempty"`
+	Login   *Login        `cbor:"login,omitempty"`
+	Meshes  *MeshArg      `cbor:"meshes,omitempty"`
+	Ticket  *wire.NewCert `cbor:"ticket,omitempty"`
+}
+
+// Submit runs a graph.
+type Submit struct {
+	Graph     string            `cbor:"graph,omitempty"`     // file; "" if it comes as Input
+	GraphDir  string            `cbor:"graph_dir,omitempty"` // what paths in it are relative to; "" is where it lies
+	Params    map[string]string `cbor:"params,omitempty"`
+	Only      string            `cbor:"only,omitempty"` // just this task and what it needs
+	Out       string            `cbor:"out"`            // directory of the targets
+	Plan      bool              `cbor:"plan,omitempty"` // say what would run
+	KeepGoing bool              `cbor:"keep_going,omitempty"`
+	Detach    bool              `cbor:"detach,omitempty"`
+	Replace   bool              `cbor:"replace,omitempty"`
+}
+
+// Run runs a command line once for each argument.
+type Run struct {
+	Words []string `cbor:"words"`
+	Args  []string `cbor:"args,omitempty"`
+	Out   string   `cbor:"out,omitempty"` // template of the one output; "" brings back what is new
+}
+
+// Attach follows a job that was submitted before, to its end.
+type Attach struct {
+	Job     string `cbor:"job"`
+	Out     string `cbor:"out,omitempty"` // "" is where it was submitted to write
+	Replace bool   `cbor:"replace,omitempty"`
+}
+
+// Get fetches targets of a job that has ended.
+type Get struct {
+	Job     string   `cbor:"job"`
+	Targets []string `cbor:"targets,omitempty"` // all if none
+	Out     string   `cbor:"out"`
+	Replace bool     `cbor:"replace,omitempty"`
+}
+
+// JobArg names a job as people do: its id, the beginning of it, or "" for all or the latest.
+type JobArg struct {
+	Job string `cbor:"job,omitempty"`
+}
+
+// TaskArg names tasks as people do: a name in the latest job, or JOB/NAME.
+type TaskArg struct {
+	Task string `cbor:"task"`
+}
+
+// Logs shows the output of a task.
+type Logs struct {
+	Task   string `cbor:"task"`
+	Follow bool   `cbor:"follow,omitempty"`
+}
+
+// Login joins a mesh.
+type Login struct {
+	Ticket string `cbor:"ticket"`
+	Name   string `cbor:"name,omitempty"` // what to call it here; "" is a name of its own
+}
+
+// MeshArg changes which mesh is in use, and lists them.
+type MeshArg struct {
+	Use    string `cbor:"use,omitempty"`
+	Remove string `cbor:"remove,omitempty"`
+	None   bool   `cbor:"none,omitempty"` // use none: work locally
+}
+
+// An Event is a frame from the agent to a command.
+type Event struct {
+	Welcome  *welcome          `cbor:"welcome,omitempty"` // first
+	Note     string            `cbor:"note,omitempty"`    // a line for people
+	Hashing  *Hashing          `cbor:"hashing,omitempty"`
+	Plan     *Plan             `cbor:"plan,omitempty"`
+	Started  *Started          `cbor:"started,omitempty"`
+	Notices  []wire.Notice     `cbor:"notices,omitempty"`
+	Peers    []wire.PeerInfo   `cbor:"peers,omitempty"` // names of machines
+	Fetching *Fetching         `cbor:"fetching,omitempty"`
+	Written  *Written          `cbor:"written,omitempty"`
+	Failed   *FailedTask       `cbor:"failed,omitempty"`
+	Output   *Output           `cbor:"output,omitempty"`
+	Jobs     []wire.JobStatus  `cbor:"jobs,omitempty"`
+	Tasks    []wire.TaskStatus `cbor:"tasks,omitempty"`
+	Nodes    []wire.NodeStatus `cbor:"nodes,omitempty"`
+	Traffic  *wire.Traffic     `cbor:"traffic,omitempty"`
+	Meshes   []MeshInfo        `cbor:"meshes,omitempty"`
+	Text     string            `cbor:"text,omitempty"`
+	End      *End              `cbor:"end,omitempty"` // last
+}
+
+// Hashing tells how far the reading of inputs is.
+type Hashing struct {
+	Files int64  `cbor:"files"`
+	Bytes int64  `cbor:"bytes"`
+	Path  string `cbor:"path,omitempty"` // the last one
+}
+
+// Plan is what Submit with Plan set answers.
+type Plan struct {
+	Tasks   []PlanTask `cbor:"tasks"`
+	Targets []string   `cbor:"targets,omitempty"`
+	More    bool       `cbor:"more,omitempty"` // another Event continues it
+}
+
+// PlanTask is a task that would be submitted.
+type PlanTask struct {
+	Name  string        `cbor:"name"`
+	Known string        `cbor:"known"` // "memo", "run", or "depends" on what others give
+	Bytes uint64        `cbor:"bytes"` // of its inputs, as far as they are known
+	Run   time.Duration `cbor:"run,omitempty"`
+}
+
+// Started says that the coordinator has accepted a job; it goes on without the command.
+type Started struct {
+	Job      wire.JobID      `cbor:"job"`
+	Name     string          `cbor:"name"`
+	Detached bool            `cbor:"detached,omitempty"`
+	Mesh     string          `cbor:"mesh,omitempty"`
+	Kinds    map[string]Kind `cbor:"kinds,omitempty"`
+	Tasks    int             `cbor:"tasks"`
+	Snapshot []wire.Notice   `cbor:"snapshot,omitempty"` // of a job that began before
+	Counts   wire.Counts     `cbor:"counts"`             // of a job that began before
+	Begun    int64           `cbor:"begun"`              // Unix microseconds
+}
+
+// A Kind is the tasks made from one template.
+type Kind struct {
+	Tasks int           `cbor:"tasks"`
+	Mean  time.Duration `cbor:"mean,omitempty"` // running time in earlier jobs; 0 is not known
+}
+
+// Fetching tells how far the bringing of targets to this machine is.
+type Fetching struct {
+	Done  int64       `cbor:"done"`
+	Total int64       `cbor:"total"`
+	From  wire.PeerID `cbor:"from"`
+}
+
+// Written names a target that is on disk now, whole.
+type Written struct {
+	Path  string `cbor:"path"` // as it would be opened from the command's directory
+	Files int    `cbor:"files"`
+	Bytes int64  `cbor:"bytes"`
+}
+
+// FailedTask is all a person needs in order to understand a failure.
+type FailedTask struct {
+	Task    string       `cbor:"task"`
+	Failure wire.Failure `cbor:"failure"`
+	Tried   int          `cbor:"tried"`
+	Command []string     `cbor:"command,omitempty"`
+	Env     []string     `cbor:"env,omitempty"`
+	Again   string       `cbor:"again,omitempty"` // shell line that runs it again
+}
+
+// Output is a piece of what a task wrote.
+type Output struct {
+	Stderr bool   `cbor:"err,omitempty"`
+	Data   []byte `cbor:"data"`
+}
+
+// MeshInfo is a mesh this machine may use.
+type MeshInfo struct {
+	Name    string       `cbor:"name"`
+	Mesh    wire.PeerID  `cbor:"mesh"`
+	Addrs   []string     `cbor:"addrs"`
+	Tenants []wire.Space `cbor:"tenants"`
+	Expires int64        `cbor:"expires"` // of the certificate, Unix seconds
+	InUse   bool         `cbor:"in_use,omitempty"`
+}
+
+// End is the last word about a command.
+type End struct {
+	Error     *wire.Error `cbor:"error,omitempty"` // infrastructure, usage, interruption
+	Job       wire.JobID  `cbor:"job"`
+	Counts    wire.Counts `cbor:"counts"` // of a job
+	Cancelled bool        `cbor:"cancelled,omitempty"`
+	Files     int         `cbor:"files,omitempty"` // written
+	Fetched   int64       `cbor:"fetched,omitempty"`
+	Out       string      `cbor:"out,omitempty"`
+}

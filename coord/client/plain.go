@@ -1,0 +1,191 @@
+package client
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A jobView is what every view for people keeps of a job, and the lines that all of them print.
+type jobView struct {
+	out  io.Writer // what the tasks wrote
+	err  io.Writer // about the job
+	dir  string    // as the user named the directory of the targets
+	last io.Writer // the summary
+
+	begun    time.Time
+	started  *Started
+	board    *Board
+	names    map[wire.PeerID]string
+	hashing  *Hashing
+	fetching *Fetching
+	shown    map[string]bool // failures told in full
+}
+
+func newJobView(out, err, last io.Writer, dir string, now time.Time) jobView {
+	return jobView{out: out, err: err, last: last, dir: dir, begun: now, names: map[wire.PeerID]string{}, shown: map[string]bool{}}
+}
+
+// take notes what an event says and returns the text to print for it, if any.
+func (v *jobView) take(e *Event, now time.Time) (text string) {
+	var b strings.Builder
+	for _, p := range e.Peers {
+		v.names[p.Peer] = p.Name
+	}
+	if e.Note != "" {
+		fmt.Fprintln(&b, printable(e.Note))
+	}
+	if e.Hashing != nil {
+		v.hashing = e.Hashing
+	}
+	if s := e.Started; s != nil {
+		again := v.started != nil
+		v.started, v.board = s, NewBoard(s, now)
+		if !again {
+			fmt.Fprintf(&b, "job %s: %s%s\n", s.Job, count(v.board.Counts.Tasks, "task"), v.where())
+		}
+	}
+	for i := range e.Notices {
+		v.notice(&b, &e.Notices[i], now)
+	}
+	if e.Fetching != nil {
+		v.fetching = e.Fetching
+	}
+	if e.Failed != nil {
+		fmt.Fprint(&b, report(e.Failed, v.nameOf(e.Failed.Failure.Node, e.Failed.Failure.NodeName)))
+	}
+	return b.String()
+}
+
+func (v *jobView) where() string {
+	s := ""
+	if v.started.Mesh != "" {
+		s = " on " + v.started.Mesh
+	}
+	if v.hashing != nil && v.hashing.Files > 0 {
+		s += fmt.Sprintf(", %s of input (%s)", count(int(v.hashing.Files), "file"), Bytes(v.hashing.Bytes))
+	}
+	return s
+}
+
+// notice takes a notice in and writes a line if it must not be missed.
+func (v *jobView) notice(b *strings.Builder, n *wire.Notice, now time.Time) {
+	if v.board == nil {
+		return
+	}
+	before := v.board.Waiting
+	v.board.Apply(n, now)
+	switch {
+	case n.Task == "" && n.Waiting != "" && n.Waiting != before:
+		fmt.Fprintln(b, printable(n.Waiting))
+	case n.Task == "" && n.Waiting == "" && before != "":
+		fmt.Fprintln(b, "going on")
+	case n.State == wire.StateFailed && n.Failure != nil && n.Failure.Cause != wire.CauseDependency:
+		fmt.Fprintf(b, "failed: %s on %s: %s\n", printable(n.Task), v.nameOf(n.Node, n.NodeName), printable(ending(n.Failure)))
+	}
+}
+
+func (v *jobView) nameOf(p wire.PeerID, name string) string {
+	switch {
+	case name != "":
+		return printable(name)
+	case v.names[p] != "":
+		return printable(v.names[p])
+	case p.IsZero():
+		return ""
+	}
+	return p.Short()
+}
+
+// progress is the job in one line.
+func (v *jobView) progress(now time.Time) string {
+	if v.board == nil {
+		if v.hashing == nil {
+			return ""
+		}
+		return fmt.Sprintf("reading inputs: %s, %s", count(int(v.hashing.Files), "file"), Bytes(v.hashing.Bytes))
+	}
+	if f := v.fetching; f != nil {
+		return fmt.Sprintf("fetching targets: %s of %s from %s", Bytes(f.Done), Bytes(f.Total), v.nameOf(f.From, ""))
+	}
+	c := v.board.Counts
+	s := fmt.Sprintf("%d/%d done: %s; %d running; %s moved; %s", v.board.Done(), c.Tasks, tally(c), v.board.running, Bytes(c.Moved), Span(now.Sub(v.begun)))
+	if left := v.board.Remaining(); left > time.Second {
+		s += ", about " + Span(left) + " left"
+	}
+	return s
+}
+
+// finish prints the end of a job.
+func (v *jobView) finish(e *End, now time.Time) error {
+	switch {
+	case v.started == nil: // the command tells the error
+		return nil
+	case v.started.Detached && e.Error == nil:
+		_, err := fmt.Fprintf(v.last, "job %s goes on without this machine; coord get %s fetches its targets\n", v.started.Job, v.started.Job)
+		return err
+	}
+	_, err := fmt.Fprintln(v.last, summary(e, now.Sub(v.begun), v.dir))
+	return err
+}
+
+// A plainView prints lines: one for each notable change, and progress now and then.
+type plainView struct {
+	jobView
+	every time.Duration // between two progress lines
+	next  time.Time
+	said  string
+}
+
+// progressEvery is the time between two progress lines on a pipe.
+const progressEvery = 3 * time.Second
+
+// NewPlain returns a view that prints lines about a job to err, what its tasks wrote to out, and
+// the summary to last. The directory of the targets is named as in dir.
+func NewPlain(out, err, last io.Writer, dir string, now time.Time) View {
+	return &plainView{jobView: newJobView(out, err, last, dir, now), every: progressEvery, next: now.Add(progressEvery)}
+}
+
+// Event prints what is notable.
+func (v *plainView) Event(e *Event, now time.Time) error {
+	if e.Output != nil {
+		return v.output(e.Output)
+	}
+	_, err := io.WriteString(v.err, v.take(e, now))
+	return err
+}
+
+func (v *jobView) output(o *Output) error {
+	to := v.out
+	if o.Stderr {
+		to = v.err
+	}
+	_, err := to.Write(o.Data)
+	return err
+}
+
+// Tick prints progress if it is time and there is any.
+func (v *plainView) Tick(now time.Time) error {
+	if now.Before(v.next) {
+		return nil
+	}
+	v.next = now.Add(v.every)
+	if v.board != nil {
+		if done := fmt.Sprint(v.board.Done(), v.board.running, v.fetching); done == v.said {
+			return nil
+		} else {
+			v.said = done
+		}
+	}
+	if line := v.progress(now); line != "" {
+		_, err := fmt.Fprintln(v.err, line)
+		return err
+	}
+	return nil
+}
+
+// End prints the summary.
+func (v *plainView) End(e *End, now time.Time) error { return v.finish(e, now) }

@@ -1,0 +1,244 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"gaggle/wire"
+)
+
+// do carries out a command.
+func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, error) {
+	switch {
+	case cmd.Submit != nil:
+		return s.submit(ctx, cmd, input)
+	case cmd.Run != nil:
+		return s.run(ctx, cmd)
+	case cmd.Login != nil:
+		return s.login(ctx, s.a.dir, cmd.Login)
+	case cmd.Meshes != nil:
+		return s.meshes(s.a.dir, cmd.Meshes)
+	case cmd.GC != nil:
+		return s.gc(ctx)
+	}
+	l, err := s.a.backend.link(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case cmd.Attach != nil:
+		return s.attach(ctx, l, cmd)
+	case cmd.Get != nil:
+		return s.get(ctx, l, cmd)
+	case cmd.Cancel != nil:
+		return s.cancelJob(ctx, l, cmd.Cancel)
+	case cmd.Status != nil:
+		return s.status(ctx, l, cmd.Status)
+	case cmd.Nodes != nil:
+		return s.nodes(ctx, l)
+	case cmd.Logs != nil:
+		return s.logs(ctx, l, cmd.Logs)
+	case cmd.Explain != nil:
+		return s.explain(ctx, l, cmd.Explain)
+	case cmd.Ticket != nil:
+		return s.ticket(ctx, l, cmd.Ticket)
+	}
+	return nil, wire.Errorf(wire.CauseVersion, "end the background process with  coord agent --stop", "the background process does not know this command")
+}
+
+// asError makes an error of a command fit for a person who did not ask about causes.
+func asError(err error) *wire.Error {
+	if errors.Is(err, fs.ErrNotExist) && wire.CauseOf(err) == wire.CauseUnknown {
+		return &wire.Error{Cause: wire.CauseInvalid, Message: wire.AsError(err).Message}
+	}
+	return wire.AsError(err)
+}
+
+// jobOf finds the job that a person names: by its id or the beginning of it; "" is the one
+// submitted last.
+func (l *link) jobOf(ctx context.Context, name string) (wire.JobStatus, error) {
+	r, err := l.ask(ctx, &wire.Request{Status: &wire.JobRef{}})
+	if err != nil {
+		return wire.JobStatus{}, err
+	}
+	var found []wire.JobStatus
+	for _, j := range r.Jobs {
+		if strings.HasPrefix(j.Job.String(), name) {
+			found = append(found, j)
+		}
+	}
+	const hint = "coord status lists the jobs"
+	switch {
+	case len(found) == 0 && name == "":
+		return wire.JobStatus{}, wire.Errorf(wire.CauseNotFound, "coord submit GRAPH begins one", "there is no job here")
+	case len(found) == 0:
+		return wire.JobStatus{}, wire.Errorf(wire.CauseNotFound, hint, "no job %s here", name)
+	case len(found) > 1 && name != "":
+		return wire.JobStatus{}, wire.Errorf(wire.CauseInvalid, hint, "%d jobs begin with %s", len(found), name)
+	}
+	return found[len(found)-1], nil // the oldest stands first
+}
+
+func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error) {
+	if arg.Job == "" {
+		r, err := l.ask(ctx, &wire.Request{Status: &wire.JobRef{}})
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.send(&Event{Jobs: r.Jobs})
+	}
+	j, err := l.jobOf(ctx, arg.Job)
+	if err != nil {
+		return nil, err
+	}
+	e := &Event{Jobs: []wire.JobStatus{j}}
+	if j.State == "running" || j.State == "waiting" {
+		r, err := l.ask(ctx, &wire.Request{Explain: &wire.TaskRef{Job: j.Job}})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range r.Tasks {
+			if t.State >= wire.StateOffered && t.State <= wire.StateExpanding {
+				t.Encoded = nil
+				e.Tasks = append(e.Tasks, t)
+			}
+		}
+	}
+	return nil, s.send(e)
+}
+
+func (s *session) nodes(ctx context.Context, l *link) (*End, error) {
+	r, err := l.ask(ctx, &wire.Request{Nodes: &wire.Nothing{}})
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.send(&Event{Nodes: r.Nodes, Traffic: r.Traffic})
+}
+
+func (s *session) cancelJob(ctx context.Context, l *link, arg *JobArg) (*End, error) {
+	j, err := l.jobOf(ctx, arg.Job)
+	if err != nil {
+		return nil, err
+	}
+	if j.Ended != 0 {
+		return nil, wire.Errorf(wire.CauseInvalid, "", "job %s has ended already (%s)", j.Job, j.State)
+	}
+	if _, err := l.ask(ctx, &wire.Request{Cancel: &wire.JobRef{Job: j.Job}}); err != nil {
+		return nil, err
+	}
+	return nil, s.send(&Event{Text: fmt.Sprintf("cancelled job %s; what it had finished stays in the memo\n", j.Job)})
+}
+
+func (s *session) ticket(ctx context.Context, l *link, terms *wire.NewCert) (*End, error) {
+	if l.name == "" {
+		return nil, wire.Errorf(wire.CauseInvalid, "begin a mesh with coord serve, or name its directory with --state",
+			"no mesh is configured that others could join")
+	}
+	r, err := l.ask(ctx, &wire.Request{Ticket: terms})
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.send(&Event{Text: r.Text + "\n"})
+}
+
+// gc trims the store to what jobs still need.
+func (s *session) gc(ctx context.Context) (*End, error) {
+	before := s.a.backend.store.Used()
+	freed, err := s.a.backend.store.Trim(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.send(&Event{Text: fmt.Sprintf("freed %s of %s\n", Bytes(freed), Bytes(before))})
+}
+
+// attach follows a job that is under way, or tells how it ended.
+func (s *session) attach(ctx context.Context, l *link, cmd *Command) (*End, error) {
+	status, err := l.jobOf(ctx, cmd.Attach.Job)
+	if err != nil {
+		return nil, err
+	}
+	if j := s.a.backend.following(status.Job); j != nil {
+		return s.follow(ctx, j)
+	}
+	rec, err := s.a.dir.loadRecord(status.Job.String())
+	if err != nil { // submitted from another machine
+		rec = &record{Job: status.Job.String(), Name: status.Name, Mesh: l.name, Dir: cmd.Dir, Out: absolute(cmd.Dir, cmd.Attach.Out), Begun: micro(status.Begun)}
+	}
+	if cmd.Attach.Out != "" {
+		rec.Out = absolute(cmd.Dir, cmd.Attach.Out)
+	}
+	rec.Replace = rec.Replace || cmd.Attach.Replace
+	rec.Detached = false // somebody is here to take the targets
+	j := s.a.backend.newJob(l, rec, status.Job)
+	j.pinned = s.a.dir.loadPins(rec.Job)
+	s.a.backend.start(j)
+	return s.follow(ctx, j)
+}
+
+// get fetches targets of a job and writes them.
+func (s *session) get(ctx context.Context, l *link, cmd *Command) (*End, error) {
+	status, err := l.jobOf(ctx, cmd.Get.Job)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.ask(ctx, &wire.Request{Status: &wire.JobRef{Job: status.Job}})
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Jobs) != 1 {
+		return nil, wire.Errorf(wire.CauseNotFound, "coord status lists the jobs", "no job %s here", status.Job)
+	}
+	status = r.Jobs[0]
+	targets, err := pick(&status, cmd.Get.Targets)
+	if err != nil {
+		return nil, err
+	}
+	end := &End{Job: status.Job, Counts: status.Counts, Out: absolute(cmd.Dir, cmd.Get.Out)}
+	want, err := s.a.backend.lacking(l.space, targets)
+	if err == nil && len(want) > 0 {
+		from := holders{space: l.space, peers: r.Peers, grant: r.Grant}
+		end.Fetched, err = l.Fetch(ctx, from, want, func(f Fetching) { _ = s.send(&Event{Fetching: &f}) })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetching the targets: %w", err)
+	}
+	tell := func(e *Event) { _ = s.send(e) } // a command that is gone ends ctx
+	w := &writer{store: s.a.backend.store, space: l.space, out: end.Out, replace: cmd.Get.Replace, tell: tell}
+	err = w.writeTargets(ctx, targets)
+	end.Files = w.files
+	if err == nil && len(cmd.Get.Targets) == 0 {
+		_, err = l.ask(ctx, &wire.Request{Release: &wire.JobRef{Job: status.Job}})
+	}
+	return end, err
+}
+
+// pick returns the named targets of a job, or all.
+func pick(j *wire.JobStatus, names []string) ([]wire.Target, error) {
+	if len(j.Targets) == 0 {
+		return nil, wire.Errorf(wire.CauseNotFound, "coord attach "+j.Job.String()+" waits for it", "job %s is %s and has no targets yet", j.Job, j.State)
+	}
+	if len(names) == 0 {
+		return j.Targets, nil
+	}
+	var picked []wire.Target
+	for _, name := range names {
+		before := len(picked)
+		for _, t := range j.Targets {
+			if t.Path == strings.TrimSuffix(name, "/") || strings.HasPrefix(t.Path, strings.TrimSuffix(name, "/")+"/") {
+				picked = append(picked, t)
+			}
+		}
+		if len(picked) == before {
+			var have []string
+			for _, t := range j.Targets[:min(len(j.Targets), 10)] {
+				have = append(have, t.Path)
+			}
+			return nil, wire.Errorf(wire.CauseNotFound, "it has "+strings.Join(have, ", "), "job %s has no target %q", j.Job, name)
+		}
+	}
+	return picked, nil
+}

@@ -1,0 +1,75 @@
+package client
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// quote returns s as one word of a POSIX shell.
+func quote(s string) string {
+	safe := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_-./:=@%+,", c)
+	}
+	if s != "" && strings.IndexFunc(s, func(c rune) bool { return !safe(c) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// quoteAll returns a command line.
+func quoteAll(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(w)
+	}
+	return strings.Join(quoted, " ")
+}
+
+// again returns the shell line that runs a task of the job once more. A task of a sub-graph is
+// run by its top-most ancestor.
+func (r *record) again(task string) string {
+	line := []string{"coord"}
+	if r.Run != nil {
+		line = append(line, "run")
+	} else {
+		line = append(line, "submit")
+	}
+	switch {
+	case r.Mesh != "":
+		line = append(line, "--mesh", r.Mesh)
+	case r.Local:
+		line = append(line, "--local")
+	}
+	if r.Run != nil {
+		line = append(line, r.Run.again(task)...)
+	} else {
+		line = append(line, r.submitAgain(task)...)
+	}
+	return "cd " + quote(r.Dir) + " && " + quoteAll(line)
+}
+
+func (r *record) submitAgain(task string) (line []string) {
+	if r.Graph == "" { // it came on standard input: there is a copy
+		line = []string{"--dir", r.Dir, r.Copy}
+	} else {
+		line = []string{r.Graph}
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Params)) {
+		line = append(line, "-p", k+"="+r.Params[k])
+	}
+	return append(line, "--only", task)
+}
+
+func (r *Run) again(task string) (line []string) {
+	if r.Out != "" {
+		line = append(line, "--out", r.Out)
+	}
+	line = append(line, r.Words...)
+	for i, arg := range r.Args {
+		if r.taskName(i) == task {
+			return append(line, ":::", arg)
+		}
+	}
+	return line
+}

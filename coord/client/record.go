@@ -1,0 +1,208 @@
+package client
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A record is what the agent keeps of a job that was submitted from here, as JSON.
+type record struct {
+	Job      string            `json:"job"`
+	Mesh     string            `json:"mesh,omitempty"`
+	Local    bool              `json:"local,omitempty"` // by the user's will
+	Name     string            `json:"name"`
+	Dir      string            `json:"dir"`             // where the command ran
+	Graph    string            `json:"graph,omitempty"` // as it was named; "" is standard input
+	Copy     string            `json:"copy,omitempty"`  // of the graph, if it came there
+	Params   map[string]string `json:"params,omitempty"`
+	Run      *Run              `json:"run,omitempty"`   // of coord run
+	Given    map[string]string `json:"given,omitempty"` // to it, see given
+	Out      string            `json:"out"`             // absolute
+	Replace  bool              `json:"replace,omitempty"`
+	Detached bool              `json:"detached,omitempty"`
+	Begun    time.Time         `json:"begun"`
+	Ended    bool              `json:"ended,omitempty"`
+}
+
+// maxRecords is how many jobs are remembered here; a coordinator remembers 200.
+const maxRecords = 200
+
+// maxRecord bounds a record on disk: its largest part is the arguments of coord run, which fit
+// the 2 MiB that a command line takes, and JSON escapes.
+const maxRecord = 16 << 20
+
+func (d stateDir) jobFile(job, ext string) string { return d.path("jobs", job+ext) }
+
+// saveRecord writes r whole or not at all, and forgets the oldest beyond maxRecords.
+func (d stateDir) saveRecord(r *record) error {
+	if err := writeJSON(d.jobFile(r.Job, ".json"), r); err != nil {
+		return fmt.Errorf("recording job %s: %w", r.Job, err)
+	}
+	return d.forgetOldJobs()
+}
+
+func (d stateDir) loadRecord(job string) (*record, error) {
+	r := new(record)
+	err := readJSON(d.jobFile(job, ".json"), maxRecord, r)
+	if err == nil && r.Job != job {
+		err = fmt.Errorf("%w: it is about job %q", fs.ErrNotExist, r.Job)
+	}
+	return r, err
+}
+
+// records returns what is recorded, the latest first. A damaged record is none.
+func (d stateDir) records() []*record {
+	entries, err := os.ReadDir(d.path("jobs"))
+	if err != nil {
+		return nil
+	}
+	var all []*record
+	for _, e := range entries {
+		job, ok := strings.CutSuffix(e.Name(), ".json")
+		if !ok {
+			continue
+		}
+		if r, err := d.loadRecord(job); err == nil {
+			all = append(all, r)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *record) int { return b.Begun.Compare(a.Begun) })
+	return all
+}
+
+func (d stateDir) forgetOldJobs() error {
+	entries, err := os.ReadDir(d.path("jobs"))
+	if err != nil || len(entries) <= maxRecords {
+		return err
+	}
+	all := d.records()
+	for i, r := range all {
+		if i < maxRecords || !r.Ended {
+			continue
+		}
+		d.forgetJob(r.Job)
+	}
+	return nil
+}
+
+// forgetJob removes what is kept of a job. What cannot be removed is tried again with the next.
+func (d stateDir) forgetJob(job string) {
+	for _, ext := range []string{".json", ".graph", ".tasks", ".pins"} {
+		_ = os.Remove(d.jobFile(job, ext))
+	}
+}
+
+// savePins notes which objects are pinned for a job, digest after digest, so that a later agent
+// can let go of them.
+func (d stateDir) savePins(job string, pins []wire.Digest) error {
+	b := make([]byte, 0, len(pins)*len(wire.Digest{}))
+	for _, p := range pins {
+		b = append(b, p[:]...)
+	}
+	return writeFile(d.jobFile(job, ".pins"), b)
+}
+
+// loadPins returns what savePins noted, nothing if it is gone.
+func (d stateDir) loadPins(job string) (pins []wire.Digest) {
+	b, err := os.ReadFile(d.jobFile(job, ".pins"))
+	if err != nil {
+		return nil
+	}
+	for digest := range slices.Chunk(b, len(wire.Digest{})) {
+		if len(digest) == len(wire.Digest{}) {
+			pins = append(pins, wire.Digest(digest))
+		}
+	}
+	return pins
+}
+
+// writeJSON replaces a file by the JSON of v.
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(b, '\n'))
+}
+
+// writeFile replaces a private file, whole or not at all.
+func writeFile(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// readJSON reads a file of at most limit bytes into v.
+func readJSON(path string, limit int64, v any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := json.NewDecoder(io.LimitReader(f, limit)).Decode(v); err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	return nil
+}
+
+// A taskLog is a file with the last Notice of each task of a job, as frames, for logs and
+// explain after the coordinator has forgotten the job.
+type taskLog struct {
+	f *os.File
+	w *bufio.Writer
+}
+
+func (d stateDir) openTaskLog(job string) (*taskLog, error) {
+	if err := os.MkdirAll(d.path("jobs"), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(d.jobFile(job, ".tasks"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &taskLog{f, bufio.NewWriter(f)}, nil
+}
+
+func (l *taskLog) add(n *wire.Notice) error { return wire.WriteFrame(l.w, n) }
+
+func (l *taskLog) close() error { return errors.Join(l.w.Flush(), l.f.Close()) }
+
+// loggedTasks yields the notices of a job's task log. A log cut short by a crash ends early.
+func (d stateDir) loggedTasks(job string, yield func(*wire.Notice) bool) error {
+	f, err := os.Open(d.jobFile(job, ".tasks"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	frames := wire.NewFrameReader(f)
+	for {
+		n := new(wire.Notice)
+		if err := frames.Read(n); err != nil || !yield(n) {
+			return nil
+		}
+	}
+}

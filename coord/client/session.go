@@ -1,0 +1,144 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A session is one connection of a command, seen from the agent.
+type session struct {
+	a      *agent
+	conn   *net.UnixConn
+	frames *wire.FrameReader
+	w      *wire.FrameWriter
+
+	gone      context.CancelFunc // ends the context of what the command waits for
+	input     *io.PipeWriter     // of a command that announces input
+	interrupt chan struct{}      // closed when the user interrupts
+}
+
+// serve carries out one command.
+func (a *agent) serve(c *net.UnixConn) {
+	defer c.Close()
+	stop := context.AfterFunc(a.ctx, func() { c.Close() })
+	defer stop()
+	s := &session{a: a, conn: c, frames: wire.NewFrameReader(c), w: wire.NewFrameWriter(c), interrupt: make(chan struct{})}
+	cmd, err := s.greet()
+	if err != nil || cmd == nil {
+		if err != nil && !errors.Is(err, io.EOF) {
+			a.log.Info("command refused", "error", err)
+			_ = s.send(&Event{End: &End{Error: wire.AsError(err)}}) // it may be gone
+		}
+		return
+	}
+	ctx, gone := context.WithCancel(a.ctx)
+	defer gone()
+	s.gone = gone
+	r, w := io.Pipe()
+	s.input = w
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		s.read()
+	}()
+	end := s.carryOut(ctx, cmd, r)
+	if err := s.send(&Event{End: end}); err != nil {
+		a.log.Info("a command did not wait for its end", "error", err)
+	}
+	r.Close()
+	c.Close()
+	<-reading
+}
+
+// greet agrees on the build and reads the command; nil if there is none to carry out.
+func (s *session) greet() (*Command, error) {
+	if err := checkOwner(s.conn); err != nil {
+		return nil, err
+	}
+	if err := s.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return nil, err
+	}
+	var f toAgent
+	if err := s.frames.Read(&f); err != nil {
+		return nil, err
+	}
+	if f.Hello == nil {
+		return nil, wire.Errorf(wire.CauseVersion, "", "the first frame is no hello")
+	}
+	if err := s.send(&Event{Welcome: &welcome{Build: s.a.cfg.Build, PID: os.Getpid()}}); err != nil {
+		return nil, err
+	}
+	f = toAgent{}
+	if err := s.frames.Read(&f); err != nil {
+		return nil, err
+	}
+	if f.Quit {
+		return nil, s.makeWay()
+	}
+	if f.Command == nil {
+		return nil, wire.Errorf(wire.CauseVersion, "", "the second frame is no command")
+	}
+	return f.Command, s.conn.SetReadDeadline(time.Time{})
+}
+
+// makeWay ends the agent for one of another build, if it is idle. The connection is closed only
+// when the agent's end closes it, which tells the other that the place is free.
+func (s *session) makeWay() error {
+	busy := s.a.quit(1, false)
+	err := s.send(&Event{Welcome: &welcome{Build: s.a.cfg.Build, PID: os.Getpid(), Busy: busy, Quits: busy == ""}})
+	if busy == "" {
+		s.a.end()
+	}
+	return err
+}
+
+func (s *session) send(e *Event) error { return s.w.Write(e) }
+
+// read takes what comes after the command: input, interruption, the end of the connection.
+func (s *session) read() {
+	defer s.gone()
+	interrupted := false
+	for {
+		var f toAgent
+		if err := s.frames.Read(&f); err != nil {
+			s.input.CloseWithError(io.ErrUnexpectedEOF)
+			return
+		}
+		switch {
+		case f.InEnd:
+			s.input.Close()
+		case len(f.Input) > 0:
+			if _, err := s.input.Write(f.Input); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+				return
+			}
+		case f.Cancel && !interrupted:
+			interrupted = true
+			close(s.interrupt)
+		}
+	}
+}
+
+// carryOut runs the command. A panic is our own bug; it ends the command, not the jobs of others.
+func (s *session) carryOut(ctx context.Context, cmd *Command, input io.Reader) (end *End) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.a.log.Error("command panicked", "panic", p, "stack", string(debug.Stack()))
+			end = &End{Error: wire.Errorf(wire.CauseInternal, "see "+s.a.dir.path("agent.log"), "the background process made a mistake: %v", p)}
+		}
+	}()
+	end, err := s.do(ctx, cmd, input)
+	if end == nil {
+		end = new(End)
+	}
+	if err != nil {
+		end.Error = asError(err)
+	}
+	return end
+}

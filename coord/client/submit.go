@@ -1,0 +1,183 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gaggle/coord/graph"
+	"gaggle/wire"
+)
+
+// submit expands a graph, gives it to the coordinator and follows the job.
+func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*End, error) {
+	sub := cmd.Submit
+	text, err := s.readGraph(cmd.Dir, sub, input)
+	if err != nil {
+		return nil, err
+	}
+	name := "standard input"
+	dir := cmd.Dir
+	if sub.Graph != "" {
+		name, dir = sub.Graph, filepath.Dir(absolute(cmd.Dir, sub.Graph))
+	}
+	if sub.GraphDir != "" {
+		dir = absolute(cmd.Dir, sub.GraphDir)
+	}
+	f, err := graph.Decode(bytes.NewReader(text), name)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.a.backend.link(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := s.expand(ctx, cmd, l, f, dir, sub.Params)
+	if err == nil && sub.Only != "" {
+		err = keepOnly(plan, sub.Only)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec := &record{
+		Name: filepath.Base(name), Dir: cmd.Dir, Graph: sub.Graph, Params: sub.Params, Out: absolute(cmd.Dir, sub.Out),
+		Replace: sub.Replace, Detached: sub.Detach, Mesh: l.name, Local: cmd.Local,
+	}
+	if sub.Plan {
+		return s.plan(ctx, l, rec, plan)
+	}
+	return s.begin(ctx, l, rec, plan, sub.KeepGoing, text)
+}
+
+// readGraph reads the graph from its file, or from the command.
+func (s *session) readGraph(dir string, sub *Submit, input io.Reader) ([]byte, error) {
+	if sub.Graph != "" {
+		f, err := os.Open(absolute(dir, sub.Graph))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, wire.Errorf(wire.CauseInvalid, "name a graph file, or - for standard input", "no graph file %q in %s", sub.Graph, dir)
+		}
+		if err != nil {
+			return nil, wire.Errorf(wire.CauseInvalid, "", "opening the graph file: %v", err)
+		}
+		defer f.Close()
+		input = f
+	}
+	b, err := io.ReadAll(io.LimitReader(input, wire.MaxGraphFile+1))
+	switch {
+	case err != nil:
+		return nil, wire.Errorf(wire.CauseInvalid, "", "reading the graph: %v", err)
+	case len(b) > wire.MaxGraphFile:
+		return nil, wire.Errorf(wire.CauseTooLarge, "make the tasks with for, or split the job", "the graph exceeds the bound of %d MiB", wire.MaxGraphFile>>20)
+	}
+	return b, nil
+}
+
+func absolute(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(dir, path)
+}
+
+// expand makes thunks of a graph, telling how the hashing of inputs goes.
+func (s *session) expand(ctx context.Context, cmd *Command, l *link, f *graph.File, dir string, params map[string]string) (*graph.Plan, error) {
+	files := &inputs{store: s.a.backend.store, space: l.space, send: s.send}
+	roots := &roots{b: s.a.backend, space: l.space, path: cmd.Path, send: s.send}
+	plan, err := graph.Expand(ctx, f, graph.Env{Dir: dir, Params: params, Files: files, Roots: roots})
+	if err != nil {
+		return nil, err
+	}
+	return plan, files.last()
+}
+
+// keepOnly cuts a plan down to one task, by name or by the name of a task in its sub-graph, and
+// what it needs. Its outputs become the targets, below its name.
+func keepOnly(p *graph.Plan, only string) error {
+	at := -1
+	for i := range p.Tasks {
+		name := p.Tasks[i].Name
+		if (name == only || strings.HasPrefix(only, name+"/")) && (at < 0 || len(name) > len(p.Tasks[at].Name)) {
+			at = i
+		}
+	}
+	if at < 0 {
+		return wire.Errorf(wire.CauseInvalid, "coord submit --plan lists the tasks", "the graph has no task %q", only)
+	}
+	need := map[wire.ThunkID]bool{p.IDs[at]: true}
+	for i := at; i >= 0; i-- {
+		if !need[p.IDs[i]] {
+			continue
+		}
+		for _, in := range p.Thunks[i].Inputs {
+			if in.Object.Kind == wire.Pending {
+				need[wire.ThunkID(in.Object.Digest)] = true
+			}
+		}
+	}
+	last := *p
+	p.Tasks, p.Thunks, p.IDs, p.Targets = nil, nil, nil, nil
+	for i := range last.Tasks[:at+1] {
+		if need[last.IDs[i]] {
+			p.Tasks, p.Thunks, p.IDs = append(p.Tasks, last.Tasks[i]), append(p.Thunks, last.Thunks[i]), append(p.IDs, last.IDs[i])
+		}
+	}
+	for _, o := range last.Thunks[at].Outputs {
+		path := strings.Map(pathRune, last.Tasks[at].Name) + "/" + o.Path
+		p.Targets = append(p.Targets, wire.TargetSpec{Path: path, Thunk: last.IDs[at], Output: o.Path})
+	}
+	return nil
+}
+
+// pathRune keeps what a task's name may have in a path of its own.
+func pathRune(c rune) rune {
+	if c == '/' || c == 0 {
+		return '_'
+	}
+	return c
+}
+
+// begin submits a plan as a job. The job goes on when the command goes away, once Started.
+func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.Plan, keepGoing bool, text []byte) (*End, error) {
+	var id wire.JobID
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, err
+	}
+	rec.Job, rec.Begun = id.String(), time.Now()
+	if rec.Graph == "" && rec.Run == nil {
+		rec.Copy = s.a.dir.jobFile(rec.Job, ".graph")
+		if err := writeFile(rec.Copy, text); err != nil {
+			return nil, fmt.Errorf("keeping a copy of the graph: %w", err)
+		}
+	}
+	if err := s.a.backend.hold(ctx, l, id, plan.Leaves); err != nil {
+		return nil, err
+	}
+	sub := &submission{
+		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, Detach: rec.Detached, KeepGoing: keepGoing,
+			Tasks: len(plan.Tasks), Targets: plan.Targets},
+		tasks: plan.Tasks,
+		kinds: s.a.backend.kinds(rec.Name, plan.Tasks),
+	}
+	j := s.a.backend.newJob(l, rec, id)
+	j.submit = sub
+	j.encoded = make(map[wire.ThunkID][]byte, len(plan.Tasks))
+	for i := range plan.Tasks {
+		j.encoded[plan.IDs[i]] = plan.Tasks[i].Thunk
+	}
+	for _, o := range plan.Leaves {
+		j.pinned = append(j.pinned, o.Digest)
+	}
+	s.a.backend.start(j)
+	end, err := s.follow(ctx, j)
+	if !j.isAccepted() {
+		j.abandon() // nobody waits for a job that the coordinator has not taken
+	}
+	return end, err
+}

@@ -1,0 +1,222 @@
+package client
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A tableView prints the answers to questions: jobs, tasks, nodes, meshes, plans and texts.
+type tableView struct {
+	out, err io.Writer
+	explain  bool // tasks in full
+	planned  bool // the head of a plan is printed
+}
+
+// NewTable returns a view that prints answers to out. With explain set, tasks are told in full.
+func NewTable(out, err io.Writer, explain bool) View {
+	return &tableView{out: out, err: err, explain: explain}
+}
+
+// Event prints an answer.
+func (v *tableView) Event(e *Event, now time.Time) error {
+	var b strings.Builder
+	if e.Note != "" {
+		if _, err := fmt.Fprintln(v.err, printable(e.Note)); err != nil {
+			return err
+		}
+	}
+	b.WriteString(printableText(e.Text))
+	if e.Jobs != nil {
+		jobTable(&b, e.Jobs, now)
+	}
+	switch {
+	case len(e.Tasks) > 0 && v.explain:
+		for i := range e.Tasks {
+			explainTask(&b, &e.Tasks[i])
+		}
+	case len(e.Tasks) > 0:
+		taskTable(&b, e.Tasks)
+	}
+	if e.Nodes != nil || e.Traffic != nil {
+		nodeTable(&b, e.Nodes)
+	}
+	if t := e.Traffic; t != nil {
+		fmt.Fprintf(&b, "blobs through the coordinator: %d bytes, sub-graphs %d bytes, relayed %d bytes\n", t.BlobBytes, t.SubGraphBytes, t.RelayedBytes)
+	}
+	if e.Meshes != nil {
+		meshTable(&b, e.Meshes)
+	}
+	if e.Plan != nil {
+		v.plan(&b, e.Plan)
+	}
+	if e.Output != nil {
+		if err := (&jobView{out: v.out, err: v.err}).output(e.Output); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(v.out, b.String())
+	return err
+}
+
+// Tick prints nothing.
+func (v *tableView) Tick(time.Time) error { return nil }
+
+// End prints the sum of a plan, or of what was written.
+func (v *tableView) End(e *End, _ time.Time) error {
+	var err error
+	switch {
+	case e.Error != nil:
+	case v.planned:
+		_, err = fmt.Fprintf(v.out, "%s, %d of them known\n", count(e.Counts.Tasks, "task"), e.Counts.Memo)
+	case e.Files > 0:
+		_, err = fmt.Fprintf(v.out, "%s moved; wrote %s to %s\n", Bytes(e.Fetched), count(e.Files, "file"), e.Out)
+	}
+	return err
+}
+
+// table writes rows of tab-separated cells in columns.
+func table(b *strings.Builder, head string, rows []string) {
+	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, head)
+	for _, r := range rows {
+		fmt.Fprintln(w, r)
+	}
+	w.Flush() // to memory
+}
+
+func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
+	if len(jobs) == 0 {
+		b.WriteString("no jobs\n")
+		return
+	}
+	var rows []string
+	for _, j := range jobs {
+		c := j.Counts
+		end := now
+		if j.Ended != 0 {
+			end = micro(j.Ended)
+		}
+		state := j.State
+		if j.Waiting != "" {
+			state += ": " + printable(j.Waiting)
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s ago\t%s\t%s", j.Job, printable(j.Name),
+			c.Ran+c.Memo+c.Shared+c.Failed+c.Cancelled, c.Tasks, c.Ran, c.Memo, c.Shared, c.Failed, Span(end.Sub(micro(j.Begun))),
+			Span(now.Sub(micro(j.Begun))), printable(j.Client), state))
+	}
+	table(b, "JOB\tNAME\tDONE\tRAN\tMEMO\tSHARED\tFAILED\tTIME\tBEGUN\tFROM\tSTATE", rows)
+}
+
+func taskTable(b *strings.Builder, tasks []wire.TaskStatus) {
+	var rows []string
+	for _, t := range tasks {
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s", printable(t.Name), t.State, printable(t.NodeName), printable(t.Waiting)))
+	}
+	table(b, "TASK\tSTATE\tNODE\tWAITING FOR", rows)
+}
+
+func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
+	var rows []string
+	for _, n := range nodes {
+		store := Bytes(n.StoreUsed)
+		if n.StoreMax > 0 {
+			store += " of " + Bytes(n.StoreMax)
+		}
+		var labels []string
+		for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+			labels = append(labels, printable(k+"="+n.Labels[k]))
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s", printable(n.Info.Name), n.State, n.Busy, n.Slots,
+			Bytes(n.MemBytes), store, n.Ran, Bytes(n.Fetched), printable(n.Owner), n.Info.Peer.Short(), strings.Join(labels, " ")))
+	}
+	table(b, "NODE\tSTATE\tBUSY\tMEMORY\tSTORE\tRAN\tFETCHED\tOWNER\tPEER\tLABELS", rows)
+}
+
+func meshTable(b *strings.Builder, meshes []MeshInfo) {
+	if len(meshes) == 0 {
+		b.WriteString("logged in to no mesh: jobs run on this machine (coord login TICKET joins one)\n")
+		return
+	}
+	var rows []string
+	for _, m := range meshes {
+		use := ""
+		if m.InUse {
+			use = "in use"
+		}
+		var tenants []string
+		for _, t := range m.Tenants {
+			tenants = append(tenants, string(t))
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Name, strings.Join(tenants, ","),
+			time.Unix(m.Expires, 0).Format(time.DateOnly), printable(strings.Join(m.Addrs, " ")), use))
+	}
+	table(b, "MESH\tTENANTS\tUNTIL\tCOORDINATOR\t", rows)
+}
+
+func (v *tableView) plan(b *strings.Builder, p *Plan) {
+	v.planned = true
+	for _, t := range p.Tasks {
+		fmt.Fprintf(b, "%-8s %s", t.Known, printable(t.Name))
+		if t.Bytes > 0 {
+			fmt.Fprintf(b, "  (%s in)", Bytes(int64(t.Bytes)))
+		}
+		if t.Run > 0 && t.Known != KnownMemo {
+			fmt.Fprintf(b, "  (about %s)", Span(t.Run))
+		}
+		b.WriteByte('\n')
+	}
+	for _, t := range p.Targets {
+		fmt.Fprintf(b, "target   %s\n", printable(t))
+	}
+}
+
+// explainTask tells all that is known of a task.
+func explainTask(b *strings.Builder, t *wire.TaskStatus) {
+	state := t.State.String()
+	if how := hows[t.How]; how != "" {
+		state += " (" + how + ")"
+	}
+	fmt.Fprintf(b, "%s: %s\n", printable(t.Name), state)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(b, "  %-9s %s\n", name, printableText(value))
+		}
+	}
+	line("waiting", t.Waiting)
+	line("node", t.NodeName)
+	line("thunk", t.Thunk.String())
+	if t.Resolved != (wire.ThunkID{}) && t.Resolved != t.Thunk {
+		line("resolved", t.Resolved.String())
+	}
+	if th, err := wire.DecodeThunk(t.Encoded); err == nil {
+		line("command", quoteAll(th.Command))
+		for _, v := range th.Env {
+			line("env", v.Name+"="+v.Value)
+		}
+		line("root", th.Root.String())
+		for _, in := range th.Inputs {
+			line("input", fmt.Sprintf("%s  %s %s  %s", in.Path, in.Object.Kind, Bytes(int64(in.Object.Size)), in.Object.CID()))
+		}
+		for i, o := range th.Outputs {
+			value := ""
+			if i < len(t.Value) {
+				value = fmt.Sprintf("  %s %s", Bytes(int64(t.Value[i].Object.Size)), t.Value[i].Object.CID())
+			}
+			line("output", o.Path+value)
+		}
+	}
+	for i := range t.Attempts {
+		line("attempt", ending(&t.Attempts[i])+" on "+t.Attempts[i].NodeName)
+	}
+	if t.Failure != nil {
+		line("failure", ending(t.Failure))
+		tail(b, "stderr", t.Failure.Stderr)
+	}
+}
