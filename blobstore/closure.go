@@ -113,15 +113,21 @@ func (h *shelf) missing(space wire.Space, o wire.Object, touch bool) (out []wire
 	if err != nil || len(out) > 0 || o.Kind != wire.Dir {
 		return out, err
 	}
+	h.rememberWhole(k, drops)
+	return nil, nil
+}
+
+// rememberWhole notes that a tree is whole, unless something was dropped since.
+func (h *shelf) rememberWhole(k key, drops uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if drops == h.drops {
-		if len(h.whole) >= maxWhole {
-			clear(h.whole)
-		}
-		h.whole[k] = struct{}{}
+	if h.drops != drops {
+		return
 	}
-	return nil, nil
+	if len(h.whole) >= maxWhole {
+		clear(h.whole)
+	}
+	h.whole[k] = struct{}{}
 }
 
 // isWhole reports whether o and everything below it is here.
