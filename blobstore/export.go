@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -147,6 +146,11 @@ func (s *Store) exportTo(ctx context.Context, space wire.Space, o wire.Object, p
 	if o.Kind != wire.Dir {
 		return x.file(ctx, path, o)
 	}
+	if n, err := s.layoutSize(o.Digest); err != nil {
+		return err
+	} else if n > maxLayout {
+		return wire.Errorf(wire.CauseTooLarge, "", "it has more than %d names", maxLayout)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * runtime.GOMAXPROCS(0))
 	g.Go(func() error { return x.dir(gctx, g, path, o.Digest, 0) })
@@ -157,7 +161,6 @@ func (s *Store) exportTo(ctx context.Context, space wire.Space, o wire.Object, p
 type exporter struct {
 	s     *Store
 	space wire.Space
-	names atomic.Int64
 }
 
 func (x *exporter) dir(ctx context.Context, g *errgroup.Group, path string, d wire.Digest, depth int) error {
@@ -167,9 +170,6 @@ func (x *exporter) dir(ctx context.Context, g *errgroup.Group, path string, d wi
 	t, err := x.s.Tree(x.space, wire.TreeID(d))
 	if err != nil {
 		return err
-	}
-	if n := x.names.Add(int64(len(t.Entries))); n > maxLayout {
-		return wire.Errorf(wire.CauseTooLarge, "", "it has more than %d names", maxLayout)
 	}
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return err

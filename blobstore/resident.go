@@ -211,6 +211,11 @@ func (s *Store) build(ctx context.Context, r *resident) (extra int64, err error)
 		return 0, fmt.Errorf("laying out tree %s: %d parts are missing, one is %s: %w",
 			wire.TreeID(r.digest), len(missing), missing[0].CID(), ErrNotFound)
 	}
+	if n, err := s.layoutSize(r.digest); err != nil {
+		return 0, err
+	} else if n > maxLayout {
+		return 0, wire.Errorf(wire.CauseTooLarge, "", "tree %s has more than %d names", wire.TreeID(r.digest), maxLayout)
+	}
 	tmp, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "tree-")
 	if err != nil {
 		return 0, storing(err)
@@ -232,6 +237,38 @@ func (s *Store) build(ctx context.Context, r *resident) (extra int64, err error)
 		return 0, fmt.Errorf("laying out tree %s: %w", wire.TreeID(r.digest), err)
 	}
 	return b.dirs.Load()*charge(4096) + b.names.Load()*64, nil
+}
+
+// layoutSize returns how many names the tree has, laid out; more than maxLayout if it is nested
+// too deep. Each of its different directories is opened once.
+func (h *shelf) layoutSize(d wire.Digest) (int64, error) {
+	sizes := map[wire.Digest]int64{}
+	var count func(d wire.Digest, depth int) (int64, error)
+	count = func(d wire.Digest, depth int) (int64, error) {
+		if n, ok := sizes[d]; ok {
+			return n, nil
+		}
+		if depth > wire.MaxTreeDepth {
+			return maxLayout + 1, nil
+		}
+		t, err := h.load(d)
+		if err != nil {
+			return 0, err
+		}
+		n := int64(len(t.Entries))
+		for i := range t.Entries {
+			if o := &t.Entries[i].Object; o.Kind == wire.Dir && n <= maxLayout {
+				below, err := count(o.Digest, depth+1)
+				if err != nil {
+					return 0, err
+				}
+				n += below
+			}
+		}
+		sizes[d] = min(n, maxLayout+1)
+		return sizes[d], nil
+	}
+	return count(d, 0)
 }
 
 // reveal moves the finished directory to its name. Moving changes its "..", which needs write
@@ -272,9 +309,7 @@ func (b *builder) fill(ctx context.Context, g *errgroup.Group, dir string, d wir
 		return err
 	}
 	b.dirs.Add(1)
-	if n := b.names.Add(int64(len(t.Entries))); n > maxLayout {
-		return wire.Errorf(wire.CauseTooLarge, "", "tree has more than %d names", maxLayout)
-	}
+	b.names.Add(int64(len(t.Entries)))
 	for i := range t.Entries {
 		if err := ctx.Err(); err != nil {
 			return err
