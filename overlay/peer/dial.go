@@ -1,0 +1,190 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"gaggle/wire"
+)
+
+const (
+	// dialTimeout bounds a dial over all addresses. libp2p gives each address 5 s or 15 s.
+	dialTimeout = 20 * time.Second
+	// addrsFor is how long addresses are lent to libp2p for a dial.
+	addrsFor = time.Minute
+	// maxBook bounds the peers whose addresses are remembered.
+	maxBook = 4 * wire.MaxPeers
+)
+
+// AddAddrs remembers where a peer may be reached, at most wire.MaxAddrs addresses. It replaces
+// what was said before. Malformed addresses are left out; without any good one nothing changes.
+func (h *Host) AddAddrs(p wire.PeerID, addrs []string) {
+	var good []ma.Multiaddr
+	for _, s := range addrs[:min(len(addrs), wire.MaxAddrs)] {
+		a, err := ma.NewMultiaddr(s)
+		if err != nil {
+			h.log.Warn("a malformed address is left out", "peer", p, "addr", s, "error", err)
+			continue
+		}
+		if i := strings.Index(a.String(), "/p2p/"); i > 0 {
+			if a, err = ma.NewMultiaddr(a.String()[:i]); err != nil {
+				continue
+			}
+		}
+		good = append(good, a)
+	}
+	if len(good) == 0 || p == h.ID() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.book[p]; !known && len(h.book) >= maxBook {
+		for other := range h.book {
+			delete(h.book, other)
+			break
+		}
+	}
+	h.book[p] = good
+}
+
+// Connect makes sure that there is a connection to p on which certificates were exchanged.
+// addrs, if any, are as for AddAddrs.
+//
+// Errors are of ctx, or a *wire.Error: CauseUnreachable names the addresses tried;
+// CauseUnauthorized is a certificate of another mesh, forged or missing, or another peer at
+// that address; CauseExpired a certificate, ours or theirs, that ran out; CauseClock clocks more
+// than wire.MaxClockSkew apart.
+func (h *Host) Connect(ctx context.Context, p wire.PeerID, addrs []string) error {
+	h.AddAddrs(p, addrs)
+	_, err := h.reach(ctx, p)
+	return err
+}
+
+// Open begins a stream of a protocol to p, and connects first if need be, with Connect's errors.
+// It does not wait for p to accept: that p does not handle the protocol is the error of a Read.
+// It waits, until ctx ends, while too many streams to p are open. ctx is not for what follows.
+func (h *Host) Open(ctx context.Context, p wire.PeerID, proto string) (*Stream, error) {
+	for again := true; ; again = false {
+		l, err := h.reach(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		s, rw, err := openRaw(ctx, l.conn, proto)
+		switch {
+		case err == nil:
+			return l.stream(s, rw), nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case again && l.conn.IsClosed():
+			// It ended between the two steps, or just before and libp2p had not noticed.
+		default:
+			return nil, unreachable(p, []string{l.conn.RemoteMultiaddr().String()}, err)
+		}
+	}
+}
+
+// reach returns a certified connection to p.
+func (h *Host) reach(ctx context.Context, p wire.PeerID) (*link, error) {
+	l := h.certified(p)
+	if l == nil {
+		var err error
+		if l, err = h.dial(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	err := h.certify(ctx, l)
+	if err == nil {
+		return l, nil
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	l.close()
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return nil, &wire.Error{Cause: e.Cause, Hint: e.Hint, Message: fmt.Sprintf("connecting to %s: %s", p, e.Message)}
+	}
+	return nil, unreachable(p, []string{l.conn.RemoteMultiaddr().String()}, err)
+}
+
+// dial returns a connection to p, certified or not.
+func (h *Host) dial(ctx context.Context, p wire.PeerID) (*link, error) {
+	if p == h.ID() {
+		return nil, wire.Errorf(wire.CauseInvalid, "", "connecting to %s: that is this machine itself", p)
+	}
+	id := peerID(p)
+	h.mu.Lock()
+	addrs := slices.Clone(h.book[p])
+	h.mu.Unlock()
+	h.p2p.Peerstore().AddAddrs(id, addrs, addrsFor)
+	h.swarm.Backoff().Clear(id) // callers pace themselves; a refusal to try helps nobody
+	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	// libp2p's own timeout would cover the real one with its error.
+	c, err := h.swarm.DialPeer(network.WithDialPeerTimeout(dctx, 2*dialTimeout), id)
+	if err == nil {
+		if l := h.linkOf(c); l != nil {
+			return l, nil
+		}
+		err = errEnded
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return nil, dialError(p, addrs, err)
+}
+
+// dialError explains a failed dial.
+func dialError(p wire.PeerID, addrs []ma.Multiaddr, err error) error {
+	var other sec.ErrPeerIDMismatch
+	if errors.As(err, &other) {
+		return wire.Errorf(wire.CauseUnauthorized, "ask for a new ticket or address: the machine was set up anew, or another one has its address",
+			"connecting to %s: another peer (%s) answers at its address", p, other.Actual)
+	}
+	var tried []string
+	var failed *swarm.DialError
+	if errors.As(err, &failed) {
+		for _, e := range failed.DialErrors {
+			tried = append(tried, fmt.Sprintf("%s (%s)", e.Address, firstLine(e.Cause)))
+		}
+		err = failed.Cause
+	}
+	for _, a := range addrs {
+		if !slices.ContainsFunc(tried, func(s string) bool { return strings.HasPrefix(s, a.String()+" ") }) {
+			tried = append(tried, a.String())
+		}
+	}
+	return unreachable(p, tried, err)
+}
+
+// unreachable names what was tried.
+func unreachable(p wire.PeerID, tried []string, err error) error {
+	if len(tried) == 0 {
+		return wire.Errorf(wire.CauseUnreachable, "it must connect here first, or its address be given", "%s cannot be reached: no address of it is known", p)
+	}
+	why := ""
+	if err != nil && !errors.Is(err, swarm.ErrAllDialsFailed) {
+		why = ": " + firstLine(err)
+	}
+	return wire.Errorf(wire.CauseUnreachable,
+		"check that gaggle runs there and that firewalls between let its port through, UDP and TCP (7070 unless set)",
+		"%s cannot be reached at %s%s", p, strings.Join(tried, ", "), why)
+}
+
+// firstLine returns the beginning of an error's text: libp2p's go on for pages.
+func firstLine(err error) string {
+	if err == nil {
+		return "no answer"
+	}
+	s, _, _ := strings.Cut(err.Error(), "\n")
+	return s[:min(len(s), 200)]
+}

@@ -1,0 +1,249 @@
+package peer
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"gaggle/wire"
+)
+
+// maxJoins bounds machines that join at once; more are told to try again.
+const maxJoins = 64
+
+// A joinRequest asks for a certificate, with a ticket or an old certificate.
+type joinRequest struct {
+	Ticket string `cbor:"ticket,omitempty"`
+	Cert   []byte `cbor:"cert,omitempty"`
+	Owner  string `cbor:"owner,omitempty"`
+	Name   string `cbor:"name,omitempty"`
+	Now    int64  `cbor:"now"`
+}
+
+// A registrar gives out certificates.
+type registrar struct {
+	h        *Host
+	mesh     ed25519.PrivateKey
+	redeemed func(serial uint64) bool
+	slots    chan struct{} // capacity maxJoins
+
+	mu   sync.Mutex             // guards the field below
+	used map[uint64]wire.PeerID // once-tickets traded by this process, and who got them
+}
+
+// ServeJoin lets peers without certificate trade a ticket for one, and peers whose certificate
+// ran out at most wire.RenewGrace ago renew it. mesh signs the certificates.
+//
+// redeemed is called with the serial of a ticket that is good for one join; it records the use,
+// durably, and reports whether this was the first. It may be called from several goroutines.
+// Whoever lost the answer may ask again with the same ticket while this process runs.
+func (h *Host) ServeJoin(mesh ed25519.PrivateKey, redeemed func(serial uint64) bool) {
+	r := &registrar{h: h, mesh: mesh, redeemed: redeemed, slots: make(chan struct{}, maxJoins), used: map[uint64]wire.PeerID{}}
+	h.p2p.SetStreamHandler(protocol.ID(wire.ProtocolJoin), func(s network.Stream) {
+		if !h.begin() {
+			_ = s.Reset()
+			return
+		}
+		defer h.work.Done()
+		if err := r.serve(s); err != nil {
+			_ = s.Reset()
+			return
+		}
+		_ = s.Close()
+	})
+}
+
+func (r *registrar) serve(s network.Stream) error {
+	l := r.h.linkOf(s.Conn())
+	if l == nil {
+		return errEnded
+	}
+	if err := s.SetDeadline(time.Now().Add(certTimeout)); err != nil {
+		return err
+	}
+	answer := credential{Now: r.h.now().UnixMicro()}
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+		var req joinRequest
+		if err := readFrame(s, &req); err != nil {
+			return err
+		}
+		cert, err := r.certify(l.peer, &req)
+		if err != nil {
+			r.h.log.Info("a machine was not let in", "peer", l.peer, "name", printable(req.Name), "error", err)
+			answer.Error = wire.AsError(err)
+		} else {
+			r.h.log.Info("a machine has a new certificate", "peer", l.peer, "name", printable(req.Name), "owner", cert.Owner)
+			answer.Cert = cert.Encode()
+		}
+	default:
+		answer.Error = wire.Errorf(wire.CauseBusy, "try again in a few seconds", "%d machines are joining at this moment", maxJoins)
+	}
+	return wire.WriteFrame(s, &answer)
+}
+
+// certify judges a request by the peer that the handshake has proved.
+func (r *registrar) certify(p wire.PeerID, req *joinRequest) (*wire.Certificate, error) {
+	c := wire.Certificate{Peer: p}
+	var err error
+	if req.Ticket != "" {
+		err = r.redeem(&c, req)
+	} else {
+		err = r.renew(&c, req)
+	}
+	if cause := wire.CauseOf(err); err == nil || cause == wire.CauseExpired || cause == wire.CauseClock {
+		if skew := skewError(r.h.now(), req.Now); skew != nil {
+			return nil, skew
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := r.h.now()
+	c.NotBefore, c.Expires = now.Unix(), now.Add(wire.CertLife).Unix()
+	return wire.SignCertificate(r.mesh, c), nil
+}
+
+// redeem fills in what a ticket gives.
+func (r *registrar) redeem(c *wire.Certificate, req *joinRequest) error {
+	t, err := wire.ParseTicket(req.Ticket)
+	if err != nil {
+		return err
+	}
+	if err := t.Verify(wire.PeerOf(r.mesh), r.h.now()); err != nil {
+		return err
+	}
+	if err := skewError(r.h.now(), req.Now); err != nil {
+		return err
+	}
+	c.Roles, c.Owner, c.Tenants = t.Roles, t.Owner, t.Tenants
+	if c.Owner == "" {
+		c.Owner = printable(req.Owner)
+	}
+	if t.Serial == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if who, ok := r.used[t.Serial]; ok && who == c.Peer {
+		return nil
+	}
+	if !r.redeemed(t.Serial) {
+		return wire.Errorf(wire.CauseUnauthorized, "ask for a new one (coord ticket)", "the ticket is good for one machine and has been used")
+	}
+	if len(r.used) >= wire.MaxPeers {
+		clear(r.used)
+	}
+	r.used[t.Serial] = c.Peer
+	return nil
+}
+
+// renew fills in what an old certificate gives.
+func (r *registrar) renew(c *wire.Certificate, req *joinRequest) error {
+	old, err := wire.DecodeCertificate(req.Cert)
+	if err != nil {
+		return wire.Errorf(wire.CauseUnauthorized, "join with a ticket", "neither a ticket nor a certificate was shown (%v)", err)
+	}
+	now := r.h.now()
+	err = old.Verify(wire.PeerOf(r.mesh), c.Peer, now)
+	if wire.CauseOf(err) == wire.CauseExpired && now.Unix() <= time.Unix(old.Expires, 0).Add(wire.RenewGrace).Unix() {
+		err = nil
+	}
+	c.Roles, c.Owner, c.Tenants = old.Roles, old.Owner, old.Tenants
+	return err
+}
+
+// printable cuts foreign text down to a name.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s[:min(len(s), wire.MaxName)])
+	return strings.ToValidUTF8(s, "")
+}
+
+// Renew asks a coordinator, at the addresses known for it, for a new certificate in place of
+// the host's own, which may have run out at most wire.RenewGrace ago. It sets and returns the
+// new one.
+func (h *Host) Renew(ctx context.Context, coordinator wire.PeerID) (*wire.Certificate, error) {
+	old := h.Certificate()
+	if old == nil {
+		return nil, wire.Errorf(wire.CauseUnauthorized, "join with a ticket", "this machine has no certificate to renew")
+	}
+	c, err := h.ask(ctx, coordinator, joinRequest{Cert: old.Encode()})
+	if err != nil {
+		return nil, fmt.Errorf("renewing the certificate: %w", err)
+	}
+	h.SetCertificate(c)
+	return c, nil
+}
+
+// Join trades a ticket for a certificate of key's holder, at the coordinator the ticket names.
+// owner is who answers for this machine, unless the ticket says; name is what to call it in
+// the coordinator's log. Errors are as for Connect; an expired ticket is CauseExpired.
+func Join(ctx context.Context, key ed25519.PrivateKey, t *wire.Ticket, owner, name string) (*wire.Certificate, error) {
+	return join(ctx, Config{Key: key, Mesh: t.Mesh, Listen: []string{}}, t, owner, name)
+}
+
+func join(ctx context.Context, cfg Config, t *wire.Ticket, owner, name string) (_ *wire.Certificate, err error) {
+	h, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	h.AddAddrs(t.Coordinator, t.Addrs)
+	c, err := h.ask(ctx, t.Coordinator, joinRequest{Ticket: t.Text(), Owner: owner, Name: name})
+	if wire.CauseOf(err) == wire.CauseUnreachable {
+		// Nobody is there to judge the ticket; if it is old, that is the better thing to say.
+		if old := t.Verify(t.Mesh, h.now()); old != nil {
+			return nil, old
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("joining: %w", err)
+	}
+	return c, nil
+}
+
+// ask sends a request to join to a coordinator, on a connection with or without certificates.
+func (h *Host) ask(ctx context.Context, coordinator wire.PeerID, req joinRequest) (*wire.Certificate, error) {
+	l := h.certified(coordinator)
+	if l == nil {
+		var err error
+		if l, err = h.dial(ctx, coordinator); err != nil {
+			return nil, err
+		}
+	}
+	req.Now = h.now().UnixMicro()
+	var m credential
+	cctx, cancel := context.WithTimeoutCause(ctx, certTimeout, errSilent)
+	defer cancel()
+	if err := call(cctx, l.conn, wire.ProtocolJoin, &req, &m); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, unreachable(coordinator, []string{l.conn.RemoteMultiaddr().String()}, err)
+	}
+	if m.Error != nil {
+		return nil, m.Error
+	}
+	c, err := wire.DecodeCertificate(m.Cert)
+	if err == nil {
+		err = c.Verify(h.mesh, h.ID(), h.now())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the certificate that %s gave is not good: %w", coordinator, err)
+	}
+	return c, nil
+}
