@@ -30,9 +30,9 @@ const (
 	startTimeout = 60 * time.Second
 	// answerTimeout is how long a live agent may take to say hello.
 	answerTimeout = 10 * time.Second
-	// retryAfter is the pause before asking again while two commands race to start an agent, or
-	// one ends while another begins.
-	retryAfter = 20 * time.Millisecond
+	// retryAfter is the first pause before asking again while two commands race to start an
+	// agent, or one ends while another begins.
+	retryAfter = 10 * time.Millisecond
 )
 
 // A Conn is a connection to an agent that carries one command. Cancel and Close may be called
@@ -58,7 +58,7 @@ func Dial(ctx context.Context, opt Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
+	for pause := retryAfter; ; pause = min(2*pause, time.Second) {
 		c, err := connect(ctx, sock, opt.Build)
 		if err == nil {
 			return c, nil
@@ -79,7 +79,7 @@ func Dial(ctx context.Context, opt Options) (*Conn, error) {
 		select {
 		case <-ctx.Done():
 			return nil, wire.Errorf(wire.CauseUnreachable, "see "+d.path("agent.log"), "no background process came up for %s within %v", opt.State, startTimeout)
-		case <-time.After(retryAfter):
+		case <-time.After(pause):
 		}
 	}
 }
@@ -120,12 +120,49 @@ func (c *Conn) greet(build string) error {
 		return wire.Errorf(wire.CauseVersion, fmt.Sprintf("wait for it, or end it with  kill %d  (its jobs can be resumed with coord attach)", w.PID),
 			"the background process (pid %d) is of another build of coord and has work to do: %s", w.PID, w.Busy)
 	}
-	// It closes the connection when its directory is free for a successor.
-	_, err = c.conn.Read(make([]byte, 1))
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return err
-	}
 	return errAgain
+}
+
+// Stop ends the agent of a state directory, whatever it does, and waits until the directory is
+// free. It reports false if there was none. Jobs of a mesh wait until another agent serves their
+// inputs.
+func Stop(ctx context.Context, state string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	d := stateDir(state)
+	sock, err := d.socket()
+	if err != nil {
+		return false, err
+	}
+	var dialer net.Dialer
+	nc, err := dialer.DialContext(ctx, "unix", sock)
+	if err != nil {
+		return false, nil
+	}
+	defer nc.Close()
+	c := &Conn{conn: nc.(*net.UnixConn), frames: wire.NewFrameReader(nc), w: wire.NewFrameWriter(nc)}
+	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return false, err
+	}
+	// One that does not answer is waited for below all the same.
+	if _, err := c.ask(&toAgent{Hello: &hello{}}); err == nil {
+		_, _ = c.ask(&toAgent{Quit: true, Force: true})
+	}
+	for {
+		release, pid, held, err := LockDir(state, "agent.lock")
+		if err != nil {
+			return false, err
+		}
+		if held {
+			release()
+			return true, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, wire.Errorf(wire.CauseUnreachable, fmt.Sprintf("kill -9 %d", pid), "the background process (pid %d) does not end", pid)
+		case <-time.After(retryAfter):
+		}
+	}
 }
 
 // ask sends a frame and reads a welcome. A connection that breaks is one to an agent that ends.

@@ -68,7 +68,7 @@ func (s *session) login(ctx context.Context, dir stateDir, in *Login) (*End, err
 	if name == "" {
 		name = "mesh-" + strings.ToLower(t.Mesh.Short())
 	}
-	if !wire.ValidName(name) {
+	if !wire.ValidName(name) || name == NoMesh {
 		return nil, wire.Errorf(wire.CauseInvalid, "use letters, digits, '_', '.' and '-'", "%q cannot be the name of a mesh", name)
 	}
 	cert, err := peer.Join(ctx, s.a.backend.key, t, owner(), hostName())
@@ -113,7 +113,7 @@ func hostName() string {
 // meshes changes the mesh in use and lists those there are.
 func (s *session) meshes(dir stateDir, arg *MeshArg) (*End, error) {
 	switch {
-	case arg.None:
+	case arg.Use == NoMesh:
 		if err := dir.setCurrentMesh(""); err != nil {
 			return nil, err
 		}
@@ -132,6 +132,9 @@ func (s *session) meshes(dir stateDir, arg *MeshArg) (*End, error) {
 	list, err := dir.listMeshes()
 	if err != nil {
 		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, s.send(&Event{Text: "logged in to no mesh: jobs run on this machine (coord login TICKET joins one)\n"})
 	}
 	return nil, s.send(&Event{Meshes: list})
 }

@@ -10,6 +10,7 @@ import (
 type toAgent struct {
 	Hello   *hello   `cbor:"hello,omitempty"`   // first
 	Quit    bool     `cbor:"quit,omitempty"`    // instead of a Command: end if idle
+	Force   bool     `cbor:"force,omitempty"`   // with Quit: end in any case
 	Command *Command `cbor:"command,omitempty"` // second
 	Input   []byte   `cbor:"input,omitempty"`   // of a Command that announces some
 	InEnd   bool     `cbor:"in_end,omitempty"`  // no more Input
@@ -48,7 +49,6 @@ type Command struct {
 	GC      *wire.Nothing `cbor:"gc,omitempty"`
 	Login   *Login        `cbor:"login,omitempty"`
 	Meshes  *MeshArg      `cbor:"meshes,omitempty"`
-	Ticket  *wire.NewCert `cbor:"ticket,omitempty"`
 }
 
 // Submit runs a graph.
@@ -110,10 +110,12 @@ type Login struct {
 
 // MeshArg changes which mesh is in use, and lists them.
 type MeshArg struct {
-	Use    string `cbor:"use,omitempty"`
+	Use    string `cbor:"use,omitempty"` // NoMesh for none
 	Remove string `cbor:"remove,omitempty"`
-	None   bool   `cbor:"none,omitempty"` // use none: work locally
 }
+
+// NoMesh is what "coord mesh use" calls this machine alone.
+const NoMesh = "local"
 
 // An Event is a frame from the agent to a command.
 type Event struct {

@@ -44,8 +44,6 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 		return s.logs(ctx, l, cmd.Logs)
 	case cmd.Explain != nil:
 		return s.explain(ctx, l, cmd.Explain)
-	case cmd.Ticket != nil:
-		return s.ticket(ctx, l, cmd.Ticket)
 	}
 	return nil, wire.Errorf(wire.CauseVersion, "end the background process with  coord agent --stop", "the background process does not know this command")
 }
@@ -89,6 +87,9 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		if err != nil {
 			return nil, err
 		}
+		if len(r.Jobs) == 0 {
+			return nil, s.send(&Event{Text: "no jobs\n"})
+		}
 		return nil, s.send(&Event{Jobs: r.Jobs})
 	}
 	j, err := l.jobOf(ctx, arg.Job)
@@ -131,18 +132,6 @@ func (s *session) cancelJob(ctx context.Context, l *link, arg *JobArg) (*End, er
 		return nil, err
 	}
 	return nil, s.send(&Event{Text: fmt.Sprintf("cancelled job %s; what it had finished stays in the memo\n", j.Job)})
-}
-
-func (s *session) ticket(ctx context.Context, l *link, terms *wire.NewCert) (*End, error) {
-	if l.name == "" {
-		return nil, wire.Errorf(wire.CauseInvalid, "begin a mesh with coord serve, or name its directory with --state",
-			"no mesh is configured that others could join")
-	}
-	r, err := l.ask(ctx, &wire.Request{Ticket: terms})
-	if err != nil {
-		return nil, err
-	}
-	return nil, s.send(&Event{Text: r.Text + "\n"})
 }
 
 // gc trims the store to what jobs still need.

@@ -80,7 +80,7 @@ func (s *session) greet() (*Command, error) {
 		return nil, err
 	}
 	if f.Quit {
-		return nil, s.makeWay()
+		return nil, s.makeWay(f.Force)
 	}
 	if f.Command == nil {
 		return nil, wire.Errorf(wire.CauseVersion, "", "the second frame is no command")
@@ -88,12 +88,12 @@ func (s *session) greet() (*Command, error) {
 	return f.Command, s.conn.SetReadDeadline(time.Time{})
 }
 
-// makeWay ends the agent for one of another build, if it is idle. The connection is closed only
-// when the agent's end closes it, which tells the other that the place is free.
-func (s *session) makeWay() error {
-	busy := s.a.quit(1, false)
-	err := s.send(&Event{Welcome: &welcome{Build: s.a.cfg.Build, PID: os.Getpid(), Busy: busy, Quits: busy == ""}})
-	if busy == "" {
+// makeWay ends the agent for one of another build if it is idle, or in any case if forced.
+func (s *session) makeWay(force bool) error {
+	busy := s.a.quit(1, force)
+	quits := force || busy == ""
+	err := s.send(&Event{Welcome: &welcome{Build: s.a.cfg.Build, PID: os.Getpid(), Busy: busy, Quits: quits}})
+	if quits {
 		s.a.end()
 	}
 	return err

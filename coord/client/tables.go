@@ -92,10 +92,6 @@ func table(b *strings.Builder, head string, rows []string) {
 }
 
 func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
-	if len(jobs) == 0 {
-		b.WriteString("no jobs\n")
-		return
-	}
 	var rows []string
 	for _, j := range jobs {
 		c := j.Counts
@@ -140,10 +136,6 @@ func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
 }
 
 func meshTable(b *strings.Builder, meshes []MeshInfo) {
-	if len(meshes) == 0 {
-		b.WriteString("logged in to no mesh: jobs run on this machine (coord login TICKET joins one)\n")
-		return
-	}
 	var rows []string
 	for _, m := range meshes {
 		use := ""

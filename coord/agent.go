@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gaggle/coord/client"
+)
+
+// agentCmd is the background process; other commands start it.
+func (a *app) agentCmd() *cobra.Command {
+	var stop bool
+	var idle time.Duration
+	c := &cobra.Command{
+		Use:    "agent",
+		Short:  "The background process of a state directory, which other commands start",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			dir, err := a.stateDir()
+			if err != nil {
+				return &result{err: err}
+			}
+			if stop {
+				return a.stopAgent(dir)
+			}
+			return a.runAgent(dir, idle)
+		},
+	}
+	c.Flags().BoolVar(&stop, "stop", false, "end it, whatever it does")
+	c.Flags().DurationVar(&idle, "idle", client.DefaultIdle, "end after this time without work")
+	return c
+}
+
+func (a *app) stopAgent(dir string) error {
+	ended, err := client.Stop(context.Background(), dir)
+	if err != nil {
+		return &result{err: err}
+	}
+	if !ended {
+		fmt.Fprintf(a.err, "no background process for %s\n", dir)
+	}
+	return nil
+}
+
+func (a *app) runAgent(dir string, idle time.Duration) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	build, err := client.BuildID()
+	if err != nil {
+		return &result{err: err}
+	}
+	err = client.RunAgent(ctx, client.AgentConfig{
+		State: dir, Build: build, Idle: idle, Ready: a.out, Logger: slog.New(slog.NewTextHandler(a.err, nil)),
+	})
+	if err != nil {
+		return &result{err: err}
+	}
+	return nil
+}

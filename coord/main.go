@@ -1,0 +1,13 @@
+// Coord submits work to a mesh, or to this machine alone, and coordinates meshes.
+package main
+
+import (
+	"os"
+
+	"gaggle/sandbox"
+)
+
+func main() {
+	sandbox.Main() // the local background process runs thunks
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

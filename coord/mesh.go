@@ -1,0 +1,98 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gaggle/coord/client"
+	"gaggle/wire"
+)
+
+func (a *app) loginCmd() *cobra.Command {
+	l := new(client.Login)
+	c := &cobra.Command{
+		Use:   "login TICKET",
+		Short: "Let this machine submit to the mesh of a ticket",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			l.Ticket = args[0]
+			if !strings.HasPrefix(l.Ticket, "gag") { // a file that holds it, as node --join takes
+				if b, err := os.ReadFile(l.Ticket); err == nil && len(b) <= wire.MaxText {
+					l.Ticket = string(b)
+				}
+			}
+			return a.ask(&client.Command{Login: l})
+		},
+	}
+	c.Flags().StringVar(&l.Name, "name", "", "what to call the mesh here")
+	return c
+}
+
+func (a *app) meshCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "mesh",
+		Short: "Show or choose the meshes this machine is logged in to",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return a.ask(&client.Command{Meshes: new(client.MeshArg)})
+		},
+	}
+	c.AddCommand(&cobra.Command{
+		Use: "ls", Short: "List them", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.ask(&client.Command{Meshes: new(client.MeshArg)}) },
+	}, &cobra.Command{
+		Use: "use NAME", Short: "Submit to this one from now on; \"local\" is this machine alone", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.ask(&client.Command{Meshes: &client.MeshArg{Use: args[0]}})
+		},
+	}, &cobra.Command{
+		Use: "rm NAME", Short: "Forget one", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.ask(&client.Command{Meshes: &client.MeshArg{Remove: args[0]}})
+		},
+	})
+	return c
+}
+
+func (a *app) ticketCmd() *cobra.Command {
+	var lasts time.Duration
+	var once bool
+	var tenants []string
+	roles := "node,client"
+	c := &cobra.Command{
+		Use:   "ticket",
+		Short: "Print a ticket with which other machines join the mesh",
+		Long: `Print a ticket with which other machines join the mesh whose coordinator runs on this machine,
+with the state directory that --state names, as for coord serve.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			terms := &wire.NewCert{Lasts: lasts, Once: once}
+			for role := range strings.SplitSeq(roles, ",") {
+				switch role {
+				case "node":
+					terms.Roles |= wire.RoleNode
+				case "client":
+					terms.Roles |= wire.RoleClient
+				default:
+					return wire.Errorf(wire.CauseInvalid, "use node, client or both", "%q is not a role", role)
+				}
+			}
+			for _, t := range tenants {
+				terms.Tenants = append(terms.Tenants, wire.Space(t))
+			}
+			dir := serveDir(a.state)
+			if !isServeDir(dir) {
+				return &result{err: wire.Errorf(wire.CauseInvalid, "run it on the coordinator's machine, with the --state of coord serve", "%s holds no mesh", dir)}
+			}
+			return a.done(a.signTicket(dir, terms))
+		},
+	}
+	c.Flags().DurationVar(&lasts, "lasts", 0, "how long it can be used (default 24h)")
+	c.Flags().BoolVar(&once, "once", false, "good for one machine")
+	c.Flags().StringVar(&roles, "roles", roles, "what it lets machines do")
+	c.Flags().StringSliceVar(&tenants, "tenant", nil, "whose jobs the machine may submit")
+	return c
+}

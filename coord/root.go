@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"gaggle/coord/client"
+	"gaggle/wire"
+)
+
+// An app is one invocation of coord.
+type app struct {
+	in       *os.File
+	out, err *os.File
+	state    string // --state
+	mesh     string // --mesh
+	local    bool   // --local
+}
+
+// A result is how a command ended: the agent's last word and the error, either of which may be
+// nil. It is the error of the cobra command, so that errors of cobra's own are told apart: those
+// are about usage.
+type result struct {
+	end   *client.End
+	err   error
+	shown bool // the error was told already
+}
+
+func (r *result) Error() string {
+	if r.err == nil {
+		return "a task failed"
+	}
+	return r.err.Error()
+}
+
+// run carries out a command line and returns the exit code.
+func run(args []string, in, out, errOut *os.File) int {
+	a := &app{in: in, out: out, err: errOut}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.Execute()
+	var r *result
+	switch {
+	case err == nil:
+		return client.ExitOK
+	case !errors.As(err, &r):
+		fmt.Fprintf(errOut, "coord: %v\n", err)
+		return client.ExitUsage
+	}
+	if r.err != nil && !r.shown {
+		printError(errOut, r.err)
+	}
+	return client.ExitCode(r.end, r.err)
+}
+
+// printError says what went wrong, and on a line of its own what to do.
+func printError(w io.Writer, err error) {
+	if errors.Is(err, client.ErrInterrupted) {
+		return
+	}
+	e := wire.AsError(err)
+	fmt.Fprintf(w, "coord: %s\n", e.Message)
+	if e.Hint != "" {
+		fmt.Fprintf(w, "       %s\n", e.Hint)
+	}
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "coord",
+		Short:         "Run graphs of hermetic commands on the machines you have",
+		Version:       client.Release,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.state, "state", "", "state directory (default $GAGGLE_STATE, else ~/.local/state/gaggle/coord)")
+	flags.StringVar(&a.mesh, "mesh", os.Getenv("GAGGLE_MESH"), "mesh to use, by the name that coord mesh ls shows (default $GAGGLE_MESH, else the one in use)")
+	flags.BoolVar(&a.local, "local", false, "use this machine only, whatever mesh is configured")
+	root.AddCommand(a.submitCmd(), a.runCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
+		a.explainCmd(), a.gcCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())
+	return root
+}
+
+// stateDir returns the state directory, absolute.
+func (a *app) stateDir() (string, error) {
+	if a.state != "" {
+		return filepath.Abs(a.state)
+	}
+	return client.DefaultState()
+}
+
+// execute has the background process carry out a command. The result is nil if all went well.
+func (a *app) execute(cmd *client.Command, input io.Reader, view client.View) *result {
+	dir, err := a.stateDir()
+	if err != nil {
+		return &result{err: err}
+	}
+	cmd.Mesh, cmd.Local, cmd.Path = a.mesh, a.local, os.Getenv("PATH")
+	if cmd.Dir, err = os.Getwd(); err != nil {
+		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
+	}
+	opt := client.Options{State: dir, Args: []string{"agent", "--state"}}
+	if opt.Program, err = os.Executable(); err != nil {
+		return &result{err: err}
+	}
+	if opt.Build, err = client.BuildID(); err != nil {
+		return &result{err: err}
+	}
+	interrupts := make(chan os.Signal, 2)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
+	end, err := client.Execute(context.Background(), opt, cmd, input, view, interrupts)
+	if err == nil && client.ExitCode(end, nil) == client.ExitOK {
+		return nil
+	}
+	return &result{end: end, err: err}
+}
+
+// ask carries out a question whose answer is a table or a text.
+func (a *app) ask(cmd *client.Command) error {
+	return a.done(a.execute(cmd, nil, client.NewTable(a.out, a.err, false)))
+}
+
+// done makes an error of a result; a nil *result in an error would not be nil.
+func (a *app) done(r *result) error {
+	if r == nil {
+		return nil
+	}
+	return r
+}

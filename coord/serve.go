@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gaggle/blobstore"
+	"gaggle/blobstore/exchange"
+	"gaggle/coord/client"
+	"gaggle/coord/server"
+	"gaggle/overlay/peer"
+	"gaggle/wire"
+)
+
+// defaultTenant is whose jobs machines may submit that join with the printed ticket.
+const defaultTenant wire.Space = "main"
+
+// serveDir returns the state directory of a coordinator: the given one, else serve/ beside that
+// of the commands, or in it if $GAGGLE_STATE names that.
+func serveDir(given string) string {
+	if given != "" {
+		return given
+	}
+	dir, err := client.DefaultState()
+	if err != nil {
+		return ""
+	}
+	if os.Getenv("GAGGLE_STATE") != "" {
+		return filepath.Join(dir, "serve")
+	}
+	return filepath.Join(filepath.Dir(dir), "serve")
+}
+
+// isServeDir reports whether a coordinator's mesh key is in dir.
+func isServeDir(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "mesh.key"))
+	return dir != "" && err == nil
+}
+
+func (a *app) serveCmd() *cobra.Command {
+	var listen []string
+	var httpAddr string
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Coordinate a mesh; prints how other machines join it",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			dir := serveDir(a.state)
+			if dir == "" {
+				return wire.Errorf(wire.CauseInvalid, "name one with --state", "no state directory")
+			}
+			level := slog.LevelWarn
+			if verbose {
+				level = slog.LevelDebug
+			}
+			ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer cancel()
+			m := &meshServer{dir: dir, listen: listen, http: httpAddr, out: a.out,
+				log: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))}
+			if err := m.run(ctx); err != nil {
+				return &result{err: err}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringSliceVar(&listen, "listen", nil, "multiaddrs to listen on (default port 7070 of every address, UDP and TCP)")
+	c.Flags().StringVar(&httpAddr, "http", "", "serve /status and /metrics on this `ADDR` of the loopback interface")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
+	return c
+}
+
+// A meshServer is a coordinator on a network.
+type meshServer struct {
+	dir    string
+	listen []string
+	http   string
+	out    io.Writer
+	log    *slog.Logger
+
+	key, mesh ed25519.PrivateKey
+	host      *peer.Host
+	exchange  *exchange.Exchange
+	graphs    *blobstore.Memory
+	server    *server.Server
+}
+
+// maxGraphBytes bounds the graphs held in memory while they are expanded: sixteen at once of
+// wire.MaxGraphFile.
+const maxGraphBytes = 16 * wire.MaxGraphFile
+
+// run serves until ctx ends.
+func (m *meshServer) run(ctx context.Context) error {
+	release, pid, held, err := client.LockDir(m.dir, "serve.lock")
+	if err != nil {
+		return err
+	}
+	if !held {
+		return wire.Errorf(wire.CauseBusy, "end it first, or use another --state", "another coord serve (pid %d) has %s", pid, m.dir)
+	}
+	defer release()
+	if m.key, err = peer.LoadKey(filepath.Join(m.dir, "key")); err != nil {
+		return err
+	}
+	if m.mesh, err = peer.LoadKey(filepath.Join(m.dir, "mesh.key")); err != nil {
+		return err
+	}
+	journal, err := server.OpenJournal(m.dir)
+	if err != nil {
+		return err
+	}
+	m.server, err = server.New(server.Config{
+		Key: m.key, Mesh: hostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
+		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1}},
+	})
+	if err != nil {
+		return errors.Join(err, journal.Close())
+	}
+	if err := m.open(journal); err != nil {
+		return errors.Join(err, journal.Close())
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	failed := make(chan error, 3)
+	go func() { failed <- m.server.Run(ctx) }()
+	go func() { failed <- m.renew(ctx) }()
+	go func() { failed <- m.serveHTTP(ctx) }()
+	m.handle(ctx)
+	for range cap(failed) {
+		err = errors.Join(err, <-failed)
+		end() // one cannot go on without the others
+	}
+	return errors.Join(err, m.exchange.Close(), m.host.Close())
+}
+
+// open joins the network as the coordinator and says how others do.
+func (m *meshServer) open(journal server.Journal) error {
+	var err error
+	m.host, err = peer.New(peer.Config{Key: m.key, Mesh: wire.PeerOf(m.mesh), Cert: m.certificate(), Listen: m.listen, Logger: m.log})
+	if err != nil {
+		return err
+	}
+	self := m.host.ID()
+	m.graphs = blobstore.NewMemory()
+	m.graphs.MaxBytes = maxGraphBytes
+	m.exchange = exchange.New(exchange.Config{
+		Store: m.graphs, Self: self, Logger: m.log,
+		Trusted: func(p wire.PeerID) bool { return p == self },
+		Dialer: exchange.DialFunc(func(ctx context.Context, p wire.PeerID, protocol string) (exchange.Stream, error) {
+			s, err := m.host.Open(ctx, p, protocol)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		}),
+	})
+	m.host.ServeJoin(m.mesh, func(serial uint64) bool {
+		first, err := journal.Redeem(serial)
+		if err != nil {
+			m.log.Error("recording the use of a ticket", "error", err)
+		}
+		return first && err == nil
+	})
+	ticket, err := m.writeTicket()
+	if err == nil {
+		_, err = fmt.Fprintf(m.out, "on other machines run  node --join %s\n", ticket)
+	}
+	if err != nil {
+		return errors.Join(err, m.exchange.Close(), m.host.Close())
+	}
+	return nil
+}
+
+// handle serves the members.
+func (m *meshServer) handle(ctx context.Context) {
+	m.host.Handle(wire.ProtocolNode, func(s *peer.Stream) {
+		if err := m.server.ServeNode(ctx, s, s.Cert()); err != nil {
+			m.log.Info("a node's session ended", "peer", s.Peer(), "error", err)
+		}
+	})
+	m.host.Handle(wire.ProtocolClient, func(s *peer.Stream) {
+		if err := m.server.ServeClient(ctx, s, s.Cert()); err != nil {
+			m.log.Debug("a request ended", "peer", s.Peer(), "error", err)
+		}
+	})
+}
+
+// certificate makes the coordinator a member.
+func (m *meshServer) certificate() *wire.Certificate {
+	now := time.Now()
+	return wire.SignCertificate(m.mesh, wire.Certificate{
+		Peer: wire.PeerOf(m.key), Roles: wire.RoleCoordinator | wire.RoleClient, Owner: owner(), Tenants: []wire.Space{defaultTenant},
+		NotBefore: now.Unix(), Expires: now.Add(wire.CertLife).Unix(),
+	})
+}
+
+// renewEvery keeps the printed ticket good for at least half a day, and the certificate for much
+// longer.
+const renewEvery = wire.TicketLife / 2
+
+func (m *meshServer) renew(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(renewEvery):
+		}
+		m.host.SetCertificate(m.certificate())
+		if _, err := m.writeTicket(); err != nil {
+			m.log.Error("renewing the ticket", "error", err)
+		}
+	}
+}
+
+// fetchGraph reads a graph that a thunk wrote from its holders. The bytes are dropped at once:
+// the coordinator keeps no blobs.
+func (m *meshServer) fetchGraph(ctx context.Context, space wire.Space, graph wire.Held) ([]byte, error) {
+	m.exchange.SetGrant(wire.SignGrant(m.key, space, m.host.ID(), time.Now().Add(wire.GrantLife)))
+	if _, err := m.exchange.Fetch(ctx, space, []wire.Held{graph}, nil); err != nil {
+		return nil, err
+	}
+	defer m.graphs.Lose(graph.Object.Digest)
+	blob, err := m.graphs.Open(space, graph.Object.Digest)
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
+	}
+	defer blob.Close()
+	text, err := io.ReadAll(io.LimitReader(blob, wire.MaxGraphFile+1))
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
+	}
+	return text, nil
+}
+
+func owner() string {
+	u, err := user.Current()
+	if err != nil {
+		return "unknown"
+	}
+	return u.Username
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}

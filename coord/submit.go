@@ -1,0 +1,181 @@
+package main
+
+import (
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gaggle/coord/client"
+	"gaggle/wire"
+)
+
+// jobFlags are the flags of commands that follow a job.
+type jobFlags struct {
+	json  bool
+	trace string
+}
+
+func (f *jobFlags) add(c *cobra.Command) {
+	c.Flags().BoolVar(&f.json, "json", false, "print events as lines of JSON, a summary last")
+	c.Flags().StringVar(&f.trace, "trace", "", "write a Chrome trace to `FILE` (chrome://tracing, ui.perfetto.dev)")
+}
+
+// view returns what shows a job: JSON, a live block on a terminal, or lines. The summary goes to
+// last.
+func (a *app) view(f *jobFlags, last io.Writer, out string) client.View {
+	now := time.Now()
+	var v client.View
+	size := client.Terminal(a.err)
+	switch {
+	case f.json:
+		v = client.NewJSON(a.out, now)
+	case size != nil:
+		v = client.NewLive(a.out, a.err, last, out, size, now)
+	default:
+		v = client.NewPlain(a.out, a.err, last, out, now)
+	}
+	if f.trace != "" {
+		v = client.Views{client.NewTrace(f.trace), v}
+	}
+	return v
+}
+
+func (a *app) submitCmd() *cobra.Command {
+	var f jobFlags
+	var params []string
+	sub := new(client.Submit)
+	c := &cobra.Command{
+		Use:   "submit [GRAPH|-]",
+		Short: "Run a graph and write its targets",
+		Long: `Run a graph file, or one on standard input, and write its targets below --out.
+
+Exit codes: 0 done, 1 a task failed, 2 the graph is refused, 3 infrastructure, 130 interrupted.
+Interrupting once cancels the job, twice leaves at once. What has finished is not run again.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			sub.Params = map[string]string{}
+			for _, p := range params {
+				name, value, ok := strings.Cut(p, "=")
+				if !ok || name == "" {
+					return wire.Errorf(wire.CauseInvalid, "write it as -p name=value", "parameter %q has no value", p)
+				}
+				sub.Params[name] = value
+			}
+			var input io.Reader
+			switch {
+			case len(args) == 1 && args[0] != "-":
+				sub.Graph = args[0]
+			case len(args) == 0 && client.Terminal(a.in) != nil:
+				return wire.Errorf(wire.CauseInvalid, "coord submit graph.yaml, or gen.py | coord submit -", "no graph to submit")
+			default:
+				input = a.in
+			}
+			view := a.view(&f, a.out, sub.Out)
+			if sub.Plan && !f.json {
+				view = client.NewTable(a.out, a.err, false)
+			}
+			return a.done(a.execute(&client.Command{Submit: sub}, input, view))
+		},
+	}
+	f.add(c)
+	flags := c.Flags()
+	flags.StringArrayVarP(&params, "param", "p", nil, "set a parameter of the graph: `NAME=VALUE`")
+	flags.StringVar(&sub.Out, "out", ".", "`DIR` that the targets are written to")
+	flags.BoolVar(&sub.Plan, "plan", false, "list the tasks and what is known already, run nothing")
+	flags.BoolVarP(&sub.KeepGoing, "keep-going", "k", false, "after a failure finish what does not need the failed task")
+	flags.BoolVar(&sub.Detach, "detach", false, "return once the mesh has all it needs; coord get fetches the targets")
+	flags.BoolVar(&sub.Replace, "replace", false, "let target directories replace those that are there")
+	flags.StringVar(&sub.Only, "only", "", "run `TASK` and what it needs; its outputs become the targets")
+	flags.StringVar(&sub.GraphDir, "dir", "", "`DIR` that paths in the graph are relative to (default where the graph is)")
+	return c
+}
+
+func (a *app) runCmd() *cobra.Command {
+	var f jobFlags
+	r := new(client.Run)
+	c := &cobra.Command{
+		Use:   "run [--out TEMPLATE] COMMAND... [::: ARGUMENT...]",
+		Short: "Run a command line once for each argument",
+		Long: `Run a shell command line once for each argument, as GNU parallel does:
+
+  coord run --out '{.}.png' 'convert {} {.}.png' ::: *.jpg
+
+  {} the argument   {.} without extension   {/} its last element   {/.} both   {#} its number
+
+Programs named in the line are captured, files named in it and arguments that exist are its
+inputs. With --out that one file comes back, else every file that is new or changed.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if i := slices.Index(args, ":::"); i >= 0 {
+				r.Words, r.Args = args[:i], args[i+1:]
+				if len(r.Args) == 0 {
+					return wire.Errorf(wire.CauseInvalid, "name some, or leave out :::", "no arguments after :::")
+				}
+			} else {
+				r.Words = args
+			}
+			if slices.Contains(r.Args, ":::") {
+				return wire.Errorf(wire.CauseInvalid, "give one list of arguments", "::: is there twice")
+			}
+			return a.done(a.execute(&client.Command{Run: r}, nil, a.view(&f, a.err, ".")))
+		},
+	}
+	f.add(c)
+	c.Flags().StringVar(&r.Out, "out", "", "`TEMPLATE` of the file that the command makes")
+	c.Flags().SetInterspersed(false) // the command's flags are its own
+	return c
+}
+
+func (a *app) attachCmd() *cobra.Command {
+	var f jobFlags
+	at := new(client.Attach)
+	c := &cobra.Command{
+		Use:   "attach JOB",
+		Short: "Follow a job to its end and write its targets",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			at.Job = args[0]
+			out := at.Out
+			if out == "" {
+				out = "where it was submitted to"
+			}
+			return a.done(a.execute(&client.Command{Attach: at}, nil, a.view(&f, a.out, out)))
+		},
+	}
+	f.add(c)
+	c.Flags().StringVar(&at.Out, "out", "", "`DIR` for the targets (default that of coord submit)")
+	c.Flags().BoolVar(&at.Replace, "replace", false, "let target directories replace those that are there")
+	return c
+}
+
+func (a *app) getCmd() *cobra.Command {
+	g := new(client.Get)
+	c := &cobra.Command{
+		Use:   "get JOB [TARGET...]",
+		Short: "Fetch targets of a job that has ended",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			g.Job, g.Targets = args[0], args[1:]
+			return a.ask(&client.Command{Get: g})
+		},
+	}
+	c.Flags().StringVar(&g.Out, "out", ".", "`DIR` that the targets are written to")
+	c.Flags().BoolVar(&g.Replace, "replace", false, "let target directories replace those that are there")
+	return c
+}
+
+func (a *app) schemaCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of graph files",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := os.Stdout.Write(schema())
+			return err
+		},
+	}
+}
