@@ -79,7 +79,9 @@ func openMeta(path string, log *slog.Logger) *meta {
 
 func (m *meta) open() error {
 	db, err := guarded(func() (*bolt.DB, error) {
-		db, err := bolt.Open(m.path, 0o600, &bolt.Options{Timeout: metaTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+		// The free list stays in the file (no NoFreelistSync): without it bbolt looks for it in a
+		// goroutine of its own, whose panic at a damaged page nobody can catch.
+		db, err := bolt.Open(m.path, 0o600, &bolt.Options{Timeout: metaTimeout, FreelistType: bolt.FreelistMapType})
 		if err != nil {
 			return nil, err
 		}
