@@ -1,0 +1,268 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"gaggle/wire"
+)
+
+// startServer runs a coordinator with its tables in a temporary directory until the test ends.
+func startServer(t *testing.T) *Server {
+	t.Helper()
+	s, err := New(Config{Key: testKey(0), Mesh: "test", Journal: openJournal(t, t.TempDir()),
+		Versions: wire.Versions{Release: "test", Protocol: wire.ProtocolVersion},
+		Fetch: func(context.Context, wire.Space, wire.Held) ([]byte, error) {
+			return nil, wire.Errorf(wire.CauseFetch, "", "no graphs here")
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return s
+}
+
+func testKey(i byte) ed25519.PrivateKey {
+	seed := make([]byte, ed25519.SeedSize)
+	seed[0] = i
+	return ed25519.NewKeyFromSeed(seed)
+}
+
+func testCert(i byte, roles wire.Role) *wire.Certificate {
+	return &wire.Certificate{Peer: wire.PeerOf(testKey(i)), Roles: roles, Tenants: []wire.Space{"anna"}}
+}
+
+func hello() *wire.Hello {
+	return &wire.Hello{Versions: wire.Versions{Protocol: wire.ProtocolVersion, Thunks: []uint64{1},
+		Platforms: []string{"linux/amd64"}, ABIs: []uint64{wire.ABI}}, Name: "n", Slots: 1, MemBytes: 1 << 30}
+}
+
+// node opens a session and returns the far end, and what ServeNode returned.
+func node(t *testing.T, s *Server, cert *wire.Certificate) (net.Conn, <-chan error) {
+	t.Helper()
+	near, far := net.Pipe()
+	t.Cleanup(func() { near.Close() })
+	ended := make(chan error, 1)
+	go func() { ended <- s.ServeNode(context.Background(), far, cert) }()
+	return near, ended
+}
+
+// discard reads frames until the stream ends, so that the session can write.
+func discard(c io.Reader) {
+	_, _ = io.Copy(io.Discard, c) // the end of the stream is what it waits for
+}
+
+func TestNodesThatAreRefused(t *testing.T) {
+	s := startServer(t)
+	future := hello()
+	future.Versions.Protocol = wire.ProtocolVersion + 2
+	greedy := hello()
+	greedy.Slots = 1 << 20
+	for _, c := range []struct {
+		name  string
+		first wire.FromNode
+		roles wire.Role
+		want  wire.Cause
+	}{
+		{"no hello", wire.FromNode{Beat: &wire.Beat{}}, wire.RoleNode, wire.CauseInvalid},
+		{"a protocol of two versions hence", wire.FromNode{Hello: future}, wire.RoleNode, wire.CauseVersion},
+		{"a million slots", wire.FromNode{Hello: greedy}, wire.RoleNode, wire.CauseInvalid},
+		{"slots on a client's certificate", wire.FromNode{Hello: hello()}, wire.RoleClient, wire.CauseUnauthorized},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, ended := node(t, s, testCert(1, c.roles))
+			must(t, wire.WriteFrame(conn, &c.first))
+			var r wire.ToNode
+			must(t, wire.NewFrameReader(conn).Read(&r))
+			if r.Refuse == nil || r.Refuse.Cause != c.want {
+				t.Errorf("answer %+v, want a refusal: %s", r, c.want)
+			}
+			if err := <-ended; wire.CauseOf(err) != c.want {
+				t.Errorf("ServeNode: %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestNodeIsWelcomedAndReplacedByItself(t *testing.T) {
+	s := startServer(t)
+	conn, first := node(t, s, testCert(1, wire.RoleNode))
+	must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: hello()}))
+	var r wire.ToNode
+	must(t, wire.NewFrameReader(conn).Read(&r))
+	if r.Welcome == nil || r.Epoch != 1 {
+		t.Fatalf("first frame %+v, want a welcome of epoch 1", r)
+	}
+	again, _ := node(t, s, testCert(1, wire.RoleNode))
+	must(t, wire.WriteFrame(again, &wire.FromNode{Hello: hello()}))
+	must(t, wire.NewFrameReader(again).Read(&r))
+	if err := <-first; err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("the older session ended with %v", err)
+	}
+}
+
+func TestNodesThatBreakTheProtocol(t *testing.T) {
+	thunk, _ := testThunk(t, 1)
+	_, value := wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 1, false)}).Encode()
+	result := wire.Result{Space: "anna", Thunk: thunk, Value: value}
+	receipt := wire.Receipt{Space: "anna", Thunk: thunk, Value: wire.Sum(value)}
+	other := receipt
+	other.Value = wire.Digest{9}
+	for _, c := range []struct {
+		name  string
+		frame wire.FromNode
+		says  string
+	}{
+		{"a second hello", wire.FromNode{Hello: hello()}, "second hello"},
+		{"a result without receipts", wire.FromNode{Results: []wire.Result{result}}, "receipts"},
+		{"a result with a receipt for another value", wire.FromNode{Results: []wire.Result{result},
+			Receipts: wire.SignReceipts(testKey(1), []wire.Receipt{other}).Encode()}, "without a receipt"},
+		{"receipts of another node", wire.FromNode{Results: []wire.Result{result},
+			Receipts: wire.SignReceipts(testKey(2), []wire.Receipt{receipt}).Encode()}, "receipts of"},
+		{"a list beyond the bound", wire.FromNode{Started: make([]wire.LeaseID, wire.MaxBatch+1)}, "list of"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, ended := node(t, startServer(t), testCert(1, wire.RoleNode))
+			go discard(conn)
+			must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: hello()}))
+			must(t, wire.WriteFrame(conn, &c.frame))
+			if err := <-ended; err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("ServeNode: %v, want %q in it", err, c.says)
+			}
+		})
+	}
+}
+
+// request sends a request with its chunks and returns the first response.
+func request(t *testing.T, s *Server, cert *wire.Certificate, req *wire.Request, chunks ...wire.SubmitChunk) wire.Response {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.ServeClient(context.Background(), far, cert) // a refusal is in the response
+	}()
+	go func() {
+		_ = wire.WriteFrame(near, req) // a server that answers early does not read on
+		for _, c := range chunks {
+			_ = wire.WriteFrame(near, &c)
+		}
+	}()
+	var r wire.Response
+	must(t, wire.NewFrameReader(near).Read(&r))
+	near.Close()
+	<-ended
+	return r
+}
+
+func TestJobsThatAreRefused(t *testing.T) {
+	s := startServer(t)
+	id, enc := testThunk(t, 1)
+	later, laterEnc := testThunk(t, 2, wire.Input{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(id)}, Output: "out"})
+	bad, badEnc := testThunk(t, 3, wire.Input{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(id)}, Output: "nothing"})
+	task := func(enc []byte) wire.TaskSpec { return wire.TaskSpec{Name: "t", Thunk: enc} }
+	target := func(id wire.ThunkID) []wire.TargetSpec {
+		return []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}
+	}
+	hinted := task(enc)
+	hinted.Hints.Priority = 1000
+	for _, c := range []struct {
+		name    string
+		space   wire.Space
+		tasks   []wire.TaskSpec
+		targets []wire.TargetSpec
+		want    wire.Cause
+		says    string
+	}{
+		{"another tenant's space", "ben", []wire.TaskSpec{task(enc)}, target(id), wire.CauseUnauthorized, "ben"},
+		{"a space that is no name", "a/b", []wire.TaskSpec{task(enc)}, target(id), wire.CauseInvalid, "a/b"},
+		{"no tasks", "anna", nil, target(id), wire.CauseInvalid, "does nothing"},
+		{"no targets", "anna", []wire.TaskSpec{task(enc)}, nil, wire.CauseInvalid, "does nothing"},
+		{"a task before what it needs", "anna", []wire.TaskSpec{task(laterEnc), task(enc)}, target(later), wire.CauseInvalid, "not among the tasks before it"},
+		{"an output that nobody makes", "anna", []wire.TaskSpec{task(enc), task(badEnc)}, target(bad), wire.CauseInvalid, `no output "nothing"`},
+		{"a target that nobody makes", "anna", []wire.TaskSpec{task(enc)}, target(later), wire.CauseInvalid, "target"},
+		{"a target that escapes", "anna", []wire.TaskSpec{task(enc)}, []wire.TargetSpec{{Path: "../x", Thunk: id, Output: "out"}}, wire.CauseInvalid, "../x"},
+		{"garbage", "anna", []wire.TaskSpec{task([]byte("garbage"))}, target(id), wire.CauseInvalid, "decoding a thunk"},
+		{"hints beyond their range", "anna", []wire.TaskSpec{hinted}, target(id), wire.CauseInvalid, "hints"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sub := &wire.Submit{Job: wire.JobID{1}, Space: c.space, Tasks: len(c.tasks), Targets: c.targets}
+			r := request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub}, wire.SubmitChunk{Tasks: c.tasks, End: true})
+			if r.Error == nil || r.Error.Cause != c.want || !strings.Contains(r.Error.Error(), c.says) {
+				t.Errorf("answer %+v, want %s with %q", r.Error, c.want, c.says)
+			}
+		})
+	}
+}
+
+func TestRequestsThatAreRefused(t *testing.T) {
+	s := startServer(t)
+	for _, c := range []struct {
+		name string
+		req  wire.Request
+		want wire.Cause
+	}{
+		{"nothing", wire.Request{}, wire.CauseVersion},
+		{"a job that is not there", wire.Request{Attach: &wire.JobRef{Job: wire.JobID{7}}}, wire.CauseNotFound},
+		{"cancelling one", wire.Request{Cancel: &wire.JobRef{Job: wire.JobID{7}}}, wire.CauseNotFound},
+		{"holders in another's space", wire.Request{Where: &wire.Where{Space: "ben"}}, wire.CauseUnauthorized},
+		{"values in another's space", wire.Request{Known: &wire.Known{Space: "ben"}}, wire.CauseUnauthorized},
+		{"too many holders", wire.Request{Where: &wire.Where{Space: "anna", Objects: make([]wire.Object, wire.MaxBatch+1)}}, wire.CauseTooLarge},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := request(t, s, testCert(2, wire.RoleClient), &c.req)
+			if r.Error == nil || r.Error.Cause != c.want {
+				t.Errorf("answer %+v, want %s", r, c.want)
+			}
+		})
+	}
+}
+
+func TestJobIsAnnouncedInFullOrNotAtAll(t *testing.T) {
+	s := startServer(t)
+	id, enc := testThunk(t, 1)
+	sub := &wire.Submit{Job: wire.JobID{1}, Space: "anna", Tasks: 2, Targets: []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}}
+	r := request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub},
+		wire.SubmitChunk{Tasks: []wire.TaskSpec{{Name: "t", Thunk: enc}}, End: true})
+	if r.Error == nil || !strings.Contains(r.Error.Message, "announced 2 tasks and sent 1") {
+		t.Errorf("answer %+v", r.Error)
+	}
+}
+
+func TestOutboxCutsOffANodeThatDoesNotRead(t *testing.T) {
+	var o outbox
+	o.init()
+	for i := range maxWaiting*frameItems + 1 {
+		o.add(func(f *wire.ToNode) { f.Recall = append(f.Recall, wire.LeaseID(i)) })
+	}
+	if frames := o.take(); frames != nil {
+		t.Errorf("take gives %d frames of an outbox that overflowed, want none", len(frames))
+	}
+}
+
+func TestWatcherJoinsNotices(t *testing.T) {
+	var rs []wire.Response
+	for i := range wire.MaxBatch + 10 {
+		rs = append(rs, wire.Response{Notices: []wire.Notice{{Task: fmt.Sprint(i)}}})
+	}
+	rs = append(rs, wire.Response{Done: &wire.Done{}})
+	got := join(rs)
+	if len(got) != 3 || len(got[0].Notices) != wire.MaxBatch || len(got[1].Notices) != 10 || got[2].Done == nil {
+		t.Errorf("join gives %d responses", len(got))
+	}
+}
