@@ -1,0 +1,9 @@
+//go:build !linux
+
+package main
+
+// memory is asked of a machine that runs tasks only.
+func memory() int64 { return 0 }
+
+// freeDisk is asked of a machine that runs tasks only.
+func freeDisk(string) int64 { return 0 }

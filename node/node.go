@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gaggle/blobstore"
+	"gaggle/blobstore/exchange"
+	"gaggle/node/worker"
+	"gaggle/overlay/peer"
+	"gaggle/sandbox"
+	"gaggle/wire"
+)
+
+// run carries the call out: join if asked, then serve until ctx ends.
+func (c *call) run(ctx context.Context) error {
+	if runtime.GOOS != "linux" {
+		return wire.Errorf(wire.CauseSandbox, "this machine can submit: use coord", "node runs on Linux only, and this is %s", runtime.GOOS)
+	}
+	var ticket *wire.Ticket
+	if c.join != "" {
+		var err error
+		if ticket, err = readTicket(c.join); err != nil {
+			return err
+		}
+	}
+	if c.state == "" {
+		c.state = defaultState()
+	}
+	dir, err := filepath.Abs(c.state)
+	if err != nil {
+		return fmt.Errorf("finding the state directory: %w", err)
+	}
+	n := &node{call: c, dir: stateDir(dir), log: c.logger()}
+	defer n.close()
+	if err := n.open(ctx, ticket); err != nil {
+		return err
+	}
+	return n.serve(ctx)
+}
+
+// logger is quiet unless asked: people are told what matters on the standard output.
+func (c *call) logger() *slog.Logger {
+	level := slog.LevelWarn
+	if c.verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+}
+
+// A node is the parts of a running node.
+type node struct {
+	*call
+	dir      stateDir
+	log      *slog.Logger
+	settings *settings
+	member   *membership
+	key      ed25519.PrivateKey
+	storeMax int64
+	trouble  trouble
+	joined   sync.Once
+
+	store    *blobstore.Store
+	worker   atomic.Pointer[worker.Worker] // the store may lose objects before there is one
+	engine   *sandbox.Engine
+	host     *peer.Host
+	exchange *exchange.Exchange
+}
+
+// open starts all parts but the worker. The store comes first: its lock is that of the whole
+// state directory.
+func (n *node) open(ctx context.Context, ticket *wire.Ticket) error {
+	if err := n.dir.make(); err != nil {
+		return err
+	}
+	var err error
+	if n.settings, err = n.dir.load(); err != nil {
+		return err
+	}
+	n.change(n.settings)
+	if n.settings.Slots < 0 || n.settings.Slots > maxSlots {
+		return usagef("", "--slots is %d, want 1 to %d", n.settings.Slots, maxSlots)
+	}
+	if ticket == nil {
+		if _, err := n.settings.membership(); err != nil {
+			return err
+		}
+	}
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	if n.key, err = n.dir.key(); err != nil {
+		return err
+	}
+	if ticket != nil {
+		if err := n.enroll(ctx, n.settings, n.key, ticket); err != nil {
+			return err
+		}
+	}
+	if n.member, err = n.settings.membership(); err != nil {
+		return err
+	}
+	if err := n.dir.save(n.settings); err != nil {
+		return err
+	}
+	n.trouble = trouble{out: n.out, addrs: n.settings.Addrs}
+	n.engine, err = sandbox.New(sandbox.Config{Dir: n.dir.path("scratch"), Slots: n.slots(), Logger: n.log})
+	if err != nil {
+		return err
+	}
+	return n.openNetwork()
+}
+
+// maxSlots is what a coordinator accepts of one node.
+const maxSlots = 4096
+
+func (n *node) slots() int {
+	if n.settings.Slots > 0 {
+		return n.settings.Slots
+	}
+	return defaultSlots()
+}
+
+func (n *node) openStore() error {
+	n.storeMax = n.settings.StoreMax
+	if n.storeMax == 0 {
+		n.storeMax = freeDisk(string(n.dir)) / 2
+	}
+	var err error
+	n.store, err = blobstore.Open(n.dir.path("store"), blobstore.Options{
+		MaxBytes: n.storeMax, Logger: n.log,
+		OnLost: func(space wire.Space, ds []wire.Digest) {
+			if w := n.worker.Load(); w != nil {
+				w.Lost(space, ds)
+			}
+		},
+	})
+	return err
+}
+
+func (n *node) openNetwork() error {
+	listen, err := multiaddrs(n.settings.Listen)
+	if err != nil {
+		return usagef("", "the address %q to listen on is no good: %v", n.settings.Listen, err)
+	}
+	n.host, err = peer.New(peer.Config{Key: n.key, Mesh: n.member.mesh, Cert: n.member.cert, Listen: listen, AnyPort: listen == nil, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.host.AddAddrs(n.member.coordinator, n.settings.Addrs)
+	n.exchange = exchange.New(exchange.Config{
+		Store: n.store, Trusted: n.trusted, Self: n.host.ID(), Logger: n.log,
+		Dialer: exchange.DialFunc(func(ctx context.Context, p wire.PeerID, protocol string) (exchange.Stream, error) {
+			s, err := n.host.Open(ctx, p, protocol)
+			if err != nil {
+				return nil, err // not s: an interface holding nil is not nil
+			}
+			return s, nil
+		}),
+	})
+	n.host.Handle(wire.ProtocolBlob, func(s *peer.Stream) { n.exchange.Serve(s) })
+	return nil
+}
+
+// trusted reports whether p is a coordinator.
+func (n *node) trusted(p wire.PeerID) bool {
+	if p == n.member.coordinator {
+		return true
+	}
+	cert := n.host.Member(p)
+	return cert != nil && cert.Has(wire.RoleCoordinator)
+}
+
+// serve runs the worker until ctx ends.
+func (n *node) serve(ctx context.Context) error {
+	w, err := worker.New(worker.Config{
+		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs,
+		Dial: n.dial, AddPeers: n.addPeers, Trusted: n.trusted, EpochFile: n.dir.path("epoch"),
+		Paused: n.paused(), Room: n.room, Welcomed: n.welcomed, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.worker.Store(w)
+	n.host.Handle(wire.ProtocolLogs, func(s *peer.Stream) { w.ServeLogs(s) })
+	ctx, cancel := context.WithCancel(ctx)
+	var renewing sync.WaitGroup
+	renewing.Go(func() { n.renew(ctx) })
+	err = w.Run(ctx)
+	cancel()
+	renewing.Wait()
+	return err
+}
+
+func (n *node) hello() wire.Hello {
+	return wire.Hello{
+		Versions: wire.Versions{Release: release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1},
+			Platforms: []string{runtime.GOOS + "/" + runtime.GOARCH}, ABIs: []uint64{wire.ABI}},
+		Name: n.settings.name(), Slots: n.slots(), MemBytes: memory(), StoreMax: n.storeMax, Labels: n.settings.Labels,
+	}
+}
+
+// dialLimit bounds one attempt to reach the coordinator: a TCP connection that follows a QUIC one
+// without answer takes some 10 s.
+const dialLimit = 30 * time.Second
+
+func (n *node) dial(ctx context.Context) (worker.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	if c := n.host.Certificate(); c == nil || time.Now().Unix() > c.Expires {
+		if err := n.renewNow(ctx); err != nil {
+			n.trouble.say(err)
+			return nil, err
+		}
+	}
+	s, err := n.host.Open(ctx, n.member.coordinator, wire.ProtocolNode)
+	if err != nil {
+		n.trouble.say(err)
+		return nil, err
+	}
+	return worker.NewLink(s), nil
+}
+
+func (n *node) addPeers(peers []wire.PeerInfo) {
+	for _, p := range peers {
+		n.host.AddAddrs(p.Peer, p.Addrs)
+	}
+}
+
+// welcomed tells people that the node works, the first time and after troubles.
+func (n *node) welcomed(welcome *wire.Welcome) {
+	back := n.trouble.over()
+	n.joined.Do(func() {
+		back = false
+		fmt.Fprintf(n.out, "joined mesh %s as %s: %d slots, %s of memory for tasks, store of up to %s in %s\n", welcome.MemberOf,
+			n.settings.name(), n.slots(), sizeText(memory()), sizeText(n.storeMax), n.dir.path("store"))
+		if limits := n.engine.Limits(); limits != "" {
+			fmt.Fprintln(n.out, limits)
+		}
+	})
+	if back {
+		fmt.Fprintln(n.out, "the coordinator is back")
+	}
+}
+
+// paused asks for the power supply, and tells people when it matters.
+func (n *node) paused() func() bool {
+	if n.settings.Battery {
+		return nil
+	}
+	last := false // Paused is asked by one goroutine
+	return func() bool {
+		now := worker.OnBattery("/sys/class/power_supply")
+		if now && !last {
+			fmt.Fprintln(n.out, "on battery power: taking no tasks (node --battery takes them anyway)")
+		} else if last && !now {
+			fmt.Fprintln(n.out, "on mains power again: taking tasks")
+		}
+		last = now
+		return now
+	}
+}
+
+// minRoom is how much of the disk must be free before a node takes work again: outputs of a few
+// tasks.
+const minRoom = 256 << 20
+
+func (n *node) room() bool {
+	return freeDisk(string(n.dir)) >= minRoom && n.store.Used() < n.storeMax
+}
+
+// renewEvery is how often the age of the certificate is looked at.
+const renewEvery = time.Hour
+
+// renew replaces the certificate when half of its life is over, until ctx ends.
+func (n *node) renew(ctx context.Context) {
+	for {
+		if c := n.host.Certificate(); c == nil || time.Until(time.Unix(c.Expires, 0)) < wire.CertLife/2 {
+			if err := n.renewNow(ctx); err != nil && ctx.Err() == nil {
+				n.log.Info("cannot renew the certificate yet", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(renewEvery):
+		}
+	}
+}
+
+func (n *node) renewNow(ctx context.Context) error {
+	c, err := n.host.Renew(ctx, n.member.coordinator)
+	if err != nil {
+		return err
+	}
+	kept := *n.settings
+	kept.Certificate = c.Encode()
+	return n.dir.save(&kept)
+}
+
+// close ends the parts in the reverse order of open. The work is done: what goes wrong now is for
+// the log.
+func (n *node) close() {
+	var errs []error
+	if n.exchange != nil {
+		errs = append(errs, n.exchange.Close())
+	}
+	if n.host != nil {
+		errs = append(errs, n.host.Close())
+	}
+	if n.engine != nil {
+		errs = append(errs, n.engine.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		n.log.Warn("stopping", "error", err)
+	}
+}
