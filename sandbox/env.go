@@ -1,0 +1,41 @@
+package sandbox
+
+import "strings"
+
+// DefaultPath is PATH unless the thunk sets it.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// fixedEnv is the same on every machine. HOME and TMPDIR are where a command may write without
+// leaving anything in the job directory. LC_ALL=C sorts bytes the same way everywhere.
+var fixedEnv = []string{
+	"HOME=/tmp",
+	"LC_ALL=C",
+	"LOGNAME=thunk",
+	"PATH=" + DefaultPath,
+	"PWD=/job",
+	"SOURCE_DATE_EPOCH=0",
+	"TMPDIR=/tmp",
+	"TZ=UTC",
+	"USER=thunk",
+}
+
+// environment returns the fixed variables that env does not set, then env.
+func environment(env []string) []string {
+	all := make([]string, 0, len(fixedEnv)+len(env))
+	for _, f := range fixedEnv {
+		name, _, _ := strings.Cut(f, "=")
+		if _, set := lookupEnv(env, name); !set {
+			all = append(all, f)
+		}
+	}
+	return append(all, env...)
+}
+
+func lookupEnv(env []string, name string) (string, bool) {
+	for _, e := range env {
+		if n, v, _ := strings.Cut(e, "="); n == name {
+			return v, true
+		}
+	}
+	return "", false
+}

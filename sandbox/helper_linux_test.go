@@ -1,0 +1,252 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"gaggle/wire"
+)
+
+// The test binary is engine, zygote and, in a root, the command "probe".
+func TestMain(m *testing.M) {
+	Main()
+	if len(os.Args) > 1 && path.Base(os.Args[0]) == "probe" {
+		probe(os.Args[1], os.Args[2:])
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// testLog hands an engine's log to the test.
+type testLog struct{ t testing.TB }
+
+func (l testLog) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// newEngine starts an engine, or skips the test where none can be.
+func newEngine(t testing.TB, slots int) *Engine {
+	t.Helper()
+	dir := t.TempDir()
+	e, err := New(Config{Dir: dir, Slots: slots, Logger: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError}))})
+	if err != nil {
+		if wire.CauseOf(err) == wire.CauseSandbox && !canUnshare() {
+			t.Skip("user namespaces are not available: ", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("Close() = %v", err)
+		}
+	})
+	return e
+}
+
+func canUnshare() bool {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID}
+	return cmd.Run() == nil
+}
+
+// programs are what the tests' roots have, if this machine has them.
+var programs = []string{"sh", "true", "cat", "echo", "ls", "id", "env", "hostname", "sleep", "yes", "head", "sort", "wc", "rm", "mv",
+	"cp", "ln", "mkdir", "mkfifo", "chmod", "touch", "stat", "dd", "seq", "kill", "setsid", "umount", "mount", "unshare", "find", "tr", "readlink", "bash", "pwd"}
+
+// testRoot makes a root tree with the programs, the probe, and extra files by path.
+func testRoot(t testing.TB, extra map[string]string) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	for _, d := range []string{"dev", "proc", "tmp", "job", "bin", "etc"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyProgram(t, root, "/proc/self/exe", "/bin/probe")
+	for _, name := range programs {
+		if p, err := exec.LookPath(name); err == nil {
+			copyProgram(t, root, p, "/bin/"+name)
+		}
+	}
+	for p, text := range extra {
+		writeFile(t, filepath.Join(root, p), text, 0o755)
+	}
+	return root
+}
+
+func writeFile(t testing.TB, name, text string, mode fs.FileMode) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+var library = regexp.MustCompile(`(/\S+) \(0x`)
+
+// copyProgram links or copies a program and the libraries it needs into the root.
+func copyProgram(t testing.TB, root, from, to string) {
+	t.Helper()
+	install(t, from, filepath.Join(root, to))
+	out, err := exec.Command("ldd", from).Output()
+	if err != nil {
+		return // static
+	}
+	for _, m := range library.FindAllStringSubmatch(string(out), -1) {
+		install(t, m[1], filepath.Join(root, m[1]))
+	}
+}
+
+func install(t testing.TB, from, to string) {
+	t.Helper()
+	if _, err := os.Stat(to); err == nil {
+		return
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A memorySink keeps outputs.
+type memorySink struct {
+	mu    sync.Mutex // guards the fields below
+	files map[wire.BlobID][]byte
+	trees map[wire.TreeID]*wire.Tree
+}
+
+func newSink() *memorySink {
+	return &memorySink{files: map[wire.BlobID][]byte{}, trees: map[wire.TreeID]*wire.Tree{}}
+}
+
+func (s *memorySink) PutFile(_ context.Context, f *os.File, size int64) (wire.BlobID, error) {
+	b, err := io.ReadAll(f)
+	if err == nil && int64(len(b)) != size {
+		err = fmt.Errorf("file of %d bytes was announced with %d", len(b), size)
+	}
+	id := wire.BlobID(wire.Sum(b))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[id] = b
+	return id, err
+}
+
+func (s *memorySink) PutTree(_ context.Context, t *wire.Tree) (wire.TreeID, error) {
+	id, _ := t.Encode()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trees[id] = t
+	return id, nil
+}
+
+// text draws an object: a file as its text, a directory as sorted "path=text" or "path->target".
+func (s *memorySink) text(o wire.Object) string {
+	switch o.Kind {
+	case wire.File, wire.Exec, wire.Graph:
+		return string(s.files[wire.BlobID(o.Digest)])
+	case wire.Dir:
+		var parts []string
+		for _, e := range s.trees[wire.TreeID(o.Digest)].Entries {
+			switch e.Object.Kind {
+			case wire.Symlink:
+				parts = append(parts, e.Name+"->"+e.Target)
+			case wire.Dir:
+				parts = append(parts, e.Name+"/{"+s.text(e.Object)+"}")
+			case wire.Exec:
+				parts = append(parts, e.Name+"*="+s.text(e.Object))
+			default:
+				parts = append(parts, e.Name+"="+s.text(e.Object))
+			}
+		}
+		return strings.Join(parts, " ")
+	}
+	return o.Kind.String()
+}
+
+// A bench is an engine with a root and a sink, for tests that run many commands.
+type bench struct {
+	t    testing.TB
+	e    *Engine
+	root string
+	sink *memorySink
+}
+
+func newBench(t testing.TB, slots int) *bench {
+	e := newEngine(t, slots)
+	return &bench{t: t, e: e, root: testRoot(t, nil), sink: newSink()}
+}
+
+// run fills in what s lacks and runs it; the sandbox must not fail.
+func (b *bench) run(s Spec) Report {
+	b.t.Helper()
+	if s.Root == "" {
+		s.Root = b.root
+	}
+	s.Sink = b.sink
+	r, err := b.e.Run(context.Background(), s)
+	if err != nil {
+		b.t.Fatalf("Run(%q): %v", s.Argv, err)
+	}
+	return r
+}
+
+// sh runs a script and returns its standard output; it must end well.
+func (b *bench) sh(script string, s Spec) string {
+	b.t.Helper()
+	s.Argv = []string{"sh", "-eu", "-c", script}
+	r := b.run(s)
+	if r.Failure != nil {
+		b.t.Fatalf("sh %q: %s: %s\n%s", script, r.Failure.Cause, r.Failure.Message, r.Stderr)
+	}
+	return string(bytes.TrimSpace(r.Stdout))
+}
+
+// asUser runs the named tests of this binary again as an ordinary user, if this one is root.
+func asUser(t *testing.T, tests string) {
+	if os.Geteuid() != 0 {
+		t.Skip("already an ordinary user")
+	}
+	dir, err := os.MkdirTemp("", "gaggle-user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	const uid = 65_533
+	if err := os.Chown(dir, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run="+tests, "-test.v=true", "-test.timeout=10m")
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "GOCOVERDIR=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,290 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
+)
+
+// A zygote's own file system is a small tmpfs:
+//
+//	/proc        of its pid namespace, cloned into every root
+//	/dev         cloned into every root
+//	/host        the machine's, only where engine and zygote have one uid
+//	/r0 ... /rN  root trees, each with clones of /proc and /dev; a command is chrooted into one
+//	/rX/job /rX/tmp   two tmpfs, on the root that is used next
+const keptRoots = 4
+
+// cloneTree returns a descriptor of a detached, read-only mount of what is at path below dir
+// (which path cannot leave, but links in it are followed). It needs CAP_SYS_ADMIN over the mount
+// namespace that dir is in. Recursive because mounts that came from another user namespace are
+// locked together.
+func cloneTree(dir int, p string) (int, error) {
+	at, err := unix.Openat2(dir, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(at)
+	fd, err := unix.OpenTree(at, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return -1, err
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func attach(fd, dir int, name string) error {
+	return unix.MoveMount(fd, "", dir, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// openBeneath opens p below dir without following a link or entering another mount.
+func openBeneath(dir int, p string, flags int) (int, error) {
+	return unix.Openat2(dir, p, &unix.OpenHow{
+		Flags:   uint64(flags) | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	})
+}
+
+var devices = []string{"full", "null", "random", "urandom", "zero"}
+
+// enter replaces the mount namespace's root by the zygote's.
+func (z *zygote) enter() error {
+	// Slave: what the machine mounts later, an input's file system say, is seen; not the reverse.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("detaching mounts: %w", err)
+	}
+	var clones []int // before the tmpfs hides anything
+	for _, d := range devices {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, "/dev/"+d, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		if err != nil {
+			return fmt.Errorf("cloning /dev/%s: %w", d, err)
+		}
+		clones = append(clones, fd)
+	}
+	if err := unix.Mount("zygote", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=64k,mode=0755"); err != nil {
+		return fmt.Errorf("mounting a tmpfs: %w", err)
+	}
+	if err := os.Chdir("/tmp"); err != nil {
+		return err
+	}
+	for _, d := range []string{"proc", "dev", "host"} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	for i := range keptRoots {
+		if err := os.Mkdir("r"+strconv.Itoa(i), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := makeDev(clones); err != nil {
+		return err
+	}
+	// While the machine's is in sight: without one in full view the kernel refuses another.
+	const noProgram = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("proc", "proc", "proc", noProgram, "subset=pid,hidepid=invisible"); err != nil {
+		return fmt.Errorf("mounting /proc: %w", err)
+	}
+	return z.pivot()
+}
+
+func (z *zygote) pivot() error {
+	if z.Distinct { // it could not read there anyway; the engine passes mounts
+		if err := unix.PivotRoot(".", "."); err != nil { // the old root lands on top
+			return fmt.Errorf("pivot_root: %w", err)
+		}
+		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("leaving the old root: %w", err)
+		}
+		return os.Chdir("/")
+	}
+	if err := unix.PivotRoot(".", "host"); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	var err error
+	z.host, err = unix.Open("/host", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return err
+}
+
+// makeDev builds the template of /dev, from clones of the devices.
+func makeDev(clones []int) error {
+	const noProgram = unix.MS_NOSUID | unix.MS_NOEXEC
+	if err := unix.Mount("dev", "dev", "tmpfs", noProgram, "size=4k,mode=0755"); err != nil {
+		return fmt.Errorf("mounting /dev: %w", err)
+	}
+	for i, d := range devices {
+		name := "dev/" + d
+		if err := os.WriteFile(name, nil, 0o644); err != nil {
+			return err
+		}
+		if err := attach(clones[i], unix.AT_FDCWD, name); err != nil {
+			return fmt.Errorf("attaching /%s: %w", name, err)
+		}
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}
+		if err := unix.MountSetattr(clones[i], "", unix.AT_EMPTY_PATH, &attr); err != nil {
+			return fmt.Errorf("restricting /%s: %w", name, err)
+		}
+		unix.Close(clones[i])
+	}
+	for _, l := range [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr", "fd/2"}, {"shm", "/tmp"}} {
+		if err := os.Symlink(l[1], path.Join("dev", l[0])); err != nil {
+			return err
+		}
+	}
+	return unix.Mount("", "dev", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|noProgram, "")
+}
+
+func rootPath(i int) string { return "/r" + strconv.Itoa(i) }
+
+// mountRoot puts the root tree that fd is a mount of at index i, with /proc and /dev.
+func (z *zygote) mountRoot(i, fd int) error {
+	if i < 0 || i >= keptRoots {
+		return unix.EINVAL
+	}
+	dir := rootPath(i)
+	if z.scratch.mounted && z.scratch.index == i {
+		z.scratch.mounted = false
+	}
+	if z.roots[i] {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmounting a root: %w", err)
+		}
+		z.roots[i] = false
+	}
+	if err := attach(fd, unix.AT_FDCWD, dir); err != nil {
+		return fmt.Errorf("mounting a root: %w", err)
+	}
+	z.roots[i] = true
+	for _, name := range []string{"proc", "dev", "job", "tmp"} {
+		at, err := openBeneath(fd, name, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return wire.Errorf(wire.CauseNotInRoot, "every root needs the directories /dev, /proc, /tmp and /job",
+				"the root has no directory /%s", name)
+		}
+		defer unix.Close(at)
+		if name == "job" || name == "tmp" {
+			continue // here scratch mounts
+		}
+		clone, err := unix.OpenTree(unix.AT_FDCWD, "/"+name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		if err != nil {
+			return fmt.Errorf("cloning /%s: %w", name, err)
+		}
+		err = unix.MoveMount(clone, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		unix.Close(clone)
+		if err != nil {
+			return fmt.Errorf("attaching /%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// A scratch is the pair of tmpfs at /job and /tmp of a root.
+type scratch struct {
+	mounted       bool
+	used          bool // by a command, or for one
+	index         int
+	bytes, inodes int64
+}
+
+var scratchDirs = [...]string{"/job", "/tmp"}
+
+// renew mounts fresh scratch directories on the root at s.index. A descriptor of the old ones
+// keeps them for whoever holds it.
+func (z *zygote) renew(s scratch) error {
+	if z.scratch.mounted {
+		z.scratch.mounted = false
+		for _, d := range scratchDirs {
+			if err := unix.Unmount(rootPath(z.scratch.index)+d, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+				return fmt.Errorf("unmounting %s: %w", d, err)
+			}
+		}
+	}
+	for _, d := range scratchDirs {
+		const flags = unix.MS_NOSUID | unix.MS_NODEV
+		if err := unix.Mount("tmpfs", rootPath(s.index)+d, "tmpfs", flags, s.options(true)); err != nil {
+			return fmt.Errorf("mounting %s: %w", d, err)
+		}
+	}
+	s.mounted, s.used = true, false
+	z.scratch = s
+	return nil
+}
+
+// options of a tmpfs; only a fresh one takes a mode.
+func (s scratch) options(fresh bool) string {
+	o := fmt.Sprintf("size=%d,nr_inodes=%d", s.bytes, s.inodes)
+	if fresh {
+		o += ",mode=0755"
+	}
+	return o
+}
+
+// resize has the scratch directories ready on the root at s.index in the size of s.
+func (z *zygote) resize(s scratch) error {
+	if s.index < 0 || s.index >= keptRoots || !z.roots[s.index] || s.bytes <= 0 || s.inodes <= 0 {
+		return unix.EINVAL
+	}
+	have := z.scratch
+	if !have.mounted || have.index != s.index {
+		return z.renew(s)
+	}
+	if have.bytes == s.bytes && have.inodes == s.inodes {
+		return nil
+	}
+	for _, d := range scratchDirs {
+		const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV
+		if err := unix.Mount("", rootPath(s.index)+d, "", flags, s.options(false)); err != nil {
+			return fmt.Errorf("resizing %s: %w", d, err)
+		}
+	}
+	z.scratch.bytes, z.scratch.inodes = s.bytes, s.inodes
+	return nil
+}
+
+// full reports whether a scratch directory has no room left.
+func (z *zygote) full() bool {
+	for _, d := range scratchDirs {
+		var st unix.Statfs_t
+		if unix.Statfs(rootPath(z.scratch.index)+d, &st) == nil && (st.Bfree == 0 || st.Ffree == 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// setupHint says what to do where a zygote cannot be set up.
+func setupHint(err error) string {
+	read := func(name string) string {
+		b, _ := os.ReadFile("/proc/sys/" + name)
+		return strings.TrimSpace(string(b))
+	}
+	switch {
+	case read("kernel/unprivileged_userns_clone") == "0":
+		return "user namespaces are off for users; turn them on: sudo sysctl -w kernel.unprivileged_userns_clone=1"
+	case read("kernel/apparmor_restrict_unprivileged_userns") == "1":
+		return "AppArmor restricts user namespaces; allow them: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+	case read("user/max_user_namespaces") == "0":
+		return "user namespaces are off; turn them on: sudo sysctl -w user.max_user_namespaces=15000"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		return "there are too many user namespaces; allow more: sudo sysctl -w user.max_user_namespaces=100000"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "in a container, start it with: docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined"
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
+		return "the kernel must be Linux 5.12 or newer, with user namespaces"
+	}
+	return "see dmesg"
+}

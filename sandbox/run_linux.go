@@ -1,0 +1,305 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
+)
+
+// A run is one command in a slot.
+type run struct {
+	slot   *slot
+	spec   *Spec
+	limits Limits
+	out    [2]stream // stdout, stderr
+	reply  reply
+	job    *os.File // what the command left; nil if it did not start
+	took   time.Duration
+	late   bool // it was killed at its timeout
+}
+
+func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
+	r := &run{slot: s, spec: spec, limits: spec.Limits.withDefaults()}
+	defer r.release()
+	err := r.execute(ctx)
+	if errors.Is(err, errDiedIdle) { // between runs; nothing has begun
+		s.stop()
+		err = r.execute(ctx)
+	}
+	if err != nil {
+		// The zygote may itself have been the largest in its cgroup.
+		starved := s.zygote != nil && s.zygote.group != nil && s.zygote.group.outOfMemory()
+		s.stop()
+		if starved && ctx.Err() == nil {
+			return r.report(r.outOfMemory()), nil
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return Report{}, ctx.Err()
+	case s.engine.ctx.Err() != nil:
+		return Report{}, errClosed
+	case err != nil:
+		return Report{}, err
+	}
+	if f, err := r.verdict(); f != nil || err != nil {
+		return r.report(f), err
+	}
+	c := collector{ctx: ctx, sink: spec.Sink, job: int(r.job.Fd()), stdout: &r.out[0], filesLeft: r.limits.OutputFiles, bytesLeft: r.limits.OutputBytes}
+	outputs, failure, err := c.collect(spec.Outputs)
+	if err != nil {
+		return Report{}, err
+	}
+	rep := r.report(failure)
+	if failure == nil {
+		rep.Outputs = outputs
+	}
+	return rep, nil
+}
+
+func (r *run) release() {
+	if r.job != nil {
+		r.job.Close()
+	}
+	if r.out[0].whole != nil {
+		r.out[0].whole.Close()
+	}
+}
+
+var errDiedIdle = errors.New("the slot's process is gone")
+
+// execute runs the command to its end. After an error the zygote is of no more use.
+func (r *run) execute(ctx context.Context) error {
+	s := r.slot
+	if s.zygote == nil {
+		if err := s.start(); err != nil {
+			return err
+		}
+	}
+	z := s.zygote
+	if z.group != nil {
+		if err := z.group.limit(r.limits); err != nil {
+			return sandboxError(err)
+		}
+	}
+	if err := r.openStreams(); err != nil {
+		return sandboxError(err)
+	}
+	z.seq++
+	k := &killer{zygote: z, seq: z.seq}
+	defer k.over()
+	for _, c := range []context.Context{ctx, s.engine.ctx} {
+		defer context.AfterFunc(c, func() { k.kill(false) })()
+	}
+	wait, err := r.begin()
+	if err != nil {
+		return err
+	}
+	wall := time.AfterFunc(r.limits.Wall, func() { k.kill(true) })
+	defer wall.Stop()
+	begun := time.Now()
+	fds, err := z.in.receive(&r.reply)
+	r.took = time.Since(begun)
+	r.late = k.over()
+	if len(fds) == 1 {
+		r.job = os.NewFile(uintptr(fds[0]), "job")
+	} else {
+		closeAll(fds)
+	}
+	if err != nil {
+		z.cmd.Process.Kill() // or the streams never end
+		wait()
+		return wire.Errorf(wire.CauseSandbox, "see the log", "the slot's process ended in the middle of a run (%v)", err)
+	}
+	wait()
+	return nil
+}
+
+func sandboxError(err error) error {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return wire.Errorf(wire.CauseSandbox, "", "running in the sandbox: %v", err)
+}
+
+// openStreams prepares the draining of standard output and error.
+func (r *run) openStreams() error {
+	r.release()
+	r.out[0] = stream{live: r.spec.Stdout, room: r.limits.StreamBytes}
+	r.out[1] = stream{live: r.spec.Stderr, room: r.limits.StreamBytes}
+	if !slices.ContainsFunc(r.spec.Outputs, func(o wire.Output) bool { return o.Path == wire.Stdout }) {
+		return nil
+	}
+	f, err := os.CreateTemp(r.slot.engine.config.Dir, spoolPrefix)
+	if err != nil {
+		return fmt.Errorf("making a file for standard output: %w", err)
+	}
+	r.out[0].whole, r.out[0].limit = f, r.limits.OutputBytes
+	return os.Remove(f.Name())
+}
+
+// begin sends everything to the zygote, the Exec last. The function it returns waits until both
+// streams have ended.
+func (r *run) begin() (wait func(), err error) {
+	s, spec := r.slot, r.spec
+	b := &batch{slot: s}
+	defer b.drop()
+	if err := r.layOut(b); err != nil {
+		return nil, err
+	}
+	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(spec.Env), Empty: spec.Stdin == ""}
+	if s.zygote.group == nil || s.zygote.group.pids == "" {
+		x.Pids = r.limits.Pids
+	}
+	if s.zygote.group == nil || s.zygote.group.memory == "" {
+		x.Data = r.limits.MemBytes
+	}
+	var ends [2]*os.File
+	for i := range ends {
+		w := 0
+		if ends[i], w, err = s.pipe(); err != nil {
+			if i == 1 {
+				ends[0].Close()
+			}
+			return nil, sandboxError(err)
+		}
+		b.fds = append(b.fds, w)
+	}
+	if !x.Empty {
+		x.Stdin, err = b.tree(spec.Stdin)
+	}
+	b.q.Exec = &x
+	if err == nil {
+		err = b.flush()
+	}
+	if err != nil {
+		ends[0].Close()
+		ends[1].Close()
+		return nil, sandboxError(err)
+	}
+	var drained sync.WaitGroup
+	for i, end := range ends {
+		drained.Go(func() {
+			r.out[i].drain(end, s.buffer(i))
+			end.Close()
+		})
+	}
+	return drained.Wait, nil
+}
+
+// layOut sends the root and the inputs, in sorted order.
+func (r *run) layOut(b *batch) error {
+	spec := r.spec
+	copied, files, err := weigh(spec.Inputs)
+	if err != nil {
+		return inputError(err)
+	}
+	b.q.Bytes = r.slot.engine.scratchBytes(r.limits) + copied
+	b.q.Inodes = int64(r.limits.OutputFiles) + files
+	if err := b.root(spec.Root); err != nil {
+		return sandboxError(err)
+	}
+	inputs := spec.Inputs
+	byPath := func(a, b Input) int { return strings.Compare(a.Path, b.Path) }
+	if !slices.IsSortedFunc(inputs, byPath) {
+		inputs = slices.SortedFunc(slices.Values(inputs), byPath)
+	}
+	for i := range inputs {
+		if err := b.input(&inputs[i]); err != nil {
+			return inputError(fmt.Errorf("laying out %q: %w", inputs[i].Path, err))
+		}
+	}
+	return nil
+}
+
+// inputError is about an input that is not there, or not what it should be: the store's doing.
+func inputError(err error) error {
+	return wire.Errorf(wire.CauseSandbox, "the store of this node may have lost it", "%v", err)
+}
+
+// weigh returns the room that copies of inputs take in /job: bytes and inodes.
+func weigh(inputs []Input) (bytes, inodes int64, err error) {
+	for i := range inputs {
+		in := &inputs[i]
+		inodes += 2 + int64(strings.Count(in.Path, "/"))
+		switch {
+		case in.Dir && in.Writable:
+			err = filepath.WalkDir(in.Source, func(_ string, d fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				inodes++
+				if info, err := d.Info(); err == nil && d.Type().IsRegular() {
+					bytes += pages(info.Size())
+				}
+				return nil
+			})
+		case in.Writable:
+			var info fs.FileInfo
+			if info, err = os.Stat(in.Source); err == nil {
+				bytes += pages(info.Size())
+			}
+		case !in.Dir:
+			bytes += inlineMax
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return bytes, inodes, nil
+}
+
+func pages(n int64) int64 { return (n + 4095) &^ 4095 }
+
+// scratchBytes is the size of /job, and of /tmp. Where no cgroup counts them as memory, all
+// slots together get half of the machine's.
+func (e *Engine) scratchBytes(l Limits) int64 {
+	if e.groups.memory != "" {
+		return l.OutputBytes
+	}
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return l.OutputBytes
+	}
+	return min(l.OutputBytes, max(64<<20, int64(si.Totalram)*int64(si.Unit)/int64(4*e.config.Slots)))
+}
+
+// pipe returns a pipe: our end to read, and theirs, which blocks, as commands expect. The
+// command may open it again by way of /dev/stdout, hence the owner.
+func (s *slot) pipe() (r *os.File, w int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, 0, fmt.Errorf("making a pipe: %w", err)
+	}
+	if s.engine.distinct {
+		id := s.engine.config.FirstUID + s.index
+		err = unix.Fchown(p[1], id, id)
+	}
+	if err == nil {
+		err = unix.SetNonblock(p[0], true) // for Go's poller
+	}
+	if err != nil {
+		closeAll(p[:])
+		return nil, 0, fmt.Errorf("making a pipe: %w", err)
+	}
+	return os.NewFile(uintptr(p[0]), "pipe"), p[1], nil
+}
+
+func (s *slot) buffer(i int) []byte {
+	if s.pipes[i] == nil {
+		s.pipes[i] = make([]byte, 64<<10)
+	}
+	return s.pipes[i]
+}

@@ -1,0 +1,235 @@
+package sandbox
+
+import (
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The filter allows what it does not name. Commands have no capability, a root of their own and
+// no network, so the filter narrows the kernel's surface and closes what would outlive a command
+// or reach its zygote, which has the same uid. mount, umount2, open_tree, move_mount,
+// mount_setattr, chroot and unshare(CLONE_NEWNET) stay open because the zygote's thread, whose
+// filter a command inherits, needs them; they refuse everybody else for want of a capability.
+//
+// Since Linux 5.11 a call that is allowed by its number alone does not run the filter, so its
+// length costs a command nothing.
+
+// A refusal is a system call that fails with EPERM, and why.
+type refusal struct {
+	call uint32
+	why  string
+}
+
+const (
+	whyKernel  = "changes the machine"
+	whyModules = "loads code into the kernel"
+	whySurface = "wide kernel surface with a history of holes, no use to a command"
+	whyOthers  = "reads or writes other processes"
+	whyKeys    = "keyrings outlive a command and are not namespaced"
+	whyLasting = "makes objects that outlive a command in its slot"
+	whyHandles = "opens files without a path, hence past the root"
+)
+
+var refusals = []refusal{
+	{unix.SYS_ACCT, whyKernel},
+	{unix.SYS_ADJTIMEX, whyKernel},
+	{unix.SYS_CLOCK_ADJTIME, whyKernel},
+	{unix.SYS_CLOCK_SETTIME, whyKernel},
+	{unix.SYS_QUOTACTL, whyKernel},
+	{unix.SYS_REBOOT, whyKernel},
+	{unix.SYS_SETTIMEOFDAY, whyKernel},
+	{unix.SYS_SWAPOFF, whyKernel},
+	{unix.SYS_SWAPON, whyKernel},
+	{unix.SYS_SYSLOG, whyKernel},
+	{unix.SYS_VHANGUP, whyKernel},
+
+	{unix.SYS_DELETE_MODULE, whyModules},
+	{unix.SYS_FINIT_MODULE, whyModules},
+	{unix.SYS_INIT_MODULE, whyModules},
+	{unix.SYS_KEXEC_LOAD, whyModules},
+
+	{unix.SYS_BPF, whySurface},
+	{unix.SYS_FANOTIFY_INIT, whySurface},
+	{unix.SYS_FSCONFIG, whySurface},
+	{unix.SYS_FSMOUNT, whySurface},
+	{unix.SYS_FSOPEN, whySurface},
+	{unix.SYS_FSPICK, whySurface},
+	{unix.SYS_IO_URING_ENTER, whySurface},
+	{unix.SYS_IO_URING_REGISTER, whySurface},
+	{unix.SYS_IO_URING_SETUP, whySurface},
+	{unix.SYS_PERF_EVENT_OPEN, whySurface},
+	{unix.SYS_PIVOT_ROOT, whySurface},
+	{unix.SYS_SETNS, whySurface},
+	{unix.SYS_USERFAULTFD, whySurface},
+
+	{unix.SYS_KCMP, whyOthers},
+	{unix.SYS_PIDFD_GETFD, whyOthers},
+	{unix.SYS_PROCESS_MADVISE, whyOthers},
+	{unix.SYS_PROCESS_VM_READV, whyOthers},
+	{unix.SYS_PROCESS_VM_WRITEV, whyOthers},
+	{unix.SYS_PTRACE, whyOthers},
+
+	{unix.SYS_ADD_KEY, whyKeys},
+	{unix.SYS_KEYCTL, whyKeys},
+	{unix.SYS_REQUEST_KEY, whyKeys},
+
+	{unix.SYS_MQ_OPEN, whyLasting},
+	{unix.SYS_MSGGET, whyLasting},
+	{unix.SYS_SEMGET, whyLasting},
+	{unix.SYS_SHMGET, whyLasting},
+
+	{unix.SYS_NAME_TO_HANDLE_AT, whyHandles},
+	{unix.SYS_OPEN_BY_HANDLE_AT, whyHandles},
+}
+
+const (
+	// newNamespaces are the flags of clone and unshare that make namespaces.
+	newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+		unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
+	// lastCall is the newest system call this filter was written for (mseal 462 to
+	// listns 470). Newer ones, and those of the x32 ABI, are "not implemented".
+	lastCall = 470
+
+	ioprioWhoProcess = 1
+)
+
+// A program is a BPF program under construction (seccomp(2)).
+type program []unix.SockFilter
+
+const (
+	dataNr, dataArch                = 0, 4 // offsets in struct seccomp_data
+	retKill, retAllow, retErrno     = 0x80000000, 0x7fff0000, 0x00050000
+	opEqual, opAbove, opAny         = unix.BPF_JEQ, unix.BPF_JGT, unix.BPF_JSET
+	argLow                      int = 16 // of the first argument's low half, little endian
+)
+
+func (p *program) load(off int) {
+	*p = append(*p, unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: uint32(off)})
+}
+
+func (p *program) ret(k uint32) {
+	*p = append(*p, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k})
+}
+
+// unless skips the next n instructions if the loaded word is not op k.
+func (p *program) unless(op uint16, k uint32, n int) {
+	*p = append(*p, unix.SockFilter{Code: unix.BPF_JMP | op | unix.BPF_K, Jf: uint8(n), K: k})
+}
+
+func (p *program) refuse(op uint16, k uint32, e unix.Errno) {
+	p.unless(op, k, 1)
+	p.ret(retErrno | uint32(e))
+}
+
+// call adds rules about one system call: body looks at arguments and returns verdicts; what it
+// lets through is allowed.
+func (p *program) call(nr uint32, body func(p *program)) {
+	var b program
+	body(&b)
+	b.ret(retAllow)
+	p.unless(opEqual, nr, len(b))
+	*p = append(*p, b...)
+}
+
+func (p *program) arg(n int) { p.load(argLow + 8*n) }
+
+func filter() (program, error) {
+	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+	if !ok {
+		return nil, fmt.Errorf("no system call filter for %s", runtime.GOARCH)
+	}
+	var p program
+	p.load(dataArch)
+	p = append(p, unix.SockFilter{Code: unix.BPF_JMP | opEqual | unix.BPF_K, Jt: 1, K: arch})
+	p.ret(retKill) // 32-bit programs: another table of calls
+	p.load(dataNr)
+	p.call(unix.SYS_CLONE, func(p *program) {
+		p.arg(0)
+		p.refuse(opAny, newNamespaces, unix.EPERM)
+	})
+	p.call(unix.SYS_UNSHARE, func(p *program) {
+		p.arg(0)
+		p.refuse(opAny, newNamespaces&^unix.CLONE_NEWNET, unix.EPERM)
+	})
+	p.call(unix.SYS_IOCTL, func(p *program) {
+		p.arg(1)
+		p.refuse(opEqual, unix.TIOCSTI, unix.EPERM)
+		p.refuse(opEqual, unix.TIOCLINUX, unix.EPERM)
+	})
+	p.call(unix.SYS_SOCKET, socketRules)
+	guardZygote(&p)
+	// What clone3's pointer holds cannot be seen; C libraries fall back to clone.
+	p.refuse(opEqual, unix.SYS_CLONE3, unix.ENOSYS)
+	p.refuse(opAbove, lastCall, unix.ENOSYS)
+	for _, r := range refusals {
+		p.refuse(opEqual, r.call, unix.EPERM)
+	}
+	p.ret(retAllow)
+	return p, nil
+}
+
+// socketRules leave local, IP and routing sockets; vsock reaches the hypervisor, packet and alg
+// are kernel surface.
+func socketRules(p *program) {
+	p.arg(0)
+	for _, family := range []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6} {
+		p.unless(opEqual, family, 1)
+		p.ret(retAllow)
+	}
+	p.unless(opEqual, unix.AF_NETLINK, 3)
+	p.arg(2)
+	p.unless(opEqual, unix.NETLINK_ROUTE, 1)
+	p.ret(retAllow)
+	p.ret(retErrno | uint32(unix.EAFNOSUPPORT))
+}
+
+// guardZygote refuses what a process may do to another one of its uid and would last in the
+// zygote: limits, priorities, affinity. Its threads have ids below firstPid.
+func guardZygote(p *program) {
+	p.call(unix.SYS_PRLIMIT64, func(p *program) {
+		p.arg(0)
+		p.unless(opEqual, 0, 1)
+		p.ret(retAllow)
+		p.ret(retErrno | uint32(unix.EPERM))
+	})
+	own := func(process uint32) func(p *program) { // the caller's, never "all of this user"
+		return func(p *program) {
+			p.arg(0)
+			p.unless(opEqual, process, 3)
+			p.arg(1)
+			p.unless(opEqual, 0, 1)
+			p.ret(retAllow)
+			p.ret(retErrno | uint32(unix.EPERM))
+		}
+	}
+	p.call(unix.SYS_SETPRIORITY, own(unix.PRIO_PROCESS))
+	p.call(unix.SYS_IOPRIO_SET, own(ioprioWhoProcess))
+	for _, nr := range []uint32{unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETATTR} {
+		p.call(nr, func(p *program) {
+			p.arg(0)
+			p.unless(opEqual, 0, 1)
+			p.ret(retAllow)
+			p.unless(opAbove, firstPid-1, 1)
+			p.ret(retAllow)
+			p.ret(retErrno | uint32(unix.EPERM))
+		})
+	}
+}
+
+// installFilter binds the calling thread, and what it forks, to the filter.
+func installFilter() error {
+	f, err := filter()
+	if err != nil {
+		return err
+	}
+	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
+	_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
+	runtime.KeepAlive(f)
+	if e != 0 {
+		return e
+	}
+	return nil
+}

@@ -1,0 +1,375 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
+)
+
+// A slot runs one thunk at a time in its zygote, which it starts when needed.
+type slot struct {
+	engine *Engine
+	index  int
+	zygote *remote // nil: not running
+	pipes  [2][]byte
+}
+
+// A remote is the engine's end of a zygote.
+type remote struct {
+	cmd   *exec.Cmd
+	sock  int // requests and replies
+	kills int
+	in    receiver
+	group *group // nil: no cgroup
+	seq   uint64 // of the last Exec
+	roots [keptRoots]mountedRoot
+}
+
+// A mountedRoot is a root tree that a zygote has mounted. A directory that was removed and made
+// again has another inode, since the mount holds the old one.
+type mountedRoot struct {
+	path     string
+	dev, ino uint64
+	used     uint64 // seq of its last use
+}
+
+// startTimeout bounds the start of a zygote, which takes 10 ms on an idle machine.
+const startTimeout = 30 * time.Second
+
+// start starts the slot's zygote.
+func (s *slot) start() (err error) {
+	ours, theirs, err := sockets()
+	if err != nil {
+		return err
+	}
+	z := &remote{sock: ours[0], kills: ours[1], in: receiver{sock: ours[0]}}
+	z.cmd, err = s.command(theirs)
+	if err == nil {
+		err = z.cmd.Start()
+	}
+	for _, f := range theirs {
+		f.Close()
+	}
+	if err != nil {
+		closeAll(ours)
+		return wire.Errorf(wire.CauseSandbox, s.startHint(err), "starting a sandbox: %v", err)
+	}
+	defer func() {
+		if err != nil {
+			z.end()
+		}
+	}()
+	if s.engine.groups.memory != "" || s.engine.groups.pids != "" {
+		if z.group, err = s.engine.groups.open(s.index, z.cmd.Process.Pid); err != nil {
+			return wire.Errorf(wire.CauseSandbox, "", "starting a sandbox: %v", err)
+		}
+	}
+	late := time.AfterFunc(startTimeout, func() { z.cmd.Process.Kill() })
+	defer late.Stop()
+	var ready reply
+	fds, err := z.in.receive(&ready)
+	closeAll(fds)
+	if err != nil {
+		return wire.Errorf(wire.CauseSandbox, "see the log", "starting a sandbox: its process ended (%v)", err)
+	}
+	if ready.Trouble != nil {
+		return ready.Trouble
+	}
+	if z.group != nil {
+		z.group.settle()
+	}
+	s.zygote = z
+	return nil
+}
+
+// sockets returns two pairs: for requests, and for kills.
+func sockets() (ours []int, theirs []*os.File, err error) {
+	for range 2 {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			closeAll(ours)
+			for _, f := range theirs {
+				f.Close()
+			}
+			return nil, nil, fmt.Errorf("making sockets: %w", err)
+		}
+		ours, theirs = append(ours, pair[0]), append(theirs, os.NewFile(uintptr(pair[1]), "zygote"))
+	}
+	return ours, theirs, nil
+}
+
+// command prepares the start of a zygote.
+func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
+	e := s.engine
+	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct})
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := os.Geteuid(), os.Getegid()
+	if e.distinct {
+		uid, gid = e.config.FirstUID+s.index, e.config.FirstUID+s.index
+	}
+	cmd := exec.Command("/proc/self/exe", string(arg))
+	cmd.Args[0] = zygoteName
+	cmd.Dir = "/"
+	// See defaultSignals for asynchronous preemption.
+	cmd.Env = []string{"GOGC=50", "GOMAXPROCS=2", "GODEBUG=asyncpreemptoff=1"}
+	cmd.Stderr = &errorLog{log: e.log, slot: s.index}
+	cmd.ExtraFiles = theirs
+	// Ambient capabilities carry what the zygote needs over its execve though its uid inside is
+	// not 0. No Pdeathsig: it follows the thread that forked, which may end long before the
+	// engine; the zygote watches its socket.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+			unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+		UidMappings:                []syscall.SysProcIDMap{{ContainerID: insideID, HostID: uid, Size: 1}},
+		GidMappings:                []syscall.SysProcIDMap{{ContainerID: insideID, HostID: gid, Size: 1}},
+		GidMappingsEnableSetgroups: e.distinct, // drop root's supplementary groups; others may not
+		Credential:                 &syscall.Credential{Uid: insideID, Gid: insideID, NoSetGroups: !e.distinct},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SETPCAP,
+			unix.CAP_SYS_RESOURCE, unix.CAP_NET_ADMIN},
+		Setsid: true, // the terminal's Ctrl-C is for the engine
+	}
+	return cmd, nil
+}
+
+func (s *slot) startHint(err error) string {
+	if i, e := os.Stat("/proc/self/exe"); e == nil && s.engine.distinct && i.Mode().Perm()&0o001 == 0 {
+		return "tasks run under another uid, which must be able to execute this program: chmod a+rx " + executablePath()
+	}
+	return setupHint(err)
+}
+
+func executablePath() string {
+	p, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return p
+}
+
+// errorLog takes what a zygote says before it dies.
+type errorLog struct {
+	log  *slog.Logger
+	slot int
+}
+
+func (l *errorLog) Write(b []byte) (int, error) {
+	l.log.Error("slot's process says", "slot", l.slot, "text", string(b[:min(len(b), wire.MaxText)]))
+	return len(b), nil
+}
+
+// stop ends the slot's zygote, and with it everything in its pid namespace.
+func (s *slot) stop() {
+	if s.zygote != nil {
+		s.zygote.end()
+		s.zygote = nil
+	}
+}
+
+func (z *remote) end() {
+	z.cmd.Process.Kill()
+	z.cmd.Wait() // returns once the whole pid namespace is gone
+	closeAll([]int{z.sock, z.kills})
+	if z.group != nil {
+		z.group.close()
+	}
+}
+
+// A killer ends the command of one Exec, from any goroutine, until over.
+type killer struct {
+	zygote *remote
+	seq    uint64
+
+	mu    sync.Mutex
+	done  bool
+	late  bool        // killed, and for its timeout
+	grace *time.Timer // not nil once killed
+}
+
+// killGrace is how long a zygote may take to kill and reap before it is killed itself. It is
+// long because a process may be in the middle of giving back a lot of memory.
+const killGrace = 20 * time.Second
+
+// kill has the zygote kill all that belongs to the Exec, now or as soon as it begins.
+func (k *killer) kill(late bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.done || k.grace != nil {
+		return
+	}
+	k.late = late
+	b := binary.LittleEndian.AppendUint64(nil, k.seq)
+	if unix.Sendmsg(k.zygote.kills, b, nil, nil, unix.MSG_NOSIGNAL) != nil {
+		k.zygote.cmd.Process.Kill()
+	}
+	k.grace = time.AfterFunc(killGrace, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if !k.done {
+			k.zygote.cmd.Process.Kill()
+		}
+	})
+}
+
+// over makes later kills do nothing, and reports whether there was one for the timeout.
+func (k *killer) over() (late bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.done = true
+	if k.grace != nil {
+		k.grace.Stop()
+	}
+	return k.late
+}
+
+// A batch collects requests about one run and sends them. A slot's zygote does not reply before
+// Exec, so errors on its side come with that reply.
+type batch struct {
+	slot *slot
+	q    request
+	fds  []int // of q, closed when it is sent
+	size int   // of q, about
+}
+
+// add makes room for something of about n bytes with a descriptor in the current request.
+func (b *batch) room(n int) error {
+	if b.size+n > maxPacket/2 || len(b.fds)+4 > maxFDs {
+		return b.flush()
+	}
+	b.size += n
+	return nil
+}
+
+func (b *batch) flush() error {
+	err := send(b.slot.zygote.sock, &b.q, b.fds)
+	if err == unix.EPIPE || err == unix.ECONNRESET {
+		err = errDiedIdle // as it has not had Exec
+	}
+	b.drop()
+	b.q.Root, b.q.Inputs, b.q.Exec, b.size = nil, nil, nil, 0
+	return err
+}
+
+func (b *batch) drop() {
+	closeAll(b.fds)
+	b.fds = nil
+}
+
+// tree names a host path to the zygote: as a mount where it could not go there itself.
+func (b *batch) tree(p string) (source string, err error) {
+	p, err = filepath.Abs(p)
+	if err != nil || !b.slot.engine.distinct {
+		return p, err
+	}
+	fd, err := cloneTree(b.slot.engine.slash, p)
+	if err != nil {
+		return "", fmt.Errorf("cloning %s: %w", p, err)
+	}
+	b.fds = append(b.fds, fd)
+	return "", nil
+}
+
+// root selects the root tree at p, and has it mounted if it is not.
+func (b *batch) root(p string) error {
+	z := b.slot.zygote
+	var st unix.Stat_t
+	if err := unix.Stat(p, &st); err != nil {
+		return fmt.Errorf("opening the root %s: %w", p, err)
+	}
+	want := mountedRoot{path: p, dev: uint64(st.Dev), ino: st.Ino}
+	oldest := 0
+	for i := range z.roots {
+		if r := &z.roots[i]; r.path == want.path && r.dev == want.dev && r.ino == want.ino {
+			r.used, b.q.Use = z.seq, i
+			return nil
+		}
+		if z.roots[i].used < z.roots[oldest].used {
+			oldest = i
+		}
+	}
+	source, err := b.tree(p)
+	if err != nil {
+		return err
+	}
+	want.used = z.seq
+	z.roots[oldest] = want
+	b.q.Root, b.q.Use = &rootRequest{Index: oldest, Source: source}, oldest
+	return nil
+}
+
+// inlineMax is the size up to which a file is copied rather than bound: a mount costs as much
+// as copying this many bytes, and unmounting it again as much.
+const inlineMax = 16 << 10
+
+// input lays out one input.
+func (b *batch) input(in *Input) error {
+	q := inputRequest{Path: in.Path, Dir: in.Dir, Exec: in.Exec, Writable: in.Writable}
+	size := len(in.Path) + len(in.Source) + 64
+	switch {
+	case in.Dir:
+		if err := b.room(size); err != nil {
+			return err
+		}
+		var err error
+		if q.Source, err = b.tree(in.Source); err != nil {
+			return err
+		}
+	default:
+		f, err := os.Open(in.Source)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		i, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if !i.Mode().IsRegular() {
+			return fmt.Errorf("opening %s: not a regular file", in.Source)
+		}
+		if i.Size() <= inlineMax {
+			q.Data = make([]byte, i.Size())
+			q.Inline = true
+			if _, err := io.ReadFull(f, q.Data); err != nil {
+				return err
+			}
+			size += len(q.Data)
+		}
+		if err := b.room(size); err != nil {
+			return err
+		}
+		if err := b.file(&q, in, f); err != nil {
+			return err
+		}
+	}
+	b.q.Inputs = append(b.q.Inputs, q)
+	return nil
+}
+
+// file adds the descriptor or path of a file that is not inline.
+func (b *batch) file(q *inputRequest, in *Input, f *os.File) (err error) {
+	switch {
+	case q.Inline:
+	case q.Writable:
+		var fd int
+		if fd, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			b.fds = append(b.fds, fd)
+		}
+	default:
+		q.Source, err = b.tree(in.Source)
+	}
+	return err
+}

@@ -1,0 +1,168 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// A group is the cgroup of one slot, used for one command after the other. The zygote is in it
+// too, as only so is every command from its first instruction; limits leave room for it.
+type group struct {
+	v2           bool
+	memory, pids string // directories, "" if there is none
+
+	max, peak, usage, oom *os.File // of memory
+	pidsMax, pidsEvents   *os.File
+
+	memLimit  int64 // as set
+	pidsLimit int
+	zygote    int   // processes and threads of the zygote
+	base      int64 // memory in use before the command
+	kills     int64 // of the OOM killer, before the command
+	refused   int64 // forks, before the command
+}
+
+const (
+	// zygoteMem is room for the zygote's own heap and page tables (5 to 8 MiB resident).
+	zygoteMem = 16 << 20
+	// zygotePids is room for threads that Go's runtime may still start.
+	zygotePids = 8
+)
+
+// open makes the cgroup of a slot and moves the zygote there.
+func (g *groups) open(slot, pid int) (_ *group, err error) {
+	s := &group{v2: g.v2}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	name := "slot" + strconv.Itoa(slot)
+	if g.memory != "" {
+		s.memory = filepath.Join(g.memory, name)
+		files := []file{{&s.max, "memory.limit_in_bytes"}, {&s.peak, "memory.max_usage_in_bytes"},
+			{&s.usage, "memory.usage_in_bytes"}, {&s.oom, "memory.oom_control"}}
+		if g.v2 {
+			files = []file{{&s.max, "memory.max"}, {&s.usage, "memory.current"}, {&s.oom, "memory.events"}}
+		}
+		if err := makeGroup(s.memory, pid, files); err != nil {
+			return nil, err
+		}
+		if g.v2 { // since Linux 5.19; one can be reset since 6.12
+			s.peak, _ = os.OpenFile(filepath.Join(s.memory, "memory.peak"), os.O_RDWR, 0)
+		}
+	}
+	if g.pids != "" {
+		s.pids = filepath.Join(g.pids, name)
+		if err := makeGroup(s.pids, pid, []file{{&s.pidsMax, "pids.max"}, {&s.pidsEvents, "pids.events"}}); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+type file struct {
+	to   **os.File
+	name string
+}
+
+func makeGroup(dir string, pid int, files []file) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("making a cgroup: %w", err)
+	}
+	if err := enterGroup(dir, pid); err != nil {
+		return fmt.Errorf("entering a cgroup: %w", err)
+	}
+	for _, f := range files {
+		flags := os.O_RDWR
+		if i, err := os.Stat(filepath.Join(dir, f.name)); err == nil && i.Mode().Perm()&0o222 == 0 {
+			flags = os.O_RDONLY
+		}
+		var err error
+		if *f.to, err = os.OpenFile(filepath.Join(dir, f.name), flags, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle counts the zygote's threads, once it is set up.
+func (s *group) settle() {
+	if s.pids == "" {
+		return
+	}
+	b, err := os.ReadFile(filepath.Join(s.pids, "pids.current"))
+	if err == nil {
+		s.zygote, _ = strconv.Atoi(string(bytes.TrimSpace(b)))
+	}
+}
+
+// limit sets the limits of the next command and remembers where the counters stand.
+func (s *group) limit(l Limits) error {
+	if s.memory != "" {
+		if s.memLimit != l.MemBytes {
+			if _, err := s.max.WriteAt(strconv.AppendInt(nil, l.MemBytes+zygoteMem, 10), 0); err != nil {
+				return fmt.Errorf("setting the memory limit: %w", err)
+			}
+			s.memLimit = l.MemBytes
+		}
+		if s.peak != nil {
+			s.peak.WriteAt([]byte("0"), 0) // where it cannot be reset it is that of the slot
+		}
+		s.base, s.kills = number(s.usage, ""), number(s.oom, "oom_kill ")
+	}
+	if s.pids != "" {
+		if s.pidsLimit != l.Pids {
+			if _, err := s.pidsMax.WriteAt(strconv.AppendInt(nil, int64(l.Pids+s.zygote+zygotePids), 10), 0); err != nil {
+				return fmt.Errorf("setting the limit on processes: %w", err)
+			}
+			s.pidsLimit = l.Pids
+		}
+		s.refused = number(s.pidsEvents, "max ")
+	}
+	return nil
+}
+
+// outOfMemory reports whether the OOM killer struck since limit.
+func (s *group) outOfMemory() bool {
+	return s.memory != "" && number(s.oom, "oom_kill ") > s.kills
+}
+
+// outOfPids reports whether a fork was refused since limit.
+func (s *group) outOfPids() bool {
+	return s.pids != "" && number(s.pidsEvents, "max ") > s.refused
+}
+
+// peakBytes returns the most memory used since limit beyond what was in use then; 0 if unknown.
+func (s *group) peakBytes() int64 {
+	if s.memory == "" || s.peak == nil {
+		return 0
+	}
+	return max(0, number(s.peak, "")-s.base)
+}
+
+// number reads the number that follows label in a file of a cgroup, 0 if there is none.
+func number(f *os.File, label string) int64 {
+	var b [1024]byte
+	n, _ := f.ReadAt(b[:], 0)
+	for line := range bytes.Lines(b[:n]) {
+		if rest, ok := bytes.CutPrefix(line, []byte(label)); ok {
+			v, _ := strconv.ParseInt(string(bytes.TrimSpace(rest)), 10, 64)
+			return v
+		}
+	}
+	return 0
+}
+
+// close forgets the group, whose directory the next zygote of the slot uses again.
+func (s *group) close() {
+	for _, f := range []*os.File{s.max, s.peak, s.usage, s.oom, s.pidsMax, s.pidsEvents} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}

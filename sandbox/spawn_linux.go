@@ -1,0 +1,321 @@
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
+)
+
+// run runs one command to its end, and everything it left, too. The error says why it did not
+// start.
+func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
+	files, err := z.streams(x, *fds)
+	if err != nil {
+		return err
+	}
+	*fds = files
+	root, err := unix.Open(rootPath(z.scratch.index), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
+	program, err := find(root, x)
+	if err != nil {
+		return err
+	}
+	z.scratch.used = true
+	pid, err := z.start(program, x, files)
+	if err != nil {
+		return startError(root, program, err)
+	}
+	closeAll(*fds) // the engine wants the end of both streams
+	*fds = nil
+	if pid == 0 {
+		r.Killed = true
+		return nil
+	}
+	if err := z.reap(pid, r); err != nil {
+		return err
+	}
+	z.mu.Lock()
+	z.running = 0
+	z.mu.Unlock()
+	r.Full = r.Status != 0 && z.full()
+	return nil
+}
+
+// streams returns the descriptors of standard input, output and error, having closed what else
+// was in fds.
+func (z *zygote) streams(x *execRequest, fds []int) ([]int, error) {
+	if len(fds) < 2 || !x.Empty && x.Stdin == "" && len(fds) < 3 {
+		return nil, unix.EBADMSG
+	}
+	in := -1
+	var err error
+	switch {
+	case x.Empty:
+		in, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	case x.Stdin == "":
+		in, err = reopen(fds[2])
+	default:
+		var tree int
+		if tree, err = cloneTree(z.host, x.Stdin); err == nil {
+			in, err = reopen(tree)
+			unix.Close(tree)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening standard input: %w", err)
+	}
+	closeAll(fds[2:])
+	return []int{in, fds[0], fds[1]}, nil
+}
+
+// reopen opens for reading the file that a mount is of. Through a descriptor of the store's own
+// mount a command could change modes, and open it again for writing.
+func reopen(mount int) (int, error) {
+	return unix.Open("/proc/self/fd/"+strconv.Itoa(mount), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+}
+
+// start forks the command. The pid is 0 if somebody wanted it killed already.
+func (z *zygote) start(program string, x *execRequest, files []int) (pid int, err error) {
+	if err := setLimits(x); err != nil {
+		return 0, err
+	}
+	// A command is the first to go when memory runs out. Its parent goes back to where it
+	// started, which needs no privilege.
+	if _, err := unix.Pwrite(z.oomAdj, []byte("1000"), 0); err != nil {
+		return 0, fmt.Errorf("setting oom_score_adj: %w", err)
+	}
+	defer unix.Pwrite(z.oomAdj, z.oomScore, 0)
+	if _, err := unix.Pwrite(z.lastPid, []byte(strconv.Itoa(firstPid-1)), 0); err != nil {
+		return 0, fmt.Errorf("setting ns_last_pid: %w", err)
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.doomed >= x.Seq {
+		return 0, nil
+	}
+	// No CLONE_NEW flag: ForkExec would fork without CLONE_VM, twice as dear. Not
+	// os.StartProcess: it opens a pidfd and makes an os.Process each time.
+	pid, err = syscall.ForkExec(program, x.Argv, &syscall.ProcAttr{
+		Dir:   "/job",
+		Env:   x.Env,
+		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
+		Sys:   &syscall.SysProcAttr{Chroot: rootPath(z.scratch.index), Setsid: true},
+	})
+	if err != nil {
+		return 0, err
+	}
+	z.running = x.Seq
+	return pid, nil
+}
+
+// setLimits sets the limits that stand in for a cgroup's. They are soft: to set them for one
+// command only, the zygote must be able to go back.
+func setLimits(x *execRequest) error {
+	set := func(what int, n uint64) error {
+		var have unix.Rlimit
+		if err := unix.Getrlimit(what, &have); err != nil {
+			return err
+		}
+		want := have.Max
+		if n > 0 {
+			want = min(n, want)
+		}
+		if have.Cur == want {
+			return nil
+		}
+		return unix.Setrlimit(what, &unix.Rlimit{Cur: want, Max: have.Max})
+	}
+	if err := set(unix.RLIMIT_NPROC, uint64(x.Pids)); err != nil {
+		return fmt.Errorf("limiting processes: %w", err)
+	}
+	// Not below what the zygote's own heap may grow to.
+	const floor = 256 << 20
+	data := uint64(x.Data)
+	if data > 0 {
+		data = max(data, floor)
+	}
+	if err := set(unix.RLIMIT_DATA, data); err != nil {
+		return fmt.Errorf("limiting memory: %w", err)
+	}
+	return nil
+}
+
+// reap waits for the command, reaping orphans meanwhile, then kills and reaps until nothing is
+// left.
+func (z *zygote) reap(command int, r *reply) error {
+	ended := false
+	for {
+		var ws unix.WaitStatus
+		var ru unix.Rusage
+		pid, err := unix.Wait4(-1, &ws, 0, &ru)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECHILD && ended:
+			return nil
+		case err != nil:
+			return fmt.Errorf("waiting: %w", err)
+		}
+		r.User += ru.Utime.Nano()
+		r.System += ru.Stime.Nano()
+		r.MaxRSS = max(r.MaxRSS, ru.Maxrss<<10)
+		if pid == command {
+			ended = true
+			r.Status = uint32(ws)
+		}
+		if ended {
+			unix.Kill(-1, unix.SIGKILL)
+		}
+	}
+}
+
+// freshNetwork moves the thread into a new network namespace if the last command left
+// connections behind (in TIME_WAIT, say): the next one could not listen on their ports.
+func freshNetwork() error {
+	b, err := os.ReadFile("/proc/self/net/sockstat")
+	if err != nil {
+		return fmt.Errorf("reading sockstat: %w", err)
+	}
+	// TCP: inuse 0 orphan 0 tw 0 alloc 4 mem 0; the last two are of all namespaces, tw is of IPv6 too.
+	var inuse, orphan, tw int
+	_, line, _ := bytes.Cut(b, []byte("TCP: "))
+	if _, err := fmt.Sscanf(string(line), "inuse %d orphan %d tw %d", &inuse, &orphan, &tw); err != nil {
+		return fmt.Errorf("parsing sockstat: %w", err)
+	}
+	if inuse == 0 && tw == 0 {
+		return nil
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("renewing the network: %w", err)
+	}
+	return loopback()
+}
+
+// find looks a command up as execvp does, inside the root.
+func find(root int, x *execRequest) (string, error) {
+	name := x.Argv[0]
+	if strings.Contains(name, "/") {
+		p := name
+		if !path.IsAbs(p) {
+			p = path.Join("/job", p)
+		}
+		err := executable(root, p)
+		switch {
+		case err == unix.ENOENT && !path.IsAbs(name):
+			return "", wire.Errorf(wire.CauseNotInRoot, "add it to inputs", "there is no %q in the job directory", name)
+		case err == unix.ENOENT:
+			return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root", name)
+		case err != nil:
+			return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit", "%q cannot be executed", name)
+		}
+		return p, nil
+	}
+	search, _ := lookupEnv(x.Env, "PATH")
+	forbidden := ""
+	for dir := range strings.SplitSeq(search, ":") {
+		p := path.Join("/job", dir, name)
+		if path.IsAbs(dir) {
+			p = path.Join(dir, name)
+		}
+		switch executable(root, p) {
+		case nil:
+			return p, nil
+		case unix.EACCES:
+			forbidden = p
+		}
+	}
+	if forbidden != "" {
+		return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit", "%q cannot be executed", forbidden)
+	}
+	return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root; looked in %s", name, search)
+}
+
+// executable returns nil if p is a program in the root, EACCES if it is something else there,
+// else ENOENT.
+func executable(root int, p string) error {
+	fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return unix.ENOENT
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
+		return unix.EACCES
+	}
+	return nil
+}
+
+// startError explains why a program that is there did not start.
+func startError(root int, program string, err error) error {
+	switch err {
+	case unix.ENOENT:
+		if in := interpreter(root, program, 0); in != "" {
+			return wire.Errorf(wire.CauseNotInRoot, fmt.Sprintf("add %s to tools", path.Base(in)),
+				"%q needs %q, which is not in the root", program, in)
+		}
+		return wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q cannot be started: %v", program, err)
+	case unix.ENOEXEC, unix.EINVAL, unix.ELIBBAD:
+		return wire.Errorf(wire.CauseNotInRoot, "it must be a Linux program for this processor, or start with #! and its interpreter",
+			"%q is not a program", program)
+	case unix.EACCES, unix.EPERM, unix.ELOOP:
+		return wire.Errorf(wire.CauseNotInRoot, "it and its interpreter must be executable", "%q cannot be executed: %v", program, err)
+	case unix.E2BIG:
+		return wire.Errorf(wire.CauseExit, "pass them in a file", "arguments and environment exceed what the kernel takes")
+	}
+	return fmt.Errorf("starting %q: %w", program, err)
+}
+
+// interpreter returns the missing one of the interpreters that a script's first line, or the
+// header of an ELF file, asks for; "" if it cannot tell.
+func interpreter(root int, program string, depth int) string {
+	fd, err := unix.Openat2(root, program, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err == unix.ENOENT && depth > 0 {
+		return program
+	}
+	if err != nil || depth > 4 { // the kernel follows as many
+		return ""
+	}
+	f := os.NewFile(uintptr(fd), program)
+	defer f.Close()
+	head, err := bufio.NewReader(io.LimitReader(f, 256)).ReadBytes('\n') // BINPRM_BUF_SIZE
+	if script, ok := bytes.CutPrefix(head, []byte("#!")); ok && (err == nil || err == io.EOF) {
+		if words := strings.Fields(string(script)); len(words) > 0 {
+			return interpreter(root, words[0], depth+1)
+		}
+		return ""
+	}
+	if in := elfInterpreter(f); in != "" {
+		return interpreter(root, in, depth+1)
+	}
+	return ""
+}
+
+func elfInterpreter(f *os.File) string {
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return ""
+	}
+	for _, p := range e.Progs {
+		if p.Type == elf.PT_INTERP && p.Filesz < 4096 {
+			b := make([]byte, p.Filesz)
+			if _, err := p.ReadAt(b, 0); err == nil {
+				return strings.TrimRight(string(b), "\x00")
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,94 @@
+package sandbox
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
+)
+
+// verdict tells how the command ended: nil if well. The error is the sandbox's own.
+func (r *run) verdict() (*wire.Failure, error) {
+	p := &r.reply
+	z := r.slot.zygote
+	if p.Trouble != nil {
+		z.roots = [keptRoots]mountedRoot{} // any may be half mounted
+		if !p.Trouble.Cause.Task() {
+			r.slot.stop()
+			return nil, p.Trouble
+		}
+		return &wire.Failure{Cause: p.Trouble.Cause, Message: p.Trouble.Message, Hint: p.Trouble.Hint}, nil
+	}
+	ws := unix.WaitStatus(p.Status)
+	// What hit a limit has not computed what it would have without, whatever its exit code says.
+	switch {
+	case r.late:
+		return &wire.Failure{Cause: wire.CauseTimeout, Message: fmt.Sprintf("the command ran longer than its timeout of %v", r.limits.Wall),
+			Hint: "give it a longer timeout"}, nil
+	case z.group != nil && z.group.outOfMemory():
+		return r.outOfMemory(), nil
+	case z.group != nil && z.group.outOfPids():
+		return &wire.Failure{Cause: wire.CauseProcesses, Hint: "have it start fewer at once",
+			Message: fmt.Sprintf("the command needed more than %d processes and threads at once", r.limits.Pids)}, nil
+	case p.Full && !(ws.Exited() && ws.ExitStatus() == 0):
+		return &wire.Failure{Cause: wire.CauseOutputBound, Exit: max(0, ws.ExitStatus()), Hint: "have it write less, or in several tasks",
+			Message: fmt.Sprintf("the command filled /job or /tmp, which hold %d bytes and %d files", r.limits.OutputBytes, r.limits.OutputFiles)}, nil
+	case ws.Signaled():
+		return r.signalled(ws.Signal()), nil
+	case ws.ExitStatus() != 0:
+		return r.exited(ws.ExitStatus()), nil
+	}
+	return nil, nil
+}
+
+func (r *run) outOfMemory() *wire.Failure {
+	return &wire.Failure{Cause: wire.CauseMemory, Signal: int(unix.SIGKILL),
+		Message: fmt.Sprintf("the command needed more memory than its limit of %s (files it writes count)", mebibytes(r.limits.MemBytes)),
+		Hint:    "give it more memory"}
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+func (r *run) signalled(s syscall.Signal) *wire.Failure {
+	f := &wire.Failure{Cause: wire.CauseSignal, Signal: int(s), Message: fmt.Sprintf("the command was ended by signal %d (%v)", int(s), s)}
+	if s == unix.SIGSYS {
+		f.Hint = "the sandbox has no 32-bit system calls: use a 64-bit program"
+	}
+	return f
+}
+
+func (r *run) exited(code int) *wire.Failure {
+	f := &wire.Failure{Cause: wire.CauseExit, Exit: code, Message: fmt.Sprintf("the command ended with exit code %d", code)}
+	if line := r.out[1].lastLine(); line != "" {
+		f.Message += ": " + line
+	}
+	if code == 127 {
+		f.Hint = "this code often means that a program is not in the root: add it to tools"
+	}
+	return f
+}
+
+// report puts a Report together. f may be nil.
+func (r *run) report(f *wire.Failure) Report {
+	rep := Report{
+		Failure: f,
+		Stdout:  r.out[0].end(),
+		Stderr:  r.out[1].end(),
+		Run:     r.took,
+		CPU:     time.Duration(r.reply.User + r.reply.System),
+		PeakMem: r.reply.MaxRSS,
+	}
+	if z := r.slot.zygote; z != nil && z.group != nil {
+		rep.PeakMem = max(rep.PeakMem, z.group.peakBytes())
+	}
+	if f != nil {
+		f.Stdout, f.Stderr = rep.Stdout, rep.Stderr
+		if f.Cause == wire.CauseMemory {
+			rep.PeakMem = max(rep.PeakMem, r.limits.MemBytes)
+		}
+	}
+	return rep
+}

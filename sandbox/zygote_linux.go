@@ -1,0 +1,355 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
+)
+
+const (
+	zygoteName = "gaggle-slot" // argv[0] of a zygote
+	requests   = 3             // descriptor of the socket for requests
+	kills      = 4             // and of that for kills
+	firstPid   = 100           // of the command; the zygote's threads have lower ids
+	insideID   = 1000          // uid and gid that a command sees
+)
+
+func init() {
+	if isZygote() {
+		// Bounding set, no_new_privs, filter and personality belong to a thread, and a child
+		// inherits those of the thread that forks it. One thread is set up, and it forks.
+		runtime.LockOSThread()
+	}
+}
+
+func isZygote() bool { return len(os.Args) == 2 && os.Args[0] == zygoteName }
+
+// Main must be called first in main, and in TestMain, of every binary that makes an Engine. In
+// a process that an Engine started as a slot it does not return; else it does nothing.
+func Main() {
+	if !isZygote() {
+		return
+	}
+	z := zygote{host: -1}
+	err := json.Unmarshal([]byte(os.Args[1]), &z.zygoteConfig)
+	if err == nil {
+		err = z.setup()
+	}
+	if err != nil {
+		send(requests, &reply{Trouble: troubleOf(err)}, nil)
+		os.Exit(1)
+	}
+	if err := z.serve(); err != io.EOF {
+		fmt.Fprintln(os.Stderr, err) // the engine logs it
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// zygoteConfig is what an engine tells a zygote at its start.
+type zygoteConfig struct {
+	Distinct bool `json:"distinct"` // its uid is not the engine's: paths mean nothing to it
+}
+
+// A zygote is the helper process of a slot.
+type zygote struct {
+	zygoteConfig
+	host     int    // descriptor of the machine's root, -1 if Distinct
+	lastPid  int    // of ns_last_pid
+	oomAdj   int    // of its own oom_score_adj
+	oomScore []byte // what that was at the start
+	roots    [keptRoots]bool
+	scratch  scratch
+	failed   error // of the requests since the last Exec
+
+	mu      sync.Mutex // guards the fields below, and starting a command
+	running uint64     // sequence number of the command; 0 none
+	doomed  uint64     // highest sequence number that was to be killed
+}
+
+func troubleOf(err error) *wire.Error {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return wire.Errorf(wire.CauseSandbox, setupHint(err), "setting up the sandbox: %v", err)
+}
+
+func (z *zygote) setup() error {
+	// A command would get whatever the engine itself inherited without close-on-exec.
+	if err := unix.CloseRange(requests, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close_range: %w", err)
+	}
+	if err := defaultSignals(); err != nil {
+		return fmt.Errorf("resetting signals: %w", err)
+	}
+	if err := z.openKnobs(); err != nil {
+		return err
+	}
+	// Nested user namespaces are the kernel's widest attack surface.
+	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+		return fmt.Errorf("forbidding nested user namespaces: %w", err)
+	}
+	if err := unix.Sethostname([]byte("thunk")); err != nil {
+		return fmt.Errorf("sethostname: %w", err)
+	}
+	if err := loopback(); err != nil {
+		return fmt.Errorf("bringing loopback up: %w", err)
+	}
+	if err := z.enter(); err != nil {
+		return err
+	}
+	return confine()
+}
+
+// openKnobs opens files of /proc before the machine's goes out of sight.
+func (z *zygote) openKnobs() (err error) {
+	const lastPid, oomAdj = "/proc/sys/kernel/ns_last_pid", "/proc/self/oom_score_adj"
+	if z.lastPid, err = unix.Open(lastPid, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("opening %s: %w", lastPid, err)
+	}
+	if z.oomAdj, err = unix.Open(oomAdj, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("opening %s: %w", oomAdj, err)
+	}
+	if z.oomScore, err = os.ReadFile(oomAdj); err != nil {
+		return fmt.Errorf("reading %s: %w", oomAdj, err)
+	}
+	return nil
+}
+
+// defaultSignals gives every signal its default action in a way that Go's runtime does not
+// notice. From inside a pid namespace, its pid 1 gets only signals it has a handler for: a
+// command has our uid and could otherwise end us. The runtime does without: asynchronous
+// preemption is off, and our own faults end the process either way.
+func defaultSignals() error {
+	var action [4]uint64 // struct kernel_sigaction: SIG_DFL, no flags, nothing blocked
+	for s := 1; s <= 64; s++ {
+		if s == int(unix.SIGKILL) || s == int(unix.SIGSTOP) {
+			continue
+		}
+		if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0); e != 0 {
+			return e
+		}
+	}
+	return nil
+}
+
+// loopback brings lo up in the thread's network namespace.
+func loopback() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	r, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
+}
+
+// confine sets on this thread what commands inherit.
+func confine() error {
+	for _, l := range []struct {
+		what int
+		max  uint64
+	}{
+		// Limits bind the zygote too. Never RLIMIT_AS: the Go heap could not grow.
+		{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_STACK, 8 << 20}, {unix.RLIMIT_MEMLOCK, 64 << 10}, {unix.RLIMIT_NOFILE, 4096},
+	} {
+		var have unix.Rlimit
+		if err := unix.Getrlimit(l.what, &have); err != nil {
+			return err
+		}
+		hard := min(l.max, have.Max)
+		limit := unix.Rlimit{Cur: hard, Max: hard}
+		if l.what == unix.RLIMIT_NOFILE {
+			limit.Cur = min(1024, hard)
+		}
+		// Not the raw call: ForkExec would restore the old RLIMIT_NOFILE.
+		if err := unix.Setrlimit(l.what, &limit); err != nil {
+			return fmt.Errorf("setting limit %d: %w", l.what, err)
+		}
+	}
+	unix.Umask(0o022)
+	const addrNoRandomize = 0x40000
+	if _, _, e := unix.RawSyscall(unix.SYS_PERSONALITY, addrNoRandomize, 0, 0); e != 0 {
+		return fmt.Errorf("personality: %w", e)
+	}
+	// An execve under an empty bounding set leaves no capability, though the zygote keeps its
+	// own; but the ambient and inheritable sets would pass. Emptying the latter empties both.
+	for c := uintptr(0); unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) == nil; c++ {
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &caps[0]); err != nil {
+		return fmt.Errorf("capget: %w", err)
+	}
+	caps[0].Inheritable, caps[1].Inheritable = 0, 0
+	if err := unix.Capset(&hdr, &caps[0]); err != nil {
+		return fmt.Errorf("capset: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	if err := installFilter(); err != nil {
+		return fmt.Errorf("seccomp: %w", err)
+	}
+	return nil
+}
+
+// serve carries out requests until the engine is gone.
+func (z *zygote) serve() error {
+	go z.watch()
+	if err := send(requests, &reply{}, nil); err != nil {
+		return err
+	}
+	in := &receiver{sock: requests}
+	for {
+		var q request
+		fds, err := in.receive(&q)
+		if err != nil {
+			return err
+		}
+		if z.failed == nil {
+			z.failed = z.carryOut(&q, &fds)
+		}
+		if q.Exec != nil {
+			if err := z.answer(q.Exec, fds); err != nil {
+				return err
+			}
+			continue
+		}
+		closeAll(fds)
+	}
+}
+
+// carryOut does what comes before the Exec of a request, and takes the descriptors it uses.
+func (z *zygote) carryOut(q *request, fds *[]int) error {
+	take := func() (fd int) {
+		if len(*fds) == 0 {
+			return -1
+		}
+		fd, *fds = (*fds)[0], (*fds)[1:]
+		return fd
+	}
+	if r := q.Root; r != nil {
+		fd := -1
+		if r.Source == "" {
+			fd = take()
+		} else {
+			var err error
+			if fd, err = cloneTree(z.host, r.Source); err != nil {
+				return fmt.Errorf("cloning the root %s: %w", r.Source, err)
+			}
+		}
+		err := z.mountRoot(r.Index, fd)
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+	}
+	if err := z.resize(scratch{index: q.Use, bytes: q.Bytes, inodes: q.Inodes}); err != nil {
+		return err
+	}
+	if len(q.Inputs) == 0 {
+		return nil
+	}
+	z.scratch.used = true
+	l, err := openLayout(rootPath(q.Use)+"/job", z.host)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	for i := range q.Inputs {
+		in, fd := &q.Inputs[i], -1
+		if !in.Inline && in.Source == "" {
+			fd = take()
+		}
+		err := l.put(in, fd)
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer runs the command and replies, then makes the slot ready for the next.
+func (z *zygote) answer(x *execRequest, fds []int) error {
+	var r reply
+	err := z.failed
+	z.failed = nil
+	if err == nil {
+		err = z.run(x, &fds, &r)
+	}
+	closeAll(fds)
+	var with []int
+	if err != nil {
+		r = reply{Trouble: troubleOf(err)}
+	} else {
+		job := rootPath(z.scratch.index) + "/job"
+		unix.Chmod(job, 0o755) // the command may have locked itself out
+		fd, err := unix.Open(job, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return fmt.Errorf("opening /job: %w", err)
+		}
+		with = append(with, fd)
+	}
+	err = send(requests, &r, with)
+	closeAll(with)
+	if err != nil {
+		return err
+	}
+	// After the reply: unmounting waits for RCU, up to milliseconds on a busy machine.
+	if z.scratch.mounted && z.scratch.used {
+		if err := z.renew(z.scratch); err != nil {
+			return err
+		}
+	}
+	return freshNetwork()
+}
+
+// watch ends the zygote when its engine has died, and the kernel then all in its pid namespace;
+// and it carries out kills. Its thread is not the one that is confined.
+func (z *zygote) watch() {
+	var b [8]byte
+	for {
+		n, err := unix.Read(kills, b[:])
+		switch {
+		case err == unix.EINTR:
+		case n != len(b):
+			os.Exit(0)
+		default:
+			z.kill(binary.LittleEndian.Uint64(b[:]))
+		}
+	}
+}
+
+func (z *zygote) kill(seq uint64) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.doomed = max(z.doomed, seq)
+	if z.running == seq {
+		unix.Kill(-1, unix.SIGKILL) // all but ourselves
+	}
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
