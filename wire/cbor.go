@@ -40,7 +40,7 @@ func init() {
 		IndefLength:      cbor.IndefLengthForbidden,
 		IntDec:           cbor.IntDecConvertSignedOrFail,
 		MaxNestedLevels:  16,
-		MaxArrayElements: 1 << 20,
+		MaxArrayElements: MaxTreeEntries,
 		MaxMapPairs:      16,
 	}.DecMode()
 	must(err)
@@ -48,7 +48,7 @@ func init() {
 		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
 		IndefLength:      cbor.IndefLengthForbidden,
 		MaxNestedLevels:  24,
-		MaxArrayElements: 1 << 20,
+		MaxArrayElements: MaxList,
 		MaxMapPairs:      4096,
 	}.DecMode()
 	must(err)
@@ -66,9 +66,13 @@ func encodeHashed(v any) []byte {
 
 // decodeHashed reads into v and refuses anything but its canonical encoding: fxamacker/cbor
 // accepts long integers and lengths even with strict options, so it encodes again and compares.
-func decodeHashed(b []byte, v any, limit int) error {
+// Another format than version is said to be that, whatever it holds.
+func decodeHashed(b []byte, v any, limit int, version uint64) error {
 	if len(b) > limit {
 		return fmt.Errorf("%T of %d bytes exceeds the bound of %d", v, len(b), limit)
+	}
+	if got, ok := formatOf(b); ok && got != version {
+		return Errorf(CauseVersion, "update gaggle on this machine", "format %d is not known here", got)
 	}
 	if err := hashedDec.Unmarshal(b, v); err != nil {
 		return err
@@ -77,6 +81,15 @@ func decodeHashed(b []byte, v any, limit int) error {
 		return ErrNotCanonical
 	}
 	return nil
+}
+
+// formatOf returns the version that an encoded array leads with, if it leads with a number.
+func formatOf(b []byte) (version uint64, ok bool) {
+	if len(b) < 2 || b[0]&^0x1f != 0x80 {
+		return 0, false
+	}
+	rest, err := hashedDec.UnmarshalFirst(b[1:], &version)
+	return version, err == nil && len(rest) < len(b)
 }
 
 // Marshal encodes a message: a struct with text keys. Fields a reader does not know are ignored

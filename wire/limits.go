@@ -31,6 +31,10 @@ const (
 	MaxBlob = 1 << 40
 	// MaxFrame bounds one frame of a control stream: a thunk, or a batch of small messages.
 	MaxFrame = 8 << 20
+	// MaxList bounds one list in a message. A list element may be an empty map of one byte that
+	// decodes to some 300, so this, not MaxFrame, is what a frame may cost its reader; elements
+	// of real long lists hold a digest, and MaxFrame ends them at about this number.
+	MaxList = 1 << 17
 	// MaxBatch bounds the items a frame may carry (DESIGN section 5: 512 events a Step).
 	MaxBatch = 512
 	// MaxJobThunks bounds a job and all its sub-graphs together.

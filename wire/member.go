@@ -52,7 +52,7 @@ func (c *Certificate) Encode() []byte { return encodeHashed(c) }
 // DecodeCertificate reads a canonical encoding. It does not verify.
 func DecodeCertificate(b []byte) (*Certificate, error) {
 	c := new(Certificate)
-	if err := decodeHashed(b, c, MaxText); err != nil {
+	if err := decodeHashed(b, c, MaxText, certVersion); err != nil {
 		return nil, fmt.Errorf("decoding a certificate: %w", err)
 	}
 	return c, nil
@@ -129,7 +129,7 @@ func (g *Grant) Encode() []byte { return encodeHashed(g) }
 // DecodeGrant reads a canonical encoding. It does not verify.
 func DecodeGrant(b []byte) (*Grant, error) {
 	g := new(Grant)
-	if err := decodeHashed(b, g, MaxText); err != nil {
+	if err := decodeHashed(b, g, MaxText, grantVersion); err != nil {
 		return nil, fmt.Errorf("decoding a grant: %w", err)
 	}
 	return g, nil
@@ -211,11 +211,11 @@ func ParseTicket(s string) (*Ticket, error) {
 		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged (%v)", err)
 	}
 	t := new(Ticket)
-	if err := decodeHashed(b, t, MaxText); err != nil {
+	if err := decodeHashed(b, t, MaxText, ticketVersion); err != nil {
+		if CauseOf(err) == CauseVersion {
+			return nil, fmt.Errorf("reading the join ticket: %w", err)
+		}
 		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged (%v)", err)
-	}
-	if t.Version != ticketVersion {
-		return nil, Errorf(CauseVersion, "update gaggle on this machine", "ticket format %d is not known here", t.Version)
 	}
 	if err := verify(t.Mesh, t.signed(), t.Signature, "ticket"); err != nil {
 		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged (%v)", err)

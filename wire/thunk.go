@@ -99,7 +99,7 @@ func (t *Thunk) Encode() (ThunkID, []byte) {
 // DecodeThunk reads a canonical encoding and checks it.
 func DecodeThunk(b []byte) (*Thunk, error) {
 	t := new(Thunk)
-	err := decodeHashed(b, t, MaxThunk)
+	err := decodeHashed(b, t, MaxThunk, thunkVersion)
 	if err == nil {
 		err = t.check()
 	}

@@ -48,7 +48,7 @@ func (t *Tree) Encode() (TreeID, []byte) {
 // DecodeTree reads a canonical encoding and checks it. The caller has checked the hash.
 func DecodeTree(b []byte) (*Tree, error) {
 	t := new(Tree)
-	err := decodeHashed(b, t, MaxObject)
+	err := decodeHashed(b, t, MaxObject, treeVersion)
 	if err == nil {
 		err = t.check()
 	}

@@ -28,7 +28,7 @@ func (v *Value) Encode() (Digest, []byte) {
 // DecodeValue reads a canonical encoding.
 func DecodeValue(b []byte) (*Value, error) {
 	v := new(Value)
-	err := decodeHashed(b, v, MaxObject)
+	err := decodeHashed(b, v, MaxObject, valueVersion)
 	if err == nil {
 		err = v.check()
 	}
@@ -118,7 +118,7 @@ func (c *Claim) Encode() []byte { return encodeHashed(c) }
 // DecodeClaim reads a canonical encoding and verifies the signature.
 func DecodeClaim(b []byte) (*Claim, error) {
 	c := new(Claim)
-	err := decodeHashed(b, c, MaxObject)
+	err := decodeHashed(b, c, MaxObject, claimVersion)
 	if err == nil {
 		err = c.Verify()
 	}
@@ -204,7 +204,7 @@ func (b *ReceiptBatch) Encode() []byte { return encodeHashed(b) }
 // DecodeReceiptBatch reads a canonical encoding and verifies the signature.
 func DecodeReceiptBatch(b []byte) (*ReceiptBatch, error) {
 	r := new(ReceiptBatch)
-	err := decodeHashed(b, r, MaxFrame)
+	err := decodeHashed(b, r, MaxFrame, receiptVersion)
 	switch {
 	case err != nil:
 	case r.Version != receiptVersion:
