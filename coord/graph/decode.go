@@ -253,8 +253,8 @@ func templateOf(sh shape, want string, check func(string) (wrong, hint string), 
 	}}
 }
 
-// flag reads true or false.
-var flag = codec[bool]{shape: shape{"type": "boolean"}, read: func(d *decoder, n *node) (bool, bool) {
+// yesNo reads true or false.
+var yesNo = codec[bool]{shape: shape{"type": "boolean"}, read: func(d *decoder, n *node) (bool, bool) {
 	if n.kind != boolean {
 		return false, d.wrong(n, "write true or false", "is %s", n.kind)
 	}

@@ -33,6 +33,7 @@ func files(names ...string) *memory {
 		if !ok {
 			content = "content of " + name
 		}
+		content = strings.NewReplacer("\x01", "\n", "\x02", "\r").Replace(content)
 		m.fs[name] = &fstest.MapFile{Data: []byte(content)}
 	}
 	return m

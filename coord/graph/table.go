@@ -162,7 +162,7 @@ var taskCodec = with(objectOf(append(settingFields(func(t *task) *settings { ret
 	must(attr("outputs", "what the task leaves: files, directories (\"dir/\"), stdout", listOf(outputCodec), func(t *task) *[]outputDecl { return &t.outputs })),
 	attr("gang", "tasks of one gang start together", template, func(t *task) *tmpl { return &t.gang }),
 	attr("network", "loopback (the default) or overlay", enum("loopback", "overlay"), func(t *task) *tmpl { return &t.network }),
-	attr("service", "ends when the others of its gang have", flag, func(t *task) *bool { return &t.service }),
+	attr("service", "ends when the others of its gang have", yesNo, func(t *task) *bool { return &t.service }),
 	attr("ready", "what must answer before the others of the gang start", readyCodec, func(t *task) *readyDecl { return &t.ready }),
 ), nil, checkTask), oneOf("run", "shell", "bash"))
 
@@ -184,7 +184,7 @@ var sourceCodec = either("a list, {glob}, {lines}, {csv} or {range}", map[kind]c
 		attr("csv", "a local file with a header; its columns are variables, the first the key", template, func(s *source) *tmpl { return &s.csv }),
 		attr("range", "[from, to] or [from, to, step]: whole numbers from from to before to", with(listOf(intOf(-maxSpan, maxSpan)), shape{"minItems": 2, "maxItems": 3}), func(s *source) *[]tmpl { return &s.span }),
 		attr("chunk", "about how many values of a glob or of lines go to one instance", intOf(1, maxInstances), func(s *source) *tmpl { return &s.chunk }),
-		attr("optional", "a glob may find nothing", flag, func(s *source) *bool { return &s.optional }),
+		attr("optional", "a glob may find nothing", yesNo, func(s *source) *bool { return &s.optional }),
 	}, func(d *decoder, n *node) source { return source{pos: d.at(n)} }, checkSource), oneOf("glob", "lines", "csv", "range")),
 }, list, object)
 
@@ -209,7 +209,7 @@ var refCodec = either(`a reference or {"text": ..}, {"cid": ..}`, map[kind]codec
 		attr("text", "the content itself", template, func(r *refDecl) *tmpl { return &r.text }),
 		attr("cid", "the CID of a file or directory that the mesh holds", template, func(r *refDecl) *tmpl { return &r.cid }),
 		attr("size", "of cid, in bytes; needed where the object is not on this machine", intOf(0, wire.MaxBlob), func(r *refDecl) *tmpl { return &r.size }),
-		attr("executable", "of cid or text: the file may be run", flag, func(r *refDecl) *bool { return &r.executable }),
+		attr("executable", "of cid or text: the file may be run", yesNo, func(r *refDecl) *bool { return &r.executable }),
 		attr("glob", "in a list of inputs: a pattern of local files, which keep their paths", template, func(r *refDecl) *tmpl { return &r.glob }),
 	}, func(d *decoder, n *node) refDecl { return refDecl{pos: d.at(n)} }, exactlyOne[refDecl]("text", "cid", "glob")), oneOf("text", "cid", "glob")),
 }, str, object)
