@@ -8,8 +8,8 @@ const (
 	// each of the text's, so programs print JSON.
 	maxYAML = 16 << 20
 	// maxNodes bounds the values of a file with every YAML alias counted where it is used, so
-	// that a few kilobytes of aliases of aliases do not become gigabytes. A node is 96 bytes.
-	maxNodes = 8 << 20
+	// that a few kilobytes of aliases of aliases do not become gigabytes. A node is 72 bytes.
+	maxNodes = 4 << 20
 	// maxDepth bounds nested lists and objects; a graph needs seven.
 	maxDepth = 32
 	// maxProblems bounds how many problems are reported at once: a screenful.
