@@ -1,0 +1,179 @@
+package client
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gaggle/wire"
+)
+
+func TestRunLine(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		words []string
+		arg   string
+		want  string
+	}{
+		{"whole line", []string{"convert {} {.}.png"}, "img/a.jpg", "convert img/a.jpg img/a.png"},
+		{"last element", []string{"cp {} /tmp/{/} && echo {/.}"}, "img/a.tar.gz", "cp img/a.tar.gz /tmp/a.tar.gz && echo a.tar"},
+		{"number", []string{"echo {#} {}"}, "x", "echo 1 x"},
+		{"nothing to fill", []string{"wc -l"}, "a b", "wc -l 'a b'"},
+		{"quoted argument", []string{"wc -l {}"}, "it's", `wc -l 'it'\''s'`},
+		{"words", []string{"sed", "s/a b/c/", "{}"}, "x y", "sed 's/a b/c/' 'x y'"},
+		{"no extension", []string{"echo {.}"}, "dir.d/name", "echo dir.d/name"},
+		{"hidden file", []string{"echo {.}"}, ".profile", "echo .profile"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &Run{Words: c.words, Args: []string{c.arg}}
+			if got := r.line(0); got != c.want {
+				t.Errorf("line(%q, %q) = %q, want %q", c.words, c.arg, got, c.want)
+			}
+		})
+	}
+}
+
+// searchPath makes a directory of programs.
+func searchPath(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, n := range names {
+		if err := os.WriteFile(filepath.Join(dir, n), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestCommandWords(t *testing.T) {
+	path := searchPath(t, "sh", "convert", "sort", "find", "xargs", "wc", "env", "grep")
+	for _, c := range []struct {
+		line         string
+		tools, files []string
+	}{
+		{"convert a.jpg a.png", []string{"convert", "sh"}, []string{"a.jpg", "a.png"}},
+		{"sort < in.txt | wc -l", []string{"sort", "wc", "sh"}, []string{"-l", "in.txt"}},
+		{"X=1 env Y=2 sort 'a b'", []string{"env", "sort", "sh"}, []string{"Y=2", "a b"}},
+		{"find . -name '*.c' | xargs grep -l x", []string{"find", "xargs", "grep", "sh"}, []string{".", "-name", "*.c", "-l", "x"}},
+		{"if true; then sort f; fi", []string{"sort", "sh"}, []string{"f"}},
+		{`echo "$HOME" $(wc -c g)`, []string{"wc", "sh"}, []string{"-c", "g"}},
+		{"./script.sh arg", []string{"sh"}, []string{"./script.sh", "arg"}},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			w, err := commandWords(c.line, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := slices.DeleteFunc(w.files, func(s string) bool { return s == "echo" || s == "true" })
+			if d := cmp.Diff(c.tools, w.tools); d != "" {
+				t.Errorf("tools (-want +got):\n%s", d)
+			}
+			slices.Sort(files)
+			slices.Sort(c.files)
+			if d := cmp.Diff(c.files, files); d != "" {
+				t.Errorf("files (-want +got):\n%s", d)
+			}
+		})
+	}
+	if _, err := commandWords("echo 'unfinished", path); wire.CauseOf(err) != wire.CauseInvalid {
+		t.Errorf("an unfinished quote gives %v, want an invalid command", err)
+	}
+}
+
+func TestRunGraph(t *testing.T) {
+	path := searchPath(t, "sh", "convert")
+	dir := t.TempDir()
+	for _, f := range []string{"a.jpg", "b.jpg", "conf"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type task struct {
+		Inputs  map[string]any
+		Tools   []string
+		Run     []string
+		Outputs []string
+	}
+	graphOf := func(t *testing.T, r *Run) (g struct {
+		Tasks   map[string]task
+		Targets map[string]string
+	}) {
+		t.Helper()
+		b, err := r.graph(dir, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &g); err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	t.Run("with a template of the output", func(t *testing.T) {
+		g := graphOf(t, &Run{Words: []string{"convert -c conf {} {.}.png"}, Args: []string{"a.jpg", "b.jpg"}, Out: "{.}.png"})
+		want := task{
+			Inputs: map[string]any{"b.jpg": "./b.jpg", "conf": "./conf"}, Tools: []string{"convert", "sh"},
+			Run: []string{"sh", "-c", "convert -c conf b.jpg b.png"}, Outputs: []string{"stdout", "b.png"},
+		}
+		if d := cmp.Diff(want, g.Tasks["2"]); d != "" {
+			t.Errorf("second task (-want +got):\n%s", d)
+		}
+		if got := g.Targets["1/a.png"]; got != "@1/a.png" {
+			t.Errorf("target 1/a.png = %q, want @1/a.png; all: %v", got, g.Targets)
+		}
+	})
+	t.Run("bringing back what is new", func(t *testing.T) {
+		g := graphOf(t, &Run{Words: []string{"convert {} {.}.png"}, Args: []string{"a.jpg"}})
+		got := g.Tasks["1"]
+		if !slices.Equal(got.Outputs, []string{"stdout", "work/"}) || got.Inputs["work/a.jpg"] != "./a.jpg" ||
+			!strings.HasPrefix(got.Run[2], "cd work\n") {
+			t.Errorf("task %+v: want its input and the command in work/", got)
+		}
+	})
+	t.Run("outside the directory", func(t *testing.T) {
+		outside := filepath.Join(t.TempDir(), "x.jpg")
+		if err := os.WriteFile(outside, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := (&Run{Words: []string{"convert"}, Args: []string{outside}}).graph(dir, path)
+		if wire.CauseOf(err) != wire.CauseInvalid {
+			t.Errorf("an argument elsewhere gives %v, want it refused", err)
+		}
+		_, err = (&Run{Words: []string{"convert"}, Args: []string{"a.jpg"}, Out: "../{}"}).graph(dir, path)
+		if wire.CauseOf(err) != wire.CauseInvalid {
+			t.Errorf("an output elsewhere gives %v, want it refused", err)
+		}
+	})
+	t.Run("two that write the same file", func(t *testing.T) {
+		_, err := (&Run{Words: []string{"convert"}, Args: []string{"a.jpg", "b.jpg"}, Out: "out.png"}).graph(dir, path)
+		if wire.CauseOf(err) != wire.CauseInvalid {
+			t.Errorf("got %v, want it refused", err)
+		}
+	})
+}
+
+func TestAgain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		rec  record
+		task string
+		want string
+	}{
+		{"graph", record{Dir: "/w", Graph: "g.yaml", Params: map[string]string{"b": "x y", "a": "1"}}, "count[a.go]",
+			"cd /w && coord submit g.yaml -p a=1 -p 'b=x y' --only 'count[a.go]'"},
+		{"standard input", record{Dir: "/w", Copy: "/s/jobs/j1.graph"}, "t", "cd /w && coord submit --dir /w /s/jobs/j1.graph --only t"},
+		{"mesh", record{Dir: "/w", Graph: "g.yaml", Mesh: "lab"}, "t", "cd /w && coord submit --mesh lab g.yaml --only t"},
+		{"run", record{Dir: "/w", Run: &Run{Words: []string{"wc -l {}"}, Args: []string{"a", "b c"}, Out: "{}.n"}}, "wc[b c]",
+			"cd /w && coord run --out '{}.n' 'wc -l {}' ::: 'b c'"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.rec.again(c.task); got != c.want {
+				t.Errorf("again(%q) = %q, want %q", c.task, got, c.want)
+			}
+		})
+	}
+}

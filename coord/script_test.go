@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"gaggle/sandbox"
+)
+
+// binDir holds the built coord.
+var binDir string
+
+func TestMain(m *testing.M) {
+	sandbox.Main()
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "coord-test")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "coord"), ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building coord: %v\n%s", err, out)
+		return 1
+	}
+	binDir = dir
+	return m.Run()
+}
+
+// canSandbox returns why thunks cannot be run here, "" if they can.
+func canSandbox(t *testing.T) string {
+	e, err := sandbox.New(sandbox.Config{Dir: t.TempDir(), Slots: 1})
+	if err != nil {
+		return err.Error()
+	}
+	if err := e.Close(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func TestScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the built coord with real tasks")
+	}
+	if why := canSandbox(t); why != "" {
+		t.Skip(why)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			// A short path, as a user's state directory has: unix sockets take 103 bytes.
+			state, err := os.MkdirTemp("", "gst")
+			if err != nil {
+				return err
+			}
+			env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("GAGGLE_STATE", state)
+			env.Defer(func() {
+				stop := exec.Command(filepath.Join(binDir, "coord"), "agent", "--stop", "--state", state)
+				if out, err := stop.CombinedOutput(); err != nil {
+					t.Errorf("stopping the background process: %v\n%s", err, out)
+				}
+				if err := os.RemoveAll(state); err != nil {
+					t.Error(err)
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":      exits,
+			"eventually": eventually,
+			"killagent":  killAgent,
+			"noagent":    noAgent,
+			"interrupt":  interrupt,
+		},
+	})
+}
+
+// exits CODE COMMAND... runs a command, which must exit with the code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%s exited with %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// patience is how long eventually waits; only a broken coord takes so long.
+const patience = 2 * time.Minute
+
+// eventually REGEXP COMMAND... runs a command until its output matches.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually REGEXP COMMAND...")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	late := time.After(patience)
+	for again := time.NewTicker(50 * time.Millisecond); ; {
+		// That it fails is no matter: what it asks about may not be there yet.
+		_ = ts.Exec(args[1], args[2:]...)
+		if out := ts.ReadFile("stdout"); want.MatchString(out) {
+			again.Stop()
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			ts.Fatalf("%s never printed %s", strings.Join(args[1:], " "), want)
+		}
+	}
+}
+
+// agentPID returns the pid of the background process.
+func agentPID(ts *testscript.TestScript) int {
+	b, err := os.ReadFile(filepath.Join(ts.Getenv("GAGGLE_STATE"), "agent.lock"))
+	ts.Check(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	ts.Check(err)
+	return pid
+}
+
+// killagent ends the background process as kill -9 does, and waits until it is gone.
+func killAgent(ts *testscript.TestScript, _ bool, _ []string) {
+	pid := agentPID(ts)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	waitGone(ts, pid)
+}
+
+// noagent waits until the background process has ended.
+func noAgent(ts *testscript.TestScript, _ bool, _ []string) { waitGone(ts, agentPID(ts)) }
+
+func waitGone(ts *testscript.TestScript, pid int) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for again := time.NewTicker(10 * time.Millisecond); ; {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			again.Stop()
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			ts.Fatalf("process %d does not end", pid)
+		}
+	}
+}
+
+// interrupt NAME sends SIGINT to a background command, as Ctrl-C does.
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: interrupt PIDFILE")
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGINT))
+}
