@@ -57,6 +57,13 @@ func init() {
 // encodeHashed returns the canonical DAG-CBOR of v, a toarray struct. It panics on types that
 // have none, which would be our own bug.
 func encodeHashed(v any) []byte {
+	if a, ok := v.(interface{ append([]byte) []byte }); ok {
+		return a.append(make([]byte, 0, 512))
+	}
+	return reflectHashed(v)
+}
+
+func reflectHashed(v any) []byte {
 	b, err := hashedEnc.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("wire: encoding %T: %v", v, err))
@@ -119,7 +126,7 @@ func readLink(b []byte) (codec byte, d Digest, err error) {
 	}
 	codec = b[6]
 	copy(d[:], b[9:])
-	if !bytes.Equal(b, appendLink(nil, codec, d)) {
+	if !bytes.Equal(b, appendLink(make([]byte, 0, linkSize), codec, d)) {
 		return 0, d, fmt.Errorf("%w: not a CIDv1 link with sha2-256", ErrBadID)
 	}
 	return codec, d, nil

@@ -245,6 +245,9 @@ func TestTreeRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, b := tree.Encode()
+		if want := reflectHashed(tree); !bytes.Equal(b, want) {
+			t.Fatalf("encoded as %x, by reflection %x", b, want)
+		}
 		got, err := DecodeTree(b)
 		if err != nil {
 			t.Fatal(err)
@@ -267,6 +270,9 @@ func TestThunkRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := genThunk.Draw(t, "thunk")
 		_, b := k.Encode()
+		if want := reflectHashed(k); !bytes.Equal(b, want) {
+			t.Fatalf("encoded as %x, by reflection %x", b, want)
+		}
 		got, err := DecodeThunk(b)
 		if err != nil {
 			t.Fatal(err)
@@ -325,6 +331,23 @@ func TestThunkResolve(t *testing.T) {
 	if _, err := waits.Resolve(func(ThunkID, string) (Object, bool) { return Object{Kind: Graph}, true }); err == nil {
 		t.Error("Resolve to a graph succeeded")
 	}
+}
+
+func TestValueRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := NewValue(rapid.SliceOfN(genObject, 1, 30).Draw(t, "outputs"))
+		_, b := v.Encode()
+		if want := reflectHashed(v); !bytes.Equal(b, want) {
+			t.Fatalf("encoded as %x, by reflection %x", b, want)
+		}
+		got, err := DecodeValue(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(v, got, equal...); d != "" {
+			t.Fatalf("decoded otherwise (-want +got):\n%s", d)
+		}
+	})
 }
 
 func TestValueMatches(t *testing.T) {

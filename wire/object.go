@@ -1,9 +1,9 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
 	"github.com/ipfs/go-cid"
 )
 
@@ -104,35 +104,52 @@ func appendUint(b []byte, n uint64) []byte {
 		byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 }
 
-// UnmarshalCBOR reads what MarshalCBOR writes.
+// UnmarshalCBOR reads what MarshalCBOR writes, and nothing else.
 func (o *Object) UnmarshalCBOR(b []byte) error {
-	var a struct {
-		_    struct{} `cbor:",toarray"`
-		Kind uint8
-		Link cbor.RawMessage
-		Size uint64
+	*o = Object{}
+	if len(b) < 4 || b[0] != 0x83 || b[1] > byte(Graph) {
+		return fmt.Errorf("not an object: %x", b[:min(len(b), 4)])
 	}
-	if err := hashedDec.Unmarshal(b, &a); err != nil {
+	kind, rest := Kind(b[1]), b[2:]
+	if kind == 0 || kind == Symlink {
+		if rest[0] != 0xf6 || rest[1] != 0 || len(rest) != 2 {
+			return fmt.Errorf("%s with a link to content or a size", kind)
+		}
+		o.Kind = kind
+		return nil
+	}
+	want := byte(cid.DagCBOR)
+	if kind == File || kind == Exec || kind == Graph {
+		want = cid.Raw
+	}
+	if len(rest) <= linkSize {
+		return fmt.Errorf("%s without a link and a size", kind)
+	}
+	digest, err := readLinkOf(rest[:linkSize], want)
+	if err != nil {
 		return err
 	}
-	*o = Object{Kind: Kind(a.Kind), Size: a.Size}
-	want := byte(cid.DagCBOR)
-	switch o.Kind {
-	case File, Exec, Graph:
-		want = cid.Raw
-	case Dir, Pending:
-	case Symlink, 0:
-		if len(a.Link) != 1 || a.Link[0] != 0xf6 || a.Size != 0 {
-			return fmt.Errorf("%s with a link to content or a size", o.Kind)
-		}
-		return nil
-	default:
-		return fmt.Errorf("unknown object %s", o.Kind)
+	size, ok := readUint(rest[linkSize:])
+	if !ok {
+		return fmt.Errorf("%w: size of %s", ErrNotCanonical, kind)
 	}
-	if a.Size > MaxBlob {
-		return fmt.Errorf("object of %d bytes exceeds the bound of %d", a.Size, uint64(MaxBlob))
+	if size > MaxBlob {
+		return fmt.Errorf("object of %d bytes exceeds the bound of %d", size, uint64(MaxBlob))
 	}
-	var err error
-	o.Digest, err = readLinkOf(a.Link, want)
-	return err
+	*o = Object{kind, digest, size}
+	return nil
+}
+
+// readUint reads b as one CBOR unsigned integer in its shortest form.
+func readUint(b []byte) (n uint64, ok bool) {
+	if len(b) == 1 && b[0] < 24 {
+		return uint64(b[0]), true
+	}
+	if len(b) < 2 || b[0] < 24 || b[0] > 27 || len(b) != 1+1<<(b[0]-24) {
+		return 0, false
+	}
+	for _, c := range b[1:] {
+		n = n<<8 | uint64(c)
+	}
+	return n, bytes.Equal(appendUint(make([]byte, 0, 9), n), b)
 }
