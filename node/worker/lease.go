@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"time"
 
@@ -54,7 +53,7 @@ func (w *Worker) accept(o *wire.Offer) {
 	w.seq++
 	l := &lease{Offer: *o, seq: w.seq, id: wire.ThunkID(wire.Sum(o.Thunk)), accepted: time.Now(), since: w.cfg.Boot()}
 	l.ctx, l.cancel = context.WithCancelCause(w.ctx)
-	t, err := decodeOffer(o)
+	t, err := w.decodeOffer(o)
 	if err != nil {
 		w.answer(l, w.failed(l, nil, failureOf(err, wire.CauseInternal)))
 		return
@@ -65,7 +64,9 @@ func (w *Worker) accept(o *wire.Offer) {
 	w.spawn(func() { w.serve(l) })
 }
 
-func decodeOffer(o *wire.Offer) (*wire.Thunk, error) {
+// decodeOffer reads the thunk and checks that this node can run it, which the coordinator has done
+// before: a refusal here is a mistake of one of the two.
+func (w *Worker) decodeOffer(o *wire.Offer) (*wire.Thunk, error) {
 	if !o.Space.Valid() {
 		return nil, wire.Errorf(wire.CauseInternal, "", "the coordinator offers a thunk of the space %q", o.Space)
 	}
@@ -75,10 +76,12 @@ func decodeOffer(o *wire.Offer) (*wire.Thunk, error) {
 		return nil, err
 	case !t.Resolved():
 		return nil, wire.Errorf(wire.CauseInternal, "", "the coordinator offers a thunk whose inputs are not all known")
-	case !t.Builtin() && t.ABI != wire.ABI:
+	case t.Builtin():
+		return t, nil
+	case !slices.Contains(w.cfg.Hello.Versions.ABIs, t.ABI):
 		return nil, wire.Errorf(wire.CauseVersion, "update gaggle on this machine", "sandbox profile %d is not known here", t.ABI)
-	case !t.Builtin() && t.Platform != runtime.GOOS+"/"+runtime.GOARCH:
-		return nil, wire.Errorf(wire.CauseNoPlatform, "", "a thunk for %s was offered to a node of %s/%s", t.Platform, runtime.GOOS, runtime.GOARCH)
+	case !slices.Contains(w.cfg.Hello.Versions.Platforms, t.Platform):
+		return nil, wire.Errorf(wire.CauseNoPlatform, "", "a thunk for %s was offered to a node of %v", t.Platform, w.cfg.Hello.Versions.Platforms)
 	}
 	return t, nil
 }
