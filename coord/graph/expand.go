@@ -1,11 +1,8 @@
 package graph
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -64,31 +61,6 @@ type xtask struct {
 	script  script
 	rootObj wire.Object // if it is the same for all instances
 	hintSet wire.Hints  // likewise
-}
-
-// Sub decodes and expands the graph that a task wrote as an output; it must be JSON. Every
-// refusal is a *wire.Error of CauseGraph or CauseTooLarge that says what is wrong with line and
-// path; anything else is what reading r or ctx gave.
-func Sub(ctx context.Context, r io.Reader, p Parent) (*Plan, error) {
-	name := "the graph of " + clip(p.Name)
-	data, err := readAll(io.LimitReader(r, maxSub+1), name)
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxSub {
-		return nil, tooLarge(name, maxSub, "let its tasks write sub-graphs of their own")
-	}
-	if t := bytes.TrimSpace(data); len(t) == 0 || t[0] != '{' {
-		return nil, wire.Errorf(wire.CauseGraph, "write a graph file as JSON", "%s is not a JSON object", name)
-	}
-	f, err := decode(data, name)
-	if e := (*wire.Error)(nil); errors.As(err, &e) && e.Cause == wire.CauseInvalid {
-		e.Cause = wire.CauseGraph
-	}
-	if err != nil {
-		return nil, err
-	}
-	return expand(ctx, f, Env{Parent: &p})
 }
 
 func expand(ctx context.Context, f *File, env Env) (*Plan, error) {

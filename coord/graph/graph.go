@@ -1,6 +1,6 @@
 // Package graph turns graph files into thunks: Decode reads the file, Expand makes its tasks
-// into instances and those into thunks, Sub does both for a graph that a task wrote. Schema
-// describes the file to editors and SDKs.
+// into instances and those into thunks, for a graph that a task wrote as for one that a user
+// wrote. Schema describes the file to editors and SDKs.
 //
 // A graph file is JSON or YAML 1.2 of one data model. What a key means stands beside it in
 // table.go, which drives the decoder and the schema alike. The rules that need more than a line:

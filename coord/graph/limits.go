@@ -28,8 +28,6 @@ const (
 	// the coordinator, beside others.
 	maxPlan    = 2 << 30
 	maxSubPlan = 256 << 20
-	// maxSub bounds the text of a sub-graph.
-	maxSub = 16 << 20
 	// hashers is how many local files are hashed at once.
 	hashers = 8
 )
