@@ -1,4 +1,228 @@
 // Package sched decides. State.Step takes what happened and the time, and returns what to do; it
 // reads no clock, does no I/O, draws no random numbers and ranges over no map, so that equal
 // events give equal actions, byte for byte.
+//
+// There are two levels. A task is a thunk of one job's graph, unresolved, with its name, its hints
+// and the value the job has pinned for it. A run is a resolved thunk of a space that is in flight:
+// the tasks of all jobs that need it wait for it together, each with its own limits, and leave it
+// alone. What a run gave is kept in the memo. A task goes this way:
+//
+//	Blocked   waits for others; task.missing counts those that are not done
+//	Ready     resolved (resolve.go); neither known nor, so far, running: it waits for a run
+//	Offered   a node has the run's lease (place.go, lease.go)
+//	Running   its command runs
+//	Expanding it wrote a sub-graph, whose tasks joined the job; it waits for their target (expand.go)
+//	Done      its value is pinned; back to Blocked if it is lost and needed again (rewind.go)
+//	Failed, Cancelled
+//
+// A run is in exactly one place: ready in a job's heap (queue.go), parked at the node it is to wait
+// for, waiting for an input that nobody live holds (input.go), stuck without a node that could ever
+// run it, backing off, or leased.
 package sched
+
+import (
+	"fmt"
+	"time"
+
+	"gaggle/wire"
+)
+
+// Config tunes a State. Zero fields mean the defaults.
+type Config struct {
+	// MaxMemo bounds the values kept; the oldest go first.
+	MaxMemo int
+	// Weights are the shares of tenants; one that is not named has 1.
+	Weights []Weight
+}
+
+// A Weight gives a tenant a share of the mesh in proportion to it.
+type Weight struct {
+	Tenant string
+	Weight int // 1 or more
+}
+
+const (
+	// maxMemo keeps the results of a few of the largest jobs; at about 250 bytes each that is 1 GiB.
+	maxMemo = 4 << 20
+	// maxEnded is how many jobs that are over Jobs still shows.
+	maxEnded = 200
+)
+
+// A State is all that a coordinator knows. It is for one goroutine.
+type State struct {
+	cfg   Config
+	now   time.Duration
+	wall  time.Time
+	epoch uint32
+	lease uint32 // the last LeaseID given out in this epoch
+	seq   uint64 // counts submissions, runs and whatever else has an age
+	out   []Action
+
+	spaces  []wire.Space // by number; 0 is none
+	spaceOf map[wire.Space]uint32
+
+	jobs   slab[jobRef, job]
+	jobOf  map[wire.JobID]jobRef
+	live   []jobRef // not over, oldest first
+	over   []jobRef // over, oldest first
+	check  []jobRef // may have come to their end in this Step
+	tasks  slab[taskRef, task]
+	taskOf index[taskRef]
+	edges  slab[edgeRef, edge]
+	work   []taskRef // became ready, to be resolved
+	runs   slab[runRef, run]
+	runOf  index[runRef]
+
+	objects  slab[objRef, object]
+	objectOf index[objRef]
+	lostObjs []objRef // lost a holder in this Step and are wanted
+
+	memos   slab[memoRef, memo]
+	memoOf  index[memoRef]
+	memoAge []memoRef // a ring, the next to go at memoAt
+	memoAt  int
+	graphs  slab[graphRef, expansion]
+	graphOf index[graphRef]
+	known   []graphRef // expansions nobody waits for, oldest first
+	kept    int        // tasks in known
+
+	nodes       []*node // by ref; 0 is none
+	nodeOf      map[wire.PeerID]nodeRef
+	byLoad      []nodeRef // that take offers, least loaded first
+	leases      map[wire.LeaseID]*lease
+	orphans     []orphan // leases of earlier epochs that nothing needs so far
+	links       map[[2]nodeRef]*link
+	classes     []*class
+	classOf     map[string]*class
+	kinds       []*kind
+	kindOf      map[string]*kind
+	tenants     []*tenant
+	tenantOf    map[string]*tenant
+	gangs       []*gang
+	ready       []jobRef // with something in their heap
+	parked      int      // runs in nodes' parked lists
+	stuck       []waiter // without a node that could ever run them
+	backing     []waiter // backing off
+	timed       []waiter // running for tasks with different deadlines
+	hungry      []waiter // waiting for an object that is not at hand
+	hungrier    bool     // hungry, or what its runs wait for, changed
+	unasked     []graphRef
+	holdUntil   time.Duration
+	nextScan    time.Duration
+	nextReweigh time.Duration
+	rebalance   time.Duration
+	moved       bool // something changed that placement may depend on
+
+	view  view // scratch
+	cand  []nodeRef
+	stamp uint64
+}
+
+// New returns a State that knows nothing. EpochBegan is its first event.
+func New(cfg Config) *State {
+	if cfg.MaxMemo <= 0 {
+		cfg.MaxMemo = maxMemo
+	}
+	s := &State{
+		cfg: cfg, spaces: []wire.Space{""}, spaceOf: map[wire.Space]uint32{}, jobOf: map[wire.JobID]jobRef{},
+		nodes: []*node{nil}, nodeOf: map[wire.PeerID]nodeRef{}, leases: map[wire.LeaseID]*lease{},
+		links: map[[2]nodeRef]*link{}, classOf: map[string]*class{}, kindOf: map[string]*kind{}, tenantOf: map[string]*tenant{},
+	}
+	s.taskOf.at = func(r taskRef) *key { return &s.tasks.at(r).key }
+	s.runOf.at = func(r runRef) *key { return &s.runs.at(r).key }
+	s.objectOf.at = func(r objRef) *key { return &s.objects.at(r).key }
+	s.memoOf.at = func(r memoRef) *key { return &s.memos.at(r).key }
+	s.graphOf.at = func(r graphRef) *key { return &s.graphs.at(r).key }
+	return s
+}
+
+// Step tells what happened up to now, a time that never goes back, and returns what to do about
+// it. wall is the same moment for people. Slices and pointers in events are the State's from then
+// on, and those in actions the caller's to read but not to change.
+func (s *State) Step(now time.Duration, wall time.Time, events []Event) []Action {
+	s.sleptUntil(now)
+	s.now, s.wall, s.out = max(s.now, now), wall, nil
+	for _, e := range events {
+		s.apply(e)
+		s.resolveAll()
+	}
+	s.scan()
+	s.settle()
+	s.place()
+	s.settle()
+	return s.out
+}
+
+// settle works off what the events led to until nothing is left that needs no time.
+func (s *State) settle() {
+	for {
+		s.resolveAll()
+		s.checkLost()
+		if len(s.work) == 0 && !s.checkEnds() {
+			return
+		}
+	}
+}
+
+func (s *State) apply(e Event) {
+	switch e := e.(type) {
+	case EpochBegan:
+		s.epoch, s.lease = e.Epoch, 0
+	case Submitted:
+		s.submitted(&e)
+	case Expanded:
+		s.expanded(&e)
+	case ExpandFailed:
+		s.expandFailed(&e)
+	case Known:
+		s.remember(s.space(e.Space), e.Thunk, e.Value.Outputs, e.Signer, e.Run)
+	case Cancelled:
+		s.cancelled(e.Job)
+	case Released:
+		s.released(e.Job)
+	case NodeUp:
+		s.nodeUp(&e)
+	case NodeGone:
+		s.nodeGone(e.Peer)
+	case Beat:
+		s.beat(e.Peer, e.Beat)
+	case Resulted:
+		s.resulted(&e)
+	case AttemptFailed:
+		s.attemptFailed(&e)
+	case Started:
+		s.started(e.Peer, e.Lease)
+	case Recalled:
+		s.recalled(e.Peer, e.Lease)
+	case Progressed:
+		s.progressed(&e)
+	case Have:
+		s.have(&e)
+	case Lost:
+		s.lost(&e)
+	case LinkRate:
+		s.linkRate(&e)
+	case Tick:
+	default:
+		panic(fmt.Sprintf("sched: unknown event %T", e))
+	}
+}
+
+func (s *State) emit(a Action) { s.out = append(s.out, a) }
+
+// age returns a number higher than all before it.
+func (s *State) age() uint64 {
+	s.seq++
+	return s.seq
+}
+
+// space returns the number of a space.
+func (s *State) space(sp wire.Space) uint32 {
+	n, ok := s.spaceOf[sp]
+	if !ok {
+		n = uint32(len(s.spaces))
+		s.spaces = append(s.spaces, sp)
+		s.spaceOf[sp] = n
+	}
+	return n
+}

@@ -1,0 +1,85 @@
+package sched
+
+import (
+	"slices"
+	"time"
+)
+
+// level asks for offers back that wait at a busy node while another is idle and would be done with
+// them sooner by a quarter.
+func (s *State) level() {
+	if s.now < s.rebalance {
+		return
+	}
+	s.rebalance = s.now + levelEvery
+	asked := 0
+	for i := len(s.byLoad) - 1; i > 0 && asked < maxAsked; i-- {
+		n := s.nodes[s.byLoad[i]]
+		idle := s.nodes[s.byLoad[0]]
+		if len(idle.leases) >= idle.hello.Slots || len(n.leases) <= n.hello.Slots {
+			return
+		}
+		for k := len(n.leases) - 1; k >= 0 && asked < maxAsked; k-- {
+			l := n.leases[k]
+			run := s.runs.at(l.run)
+			if l.began || l.recall || l.adopted || run.recalls >= 3 || run.gang != nil || run.leases[1] != nil {
+				continue
+			}
+			here := max(s.queueing(n), l.fetch) + l.est
+			if m, f, now := s.best(run, n); m != nil && now && len(m.leases) < m.hello.Slots && f.finish+levelMargin < here*3/4 {
+				l.recall = true
+				run.recalls++
+				asked++
+				s.emit(Recall{n.peer, l.id})
+			}
+		}
+	}
+}
+
+const (
+	levelEvery  = 200 * time.Millisecond
+	levelMargin = 50 * time.Millisecond
+	maxAsked    = 32
+)
+
+// copyStragglers runs a second copy of what takes far longer than its kind does, or runs on a node
+// that is silent, while there are idle slots and nothing else to do with them.
+func (s *State) copyStragglers() {
+	if len(s.ready) > 0 || s.parked > 0 || s.now < s.holdUntil || s.reserved() {
+		return
+	}
+	for _, n := range s.nodes[1:] {
+		if len(n.leases) == 0 {
+			continue
+		}
+		for _, l := range slices.Clone(n.leases) {
+			if len(s.byLoad) == 0 {
+				return
+			}
+			if idle := s.nodes[s.byLoad[0]]; len(idle.leases) >= idle.hello.Slots {
+				return
+			}
+			s.copyStraggler(l)
+		}
+	}
+}
+
+func (s *State) copyStraggler(l *lease) {
+	run := s.runs.at(l.run)
+	if run.leases[1] != nil || run.gang != nil || s.starving(run) {
+		return
+	}
+	late := s.now - l.given
+	if l.node.state == nodeUp {
+		p95, ok := run.kind.p95()
+		if !l.began || !ok || s.now-l.since <= p95*3/2+levelMargin {
+			return
+		}
+		late = s.now - l.since
+	}
+	m, f, now := s.best(run, l.node)
+	// What will take for ever has as long to go, for all we know, as it has taken.
+	if m != nil && now && len(m.leases) < m.hello.Slots && f.finish <= late {
+		s.grant(l.run, m, f)
+	}
+}

@@ -1,0 +1,260 @@
+package sched
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A kind is tasks of one name in one space, which are taken to run for about as long.
+type kind struct {
+	ewma   time.Duration
+	recent []time.Duration // the last keepSamples, a ring
+	count  int
+}
+
+const (
+	keepSamples = 32
+	// unknownRun is the estimate for a kind that has not run yet.
+	unknownRun = time.Second
+	// builtinRun is about what a builtin takes: reading some directories.
+	builtinRun = 5 * time.Millisecond
+	// maxKinds bounds the kinds kept; those beyond it share one.
+	maxKinds = 20_000
+)
+
+func (s *State) kind(space uint32, name string) *kind {
+	id := string(s.spaces[space]) + "\x00" + name
+	k := s.kindOf[id]
+	if k == nil && len(s.kinds) >= maxKinds {
+		id = ""
+		k = s.kindOf[id]
+	}
+	if k == nil {
+		k = new(kind)
+		s.kinds = append(s.kinds, k)
+		s.kindOf[id] = k
+	}
+	return k
+}
+
+// sample learns from a run: an average that forgets, a quarter each time.
+func (k *kind) sample(d time.Duration) {
+	if k.count == 0 {
+		k.ewma = d
+	} else {
+		k.ewma += (d - k.ewma) / 4
+	}
+	if len(k.recent) < keepSamples {
+		k.recent = append(k.recent, d)
+	} else {
+		k.recent[k.count%keepSamples] = d
+	}
+	k.count++
+}
+
+func (k *kind) estimate(builtin bool) time.Duration {
+	switch {
+	case k.count > 0:
+		return max(k.ewma, time.Millisecond)
+	case builtin:
+		return builtinRun
+	}
+	return unknownRun
+}
+
+// p95 returns what 95 of 100 runs did not exceed, once there were enough to tell.
+func (k *kind) p95() (time.Duration, bool) {
+	if len(k.recent) < 5 {
+		return 0, false
+	}
+	d := slices.Sorted(slices.Values(k.recent))
+	return d[(len(d)*95-1)/100], true
+}
+
+// A link is what is known of the way from one node to another.
+type link struct {
+	rate  float64 // bytes per second; 0 if it was not measured
+	asked time.Duration
+}
+
+const (
+	// unknownRate is what is assumed of a link that was not measured, for what exceeds smallFetch:
+	// a slow uplink at home, so that large inputs do not leave their holder on a guess.
+	unknownRate = 4 << 20
+	// smallFetch bytes are fetched in a moment over any link.
+	smallFetch = 1 << 20
+	// fetchStart is what fetching anything takes at least.
+	fetchStart = 5 * time.Millisecond
+	// probeAgain is how long a link is not probed again.
+	probeAgain = time.Minute
+)
+
+func (s *State) linkRate(e *LinkRate) {
+	from, to := s.nodeOf[e.From], s.nodeOf[e.To]
+	if from == 0 || to == 0 || !(e.BytesPerSec > 0) {
+		return
+	}
+	l := s.link(from, to)
+	if l.rate == 0 {
+		l.rate = e.BytesPerSec
+	} else {
+		l.rate += (e.BytesPerSec - l.rate) / 2
+	}
+	s.unparkEvery()
+	s.moved = true
+}
+
+func (s *State) link(from, to nodeRef) *link {
+	k := [2]nodeRef{from, to}
+	l := s.links[k]
+	if l == nil {
+		l = new(link)
+		s.links[k] = l
+	}
+	return l
+}
+
+func (s *State) rate(from, to nodeRef) float64 {
+	if l := s.links[[2]nodeRef{from, to}]; l != nil {
+		return l.rate
+	}
+	return 0
+}
+
+// probe has the link measured, unless that was asked for lately.
+func (s *State) probe(from, to *node) {
+	l := s.link(from.ref, to.ref)
+	if l.rate == 0 && (l.asked == 0 || s.now-l.asked > probeAgain) && from.connected {
+		l.asked = max(s.now, 1)
+		s.emit(Probe{Node: to.peer, From: from.peer})
+	}
+}
+
+// fetchTime returns how long fetching takes at a rate, 0 for one that was not measured.
+func fetchTime(bytes uint64, rate float64) time.Duration {
+	if rate == 0 {
+		rate = unknownRate
+		bytes -= min(bytes, smallFetch)
+	}
+	return fetchStart + time.Duration(float64(bytes)/rate*float64(time.Second))
+}
+
+// A class is what runs ask of a node: platform, abi and labels.
+type class struct {
+	platform string
+	abi      uint64
+	labels   []string  // k, v, k, v ...
+	nodes    []nodeRef // that have them, in order
+}
+
+func (s *State) class(v *view, labels map[string]string) *class {
+	id := string(v.platform) + "\x00" + string(rune(v.abi)) + "\x00" + labelKey(labels)
+	c := s.classOf[id]
+	if c != nil {
+		return c
+	}
+	c = &class{platform: string(v.platform), abi: v.abi}
+	if v.builtin {
+		c.platform = "" // any node can
+	}
+	if len(labels) > 0 {
+		for _, kv := range strings.Split(labelKey(labels), "\x00") {
+			k, val, _ := strings.Cut(kv, "=")
+			c.labels = append(c.labels, k, val)
+		}
+	}
+	for _, n := range s.nodes[1:] {
+		if c.fits(n) {
+			c.nodes = append(c.nodes, n.ref)
+		}
+	}
+	s.classes = append(s.classes, c)
+	s.classOf[id] = c
+	return c
+}
+
+// fits reports whether the node has what the class asks for.
+func (c *class) fits(n *node) bool {
+	v := &n.hello.Versions
+	if n.hello.Slots == 0 || c.platform != "" && (!slices.Contains(v.Platforms, c.platform) || !slices.Contains(v.ABIs, c.abi)) {
+		return false
+	}
+	for i := 0; i < len(c.labels); i += 2 {
+		if n.hello.Labels[c.labels[i]] != c.labels[i+1] {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *class) has(r nodeRef) bool {
+	_, ok := slices.BinarySearch(c.nodes, r)
+	return ok
+}
+
+// classNode enters a node that came, or came back different, in the classes.
+func (s *State) classNode(n *node) {
+	for _, c := range s.classes {
+		i, in := slices.BinarySearch(c.nodes, n.ref)
+		switch fits := c.fits(n); {
+		case fits && !in:
+			c.nodes = slices.Insert(c.nodes, i, n.ref)
+		case !fits && in:
+			c.nodes = slices.Delete(c.nodes, i, i+1)
+		}
+	}
+	s.unstick()
+}
+
+func (c *class) String() string {
+	var b strings.Builder
+	b.WriteString(c.platform)
+	if c.abi > 1 {
+		b.WriteString(" of a newer release")
+	}
+	for i := 0; i < len(c.labels); i += 2 {
+		b.WriteString(" labelled " + c.labels[i] + "=" + c.labels[i+1])
+	}
+	return b.String()
+}
+
+// memoryFits reports whether any node could ever give a run that much memory.
+func (s *State) memoryFits(run *run, bytes int64) bool {
+	return slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool {
+		n := s.nodes[r]
+		return n.live() && (n.hello.MemBytes == 0 || n.hello.MemBytes >= bytes)
+	})
+}
+
+// admits reports whether the node's memory holds one more run beside what it may run at once: the
+// largest of its leases, one a slot.
+func (n *node) admits(h wire.Hints) bool {
+	if n.hello.MemBytes == 0 || n.mem+h.MemBytes <= n.hello.MemBytes {
+		return true
+	}
+	if h.MemBytes > n.hello.MemBytes || len(n.leases) < n.hello.Slots {
+		return false
+	}
+	sizes := []int64{h.MemBytes}
+	for _, l := range n.leases {
+		sizes = append(sizes, l.hints.MemBytes)
+	}
+	slices.Sort(sizes)
+	var sum int64
+	for _, b := range sizes[len(sizes)-n.hello.Slots:] {
+		sum += b
+	}
+	return sum <= n.hello.MemBytes
+}
+
+// queueing returns how long an offer to the node would wait for a slot.
+func (s *State) queueing(n *node) time.Duration {
+	if len(n.leases)+len(n.parked) < n.hello.Slots {
+		return 0
+	}
+	ran := time.Duration(n.running)*s.now - n.beganSum
+	return max(0, n.est+n.parkedEst-ran) / time.Duration(n.hello.Slots)
+}

@@ -1,0 +1,265 @@
+package sched
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A job is one submission. When it is over its tasks are freed; what Jobs shows of it stays for a
+// while.
+type job struct {
+	ref       jobRef
+	id        wire.JobID
+	space     uint32
+	tenant    *tenant
+	name      string
+	client    wire.PeerID
+	detach    bool
+	keepGoing bool
+	begun     time.Time
+	seq       uint64
+	accepted  bool
+	cancelled bool
+	ended     *wire.Done
+	endedAt   time.Time
+
+	tasks    []taskRef // in the order they came
+	open     int       // of tasks, not over
+	targets  []target
+	counts   wire.Counts
+	failures []wire.FailedTask
+	waiting  string // why it does not go on
+	hungry   string // scratch of tellPauses
+	since    time.Duration
+
+	hints  []wire.Hints
+	hintOf map[string]uint32
+	roots  map[wire.Digest]uint64 // sizes of root trees
+
+	ready  []runRef // heap, see queue.go
+	active bool     // stands in State.ready
+	pass   time.Duration
+
+	keeps  []*keep // objects that must become durable, see keep.go
+	keepOf map[objRef]int
+	unkept int // of keeps, not durable yet
+	pins   []pin
+	pinOf  map[objRef][]nodeRef
+}
+
+// A target is an output that the user wants.
+type target struct {
+	path   string
+	task   taskRef
+	output int
+}
+
+func (s *State) submitted(e *Submitted) {
+	if r, ok := s.jobOf[e.Job]; ok {
+		j := s.jobs.at(r)
+		if j.accepted {
+			s.emit(Accept{j.id})
+		}
+		if j.ended != nil {
+			s.emit(End{j.id, *j.ended})
+		}
+		return
+	}
+	r := s.jobs.add()
+	j := s.jobs.at(r)
+	*j = job{
+		ref: r, id: e.Job, space: s.space(e.Space), tenant: s.tenant(e.Tenant), name: e.Name, client: e.Client, detach: e.Detach,
+		keepGoing: e.KeepGoing, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
+	}
+	s.jobOf[e.Job] = r
+	s.live = append(s.live, r)
+	if err := s.load(j, e); err != nil {
+		s.refuse(j, wire.Errorf(wire.CauseInvalid, "", "%v", err))
+		return
+	}
+	if e.Recorded {
+		s.holdUntil = max(s.holdUntil, s.now+recoveryHold)
+	} else {
+		s.emit(Record{RowJob{*e}})
+	}
+	if j.detach {
+		s.keepLeaves(j)
+	} else {
+		s.accept(j)
+	}
+	if j.open == 0 {
+		s.check = append(s.check, r)
+	}
+}
+
+// load makes the submission's tasks and finds its targets.
+func (s *State) load(j *job, e *Submitted) error {
+	for i := range e.Tasks {
+		if _, err := s.addTask(j, &e.Tasks[i], 0, e.Tasks[i].Name); err != nil {
+			return err
+		}
+	}
+	for _, t := range e.Targets {
+		k := key{uint32(j.ref), wire.Digest(t.Thunk)}
+		r := s.taskOf.find(&k)
+		if r == 0 {
+			return fmt.Errorf("target %q is no task of the job", t.Path)
+		}
+		i, ok := s.outputOf(r, t.Output)
+		if !ok {
+			return fmt.Errorf("target %q: task %q has no output %q", t.Path, s.tasks.at(r).name, t.Output)
+		}
+		s.tasks.at(r).target = true
+		j.targets = append(j.targets, target{t.Path, r, i})
+	}
+	return s.checkGangs(j)
+}
+
+// outputOf returns the place of an output of a task.
+func (s *State) outputOf(r taskRef, path string) (int, bool) {
+	s.view.read(s.tasks.at(r).enc)
+	return s.view.output(path)
+}
+
+func (s *State) accept(j *job) {
+	if !j.accepted {
+		j.accepted = true
+		s.emit(Accept{j.id})
+	}
+}
+
+// refuse ends a job that was not accepted.
+func (s *State) refuse(j *job, e *wire.Error) {
+	s.cancelOpen(j, wire.Failure{Cause: e.Cause, Message: e.Message, Hint: e.Hint})
+	s.end(j, wire.Done{Error: e, Counts: j.counts})
+}
+
+func (s *State) cancelled(id wire.JobID) {
+	r, ok := s.jobOf[id]
+	if !ok || s.jobs.at(r).ended != nil {
+		return
+	}
+	j := s.jobs.at(r)
+	j.cancelled = true
+	e := wire.Errorf(wire.CauseCancelled, "", "job %s was cancelled", j.id)
+	s.cancelOpen(j, wire.Failure{Cause: e.Cause, Message: e.Message})
+	s.end(j, wire.Done{Error: e, Counts: j.counts, Failures: j.failures})
+}
+
+// checkEnds ends the jobs that have nothing left to wait for, and reports whether that led to
+// anything more to do.
+func (s *State) checkEnds() bool {
+	if len(s.check) == 0 {
+		return false
+	}
+	jobs := s.check
+	s.check = nil
+	for _, r := range jobs {
+		j := s.jobs.at(r)
+		if j.ref == 0 || j.ended != nil || j.open > 0 || !s.allKept(j) {
+			continue
+		}
+		done := wire.Done{Failures: j.failures, Counts: j.counts}
+		for _, t := range j.targets {
+			if s.tasks.at(t.task).state == wire.StateDone {
+				o := s.tasks.at(t.task).outs[t.output]
+				done.Targets = append(done.Targets, wire.Target{Path: t.path, Held: s.heldBy(j.space, o)})
+			}
+		}
+		s.accept(j)
+		s.end(j, done)
+	}
+	return len(s.check)+len(s.work) > 0
+}
+
+// heldBy names an object and up to wire.MaxHolders of its holders.
+func (s *State) heldBy(space uint32, o wire.Object) wire.Held {
+	h := wire.Held{Object: o}
+	if obj := s.object(space, o.Digest); obj != nil {
+		h.Peers = s.peersOf(obj, 0, wire.MaxHolders, 0)
+	}
+	return h
+}
+
+// end closes a job, whose tasks are all over, and frees what it had.
+func (s *State) end(j *job, done wire.Done) {
+	j.ended, j.endedAt = &done, s.wall
+	s.emit(Record{RowJobState{Job: j.id, Cancelled: j.cancelled, Done: &done, At: s.wall}})
+	s.emit(End{j.id, done})
+	s.endKeeps(j)
+	s.work = slices.DeleteFunc(s.work, func(r taskRef) bool { return s.tasks.at(r).of == uint32(j.ref) })
+	for _, r := range j.tasks {
+		s.taskOf.del(r)
+	}
+	for _, r := range j.tasks {
+		s.dropTask(r)
+	}
+	j.tasks, j.targets, j.hints, j.hintOf, j.roots, j.ready = nil, nil, nil, nil, nil, nil
+	s.live = slices.DeleteFunc(s.live, func(r jobRef) bool { return r == j.ref })
+	s.over = append(s.over, j.ref)
+	if len(s.over) > maxEnded {
+		s.forgetJob(s.over[0])
+		s.over = slices.Delete(s.over, 0, 1)
+	}
+	s.moved = true
+}
+
+// forgetJob frees the last of a job that is over.
+func (s *State) forgetJob(r jobRef) {
+	j := s.jobs.at(r)
+	s.unpin(j)
+	delete(s.jobOf, j.id)
+	s.jobs.drop(r)
+}
+
+// released lets the targets of a job that is over go.
+func (s *State) released(id wire.JobID) {
+	r, ok := s.jobOf[id]
+	if !ok || s.jobs.at(r).ended == nil {
+		return
+	}
+	j := s.jobs.at(r)
+	s.unpin(j)
+	s.emit(Record{RowJobState{Job: j.id, Released: true, Cancelled: j.cancelled, At: s.wall}})
+}
+
+// hint interns hints: the tasks of a job have few different ones.
+func (j *job) hint(h wire.Hints) uint32 {
+	k := hintKey(h)
+	i, ok := j.hintOf[k]
+	if !ok {
+		i = uint32(len(j.hints))
+		j.hints = append(j.hints, h)
+		j.hintOf[k] = i
+	}
+	return i
+}
+
+func hintKey(h wire.Hints) string {
+	return fmt.Sprint(h.MilliCPU, h.MemBytes, int64(h.Timeout), h.Priority, h.Retries, " ", labelKey(h.Labels))
+}
+
+// labelKey is a text that is equal for equal labels.
+func labelKey(labels map[string]string) string {
+	if len(labels) == 0 {
+		return ""
+	}
+	var pairs []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		pairs = append(pairs, k+"="+labels[k])
+	}
+	return strings.Join(pairs, "\x00")
+}
+
+// pause says why the job does not go on; "" if it does.
+func (s *State) pause(j *job, why string) {
+	if j.waiting != why {
+		j.waiting = why
+		s.tell(j, wire.Notice{Waiting: why})
+	}
+}

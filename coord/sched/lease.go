@@ -1,0 +1,276 @@
+package sched
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A lease is one attempt to have a run computed by one node.
+type lease struct {
+	id      wire.LeaseID
+	run     runRef
+	node    *node
+	hints   wire.Hints // the limits it runs under
+	given   time.Duration
+	began   bool
+	since   time.Duration // when it began
+	est     time.Duration // how long it was expected to run
+	fetch   time.Duration // and to fetch
+	source  *node         // of most of what it fetches
+	coming  []objRef      // what the node fetches for it
+	recall  bool          // asked back
+	adopted bool          // of an earlier epoch
+}
+
+const (
+	// leaseLasts is how long a node that hears nothing goes on with what it was given. Results are
+	// accepted whenever they come, so it only bounds wasted work.
+	leaseLasts = 5 * time.Minute
+	// maxInfra is how many attempts at a run may fail for reasons of the infrastructure.
+	maxInfra = 5
+	// firstBackoff doubles with every such attempt.
+	firstBackoff = 500 * time.Millisecond
+)
+
+// grant gives a node a lease on a run and offers it.
+func (s *State) grant(r runRef, n *node, fit *fit) {
+	run := s.runs.at(r)
+	s.leavePlace(r)
+	s.lease++
+	l := &lease{id: wire.LeaseID(uint64(s.epoch)<<32 | uint64(s.lease)), run: r, node: n, hints: run.hints, given: s.now,
+		est: fit.run, fetch: fit.fetch, source: fit.source}
+	copyOf := run.lease()
+	s.addLease(l)
+	j := s.jobs.at(run.job)
+	j.charge(s, fit.run)
+	first := s.tasks.at(run.waiters[0])
+	s.emit(Offer{n.peer, s.offer(l, run, first.name)})
+	if copyOf != nil {
+		return
+	}
+	for _, tr := range run.waiters {
+		s.tasks.at(tr).node = n.ref
+		s.enter(tr, wire.StateOffered, wire.Notice{Resolved: wire.ThunkID(run.id), Node: n.peer, NodeName: n.hello.Name})
+	}
+}
+
+// offer makes the message, with holders of what the node lacks.
+func (s *State) offer(l *lease, run *run, name string) wire.Offer {
+	n := l.node
+	o := wire.Offer{Lease: l.id, Space: s.spaces[run.of], Name: name, Thunk: run.enc, Hints: l.hints, Lasts: leaseLasts}
+	for i, ref := range run.need {
+		obj := s.objects.at(ref)
+		if run.root && i == len(run.need)-1 {
+			root := obj.asObject()
+			root.Kind = wire.Dir
+			o.Root = &root
+		}
+		h := obj.holder(n.ref)
+		if h != nil && h.have {
+			continue
+		}
+		if h == nil {
+			obj.holders = append(obj.holders, holder{node: n.ref})
+			h = &obj.holders[len(obj.holders)-1]
+		}
+		h.coming++
+		l.coming = append(l.coming, ref)
+		obj.refs++
+		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))})
+	}
+	return o
+}
+
+// addLease enters a lease in the run, the node and the table.
+func (s *State) addLease(l *lease) {
+	run, n := s.runs.at(l.run), l.node
+	if run.leases[0] == nil {
+		run.leases[0] = l
+	} else {
+		run.leases[1] = l
+	}
+	run.place = placeLeased
+	s.leases[l.id] = l
+	n.leases = append(n.leases, l)
+	n.mem += l.hints.MemBytes
+	n.est += l.est
+	n.fetch += l.fetch
+	if l.source != nil {
+		l.source.serve += l.fetch
+	}
+	s.reload(n)
+}
+
+// endLease takes a lease out of everything. What becomes of the run is the caller's.
+func (s *State) endLease(l *lease) {
+	run, n := s.runs.at(l.run), l.node
+	switch l {
+	case run.leases[0]:
+		run.leases[0], run.leases[1] = run.leases[1], nil
+	case run.leases[1]:
+		run.leases[1] = nil
+	}
+	delete(s.leases, l.id)
+	i := slices.Index(n.leases, l)
+	n.leases = slices.Delete(n.leases, i, i+1)
+	n.mem -= l.hints.MemBytes
+	n.est -= l.est
+	s.fetched(l)
+	if l.began {
+		n.running--
+		n.beganSum -= l.since
+	}
+	for _, ref := range l.coming {
+		o := s.objects.at(ref)
+		if h := o.holder(n.ref); h != nil {
+			h.coming--
+			if h.coming == 0 && !h.have {
+				o.holders = slices.DeleteFunc(o.holders, func(h holder) bool { return h.node == n.ref })
+			}
+		}
+		s.dropRef(ref)
+	}
+	s.reload(n)
+	s.moved = true
+}
+
+// fetched ends the account of what a lease has to fetch.
+func (s *State) fetched(l *lease) {
+	l.node.fetch -= l.fetch
+	if l.source != nil {
+		l.source.serve -= l.fetch
+	}
+	l.fetch, l.source = 0, nil
+}
+
+// leaseOf returns the live lease of that id, if the node has it.
+func (s *State) leaseOf(p wire.PeerID, id wire.LeaseID) *lease {
+	if l := s.leases[id]; l != nil && l.node.peer == p {
+		return l
+	}
+	return nil
+}
+
+func (s *State) started(p wire.PeerID, id wire.LeaseID) {
+	s.seen(p)
+	l := s.leaseOf(p, id)
+	if l == nil || l.began {
+		return
+	}
+	s.begin(l)
+	run := s.runs.at(l.run)
+	for _, tr := range run.waiters {
+		if t := s.tasks.at(tr); t.state != wire.StateRunning {
+			t.node = l.node.ref
+			s.enter(tr, wire.StateRunning, wire.Notice{Resolved: wire.ThunkID(run.id), Node: p, NodeName: l.node.hello.Name})
+		}
+	}
+	s.watchDeadlines(l.run)
+}
+
+func (s *State) begin(l *lease) {
+	l.began, l.since, l.recall = true, s.now, false
+	l.node.running++
+	l.node.beganSum += l.since
+	s.fetched(l)
+	s.moved = true
+}
+
+func (s *State) progressed(e *Progressed) {
+	s.seen(e.Peer)
+	l := s.leaseOf(e.Peer, e.Progress.Lease)
+	if l == nil {
+		return
+	}
+	run := s.runs.at(l.run)
+	for _, tr := range run.waiters {
+		t := s.tasks.at(tr)
+		p := e.Progress
+		s.tell(s.jobOfTask(t), wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), Resolved: wire.ThunkID(run.id), State: t.state,
+			Node: e.Peer, NodeName: l.node.hello.Name, Progress: &p})
+	}
+}
+
+func (s *State) recalled(p wire.PeerID, id wire.LeaseID) {
+	s.seen(p)
+	l := s.leaseOf(p, id)
+	if l == nil {
+		return
+	}
+	r := l.run
+	s.endLease(l)
+	if run := s.runs.at(r); run.gang != nil {
+		s.restartGang(run.gang)
+	} else if run.lease() == nil {
+		s.requeue(r, 0)
+	}
+}
+
+// resulted takes a value, from whatever lease: the thunk is pure. The first one wins.
+func (s *State) resulted(e *Resulted) {
+	n := s.seen(e.Peer)
+	s.emit(Ack{e.Peer, e.Result.Lease})
+	if n == nil {
+		return
+	}
+	k := key{s.space(e.Result.Space), wire.Digest(e.Result.Thunk)}
+	l := s.leaseOf(e.Peer, e.Result.Lease)
+	outs := e.Value.Outputs
+	for _, o := range outs {
+		s.gain(n, s.objectRef(k.of, o), false)
+	}
+	n.ran++
+	n.fetchedBytes += e.Result.Fetched
+	if l != nil && s.runs.at(l.run).key == k && s.runs.at(l.run).gang != nil {
+		s.gangResult(l, outs, e)
+		return
+	}
+	r := s.runOf.find(&k)
+	if r == 0 {
+		s.lateResult(&k, e)
+		return
+	}
+	run := s.runs.at(r)
+	s.view.read(run.enc)
+	if !s.view.matches(outs) {
+		if l != nil && l.run == r {
+			s.attemptEnded(l, wire.Failure{Cause: wire.CauseInternal, Node: e.Peer, NodeName: n.hello.Name,
+				Message: fmt.Sprintf("%s sent a value of another shape than the thunk declares", n.hello.Name)}, 0)
+		}
+		return
+	}
+	run.kind.sample(e.Result.Run)
+	s.record(&k, outs, e)
+	s.succeed(r, outs, ran{n.ref, e.Result.Run, e.Result.Fetched})
+}
+
+// lateResult keeps a value that nothing waits for.
+func (s *State) lateResult(k *key, e *Resulted) {
+	if l := s.leaseOf(e.Peer, e.Result.Lease); l != nil { // it was given for another thunk
+		s.attemptEnded(l, wire.Failure{Cause: wire.CauseInternal, Node: e.Peer, NodeName: l.node.hello.Name,
+			Message: "the node answered with the value of another thunk"}, 0)
+	}
+	s.record(k, e.Value.Outputs, e)
+}
+
+// record puts a value into the memo, and in the tables if it is the first for its thunk.
+func (s *State) record(k *key, outs []wire.Object, e *Resulted) {
+	if s.remember(k.of, e.Result.Thunk, outs, e.Peer, e.Result.Run) {
+		s.emit(Record{RowValue{e.Result.Space, e.Result.Thunk, e.Value, e.Peer, e.Result.Run}})
+	}
+}
+
+func (s *State) attemptFailed(e *AttemptFailed) {
+	s.seen(e.Peer)
+	s.emit(Ack{e.Peer, e.Attempt.Lease})
+	l := s.leaseOf(e.Peer, e.Attempt.Lease)
+	if l == nil {
+		return
+	}
+	f := e.Attempt.Failure
+	f.Node, f.NodeName = e.Peer, l.node.hello.Name
+	s.attemptEnded(l, f, e.Attempt.Run)
+}

@@ -1,0 +1,118 @@
+package sched
+
+import (
+	"slices"
+	"time"
+
+	"gaggle/wire"
+)
+
+type memoRef uint32
+
+// A memo is what is known of a resolved thunk.
+type memo struct {
+	key                  // of a space
+	outs   []wire.Object // the raw value claimed first, or the last one if the first was lost
+	final  []wire.Object // what it came to after expansion; nil if unknown or the same
+	signer wire.PeerID
+	run    time.Duration
+	others []claim // different values claimed for the same thunk
+}
+
+// A claim is a value that somebody signed.
+type claim struct {
+	outs   []wire.Object
+	signer wire.PeerID
+}
+
+// remember adds a claim to the memo. It reports whether the thunk was unknown so far.
+func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, signer wire.PeerID, run time.Duration) bool {
+	k := key{space, wire.Digest(id)}
+	if r := s.memoOf.find(&k); r != 0 {
+		m := s.memos.at(r)
+		if slices.Equal(m.outs, outs) {
+			return false
+		}
+		for _, c := range m.others {
+			if slices.Equal(c.outs, outs) {
+				return false
+			}
+		}
+		if len(m.others) < wire.MaxClaims-1 {
+			m.others = append(m.others, claim{outs, signer})
+		}
+		return false
+	}
+	s.forgetMemo()
+	r := s.memos.add()
+	*s.memos.at(r) = memo{key: k, outs: outs, signer: signer, run: run}
+	s.memoOf.put(r)
+	s.memoAge = append(s.memoAge, r)
+	return true
+}
+
+// forgetMemo makes room for one more value if the memo is full.
+func (s *State) forgetMemo() {
+	if s.memos.n < s.cfg.MaxMemo {
+		return
+	}
+	r := s.memoAge[s.memoAt]
+	s.memoAt++
+	s.memoOf.del(r)
+	s.memos.drop(r)
+	if 2*s.memoAt > len(s.memoAge) {
+		s.memoAge = append([]memoRef(nil), s.memoAge[s.memoAt:]...)
+		s.memoAt = 0
+	}
+}
+
+func (s *State) memo(k *key) *memo {
+	if r := s.memoOf.find(k); r != 0 {
+		return s.memos.at(r)
+	}
+	return nil
+}
+
+// recall returns a claimed value whose objects can all be had. Graphs in it can be had if their
+// expansion is known. If pinned is not nil only that final value will do.
+func (s *State) retrievable(k *key, m *memo) []wire.Object {
+	if s.canHave(k, m.outs) {
+		return m.outs
+	}
+	for _, c := range m.others {
+		if s.canHave(k, c.outs) {
+			return c.outs
+		}
+	}
+	return nil
+}
+
+func (s *State) canHave(k *key, outs []wire.Object) bool {
+	for i, o := range outs {
+		if o.Kind == wire.Graph && s.expansionKnown(k, i, o) {
+			continue
+		}
+		if !s.held(k.of, o.Digest) {
+			return false
+		}
+	}
+	return true
+}
+
+// Value returns a value that is known for a resolved thunk and can be had: after expansion if it
+// wrote sub-graphs. It is nil if there is none.
+func (s *State) Value(space wire.Space, id wire.ThunkID) *wire.Value {
+	k := key{s.spaceOf[space], wire.Digest(id)}
+	m := s.memo(&k)
+	switch {
+	case m == nil:
+		return nil
+	case m.final != nil && s.canHave(&k, m.final):
+		return wire.NewValue(slices.Clone(m.final))
+	}
+	outs := s.retrievable(&k, m)
+	if outs == nil || !wire.NewValue(outs).Final() {
+		return nil
+	}
+	return wire.NewValue(slices.Clone(outs))
+}

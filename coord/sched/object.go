@@ -1,0 +1,218 @@
+package sched
+
+import (
+	"slices"
+
+	"gaggle/wire"
+)
+
+// An object is a blob or tree that somebody holds or something needs.
+type object struct {
+	key     // of a space
+	kind    wire.Kind
+	size    uint64
+	refs    uint32   // runs and leases that need it, jobs that keep it
+	kept    uint32   // of those, jobs that keep it: its loss is looked into at once
+	holders []holder // in the order they came
+	hungry  []runRef // that wait for somebody to hold it
+}
+
+// A holder is a node with an object. Those of a node that is lost stay, so that people can be told
+// whom to wake.
+type holder struct {
+	node    nodeRef
+	durable bool
+	have    bool   // false if it is only on its way there
+	life    uint8  // the connection in which it was reported
+	coming  uint16 // leases of the node that will fetch it
+}
+
+func (s *State) object(space uint32, d wire.Digest) *object {
+	k := key{space, d}
+	if r := s.objectOf.find(&k); r != 0 {
+		return s.objects.at(r)
+	}
+	return nil
+}
+
+// objectRef returns the ref of an object, made if it is new.
+func (s *State) objectRef(space uint32, o wire.Object) objRef {
+	k := key{space, o.Digest}
+	r := s.objectOf.find(&k)
+	if r == 0 {
+		r = s.objects.add()
+		*s.objects.at(r) = object{key: k, kind: o.Kind, size: o.Size}
+		s.objectOf.put(r)
+	}
+	return r
+}
+
+// dropRef ends one need for an object.
+func (s *State) dropRef(r objRef) {
+	o := s.objects.at(r)
+	o.refs--
+	s.tidy(r, o)
+}
+
+// tidy forgets an object that nobody holds or needs.
+func (s *State) tidy(r objRef, o *object) {
+	if o.refs == 0 && len(o.holders) == 0 {
+		s.objectOf.del(r)
+		s.objects.drop(r)
+	}
+}
+
+// asObject returns what names the object on the wire.
+func (o *object) asObject() wire.Object { return wire.Object{Kind: o.kind, Digest: o.id, Size: o.size} }
+
+func (o *object) holder(n nodeRef) *holder {
+	for i := range o.holders {
+		if o.holders[i].node == n {
+			return &o.holders[i]
+		}
+	}
+	return nil
+}
+
+// held reports whether a live node holds the object.
+func (s *State) held(space uint32, d wire.Digest) bool {
+	o := s.object(space, d)
+	return o != nil && s.heldLive(o)
+}
+
+func (s *State) heldLive(o *object) bool {
+	for i := range o.holders {
+		if h := &o.holders[i]; h.have && s.nodes[h.node].live() {
+			return true
+		}
+	}
+	return false
+}
+
+// atHand reports whether a node that was heard of lately holds the object.
+func (s *State) atHand(o *object) bool {
+	for i := range o.holders {
+		if h := &o.holders[i]; h.have && s.nodes[h.node].state == nodeUp {
+			return true
+		}
+	}
+	return false
+}
+
+// everHeld reports whether any node, gone or not, is known to hold it.
+func everHeld(o *object) bool {
+	return slices.ContainsFunc(o.holders, func(h holder) bool { return h.have })
+}
+
+// gain notes that a node holds an object.
+func (s *State) gain(n *node, r objRef, durable bool) {
+	o := s.objects.at(r)
+	h := o.holder(n.ref)
+	if h == nil {
+		o.holders = append(o.holders, holder{node: n.ref})
+		h = &o.holders[len(o.holders)-1]
+	}
+	fresh := !h.have
+	durable = durable && !h.durable
+	h.have, h.durable, h.life = true, h.durable || durable, n.life
+	if fresh && len(o.hungry) > 0 {
+		s.feed(o)
+	}
+	if o.kept > 0 && (fresh || durable) {
+		s.keepGained(r)
+	}
+}
+
+// lose notes that a node does not hold an object.
+func (s *State) lose(n *node, r objRef) {
+	o := s.objects.at(r)
+	i := slices.IndexFunc(o.holders, func(h holder) bool { return h.node == n.ref })
+	if i < 0 {
+		return
+	}
+	if h := &o.holders[i]; h.coming > 0 {
+		h.have, h.durable = false, false
+	} else {
+		o.holders = slices.Delete(o.holders, i, i+1)
+	}
+	if o.kept > 0 && !slices.Contains(s.lostObjs, r) {
+		s.lostObjs = append(s.lostObjs, r)
+	}
+	s.tidy(r, o)
+}
+
+func (s *State) have(e *Have) {
+	n := s.seen(e.Peer)
+	if n == nil {
+		return
+	}
+	space := s.space(e.Set.Space)
+	for _, o := range e.Set.Objects {
+		r := s.objectRef(space, o)
+		if old := s.objects.at(r).holder(n.ref); old == nil || old.life != n.life {
+			n.told++
+		}
+		s.gain(n, r, e.Durable)
+	}
+	s.inventoried(n)
+	s.moved = true
+}
+
+func (s *State) lost(e *Lost) {
+	r := s.nodeOf[e.Peer]
+	if r == 0 {
+		return
+	}
+	space := s.space(e.Space)
+	for _, d := range e.Digests {
+		k := key{space, d}
+		if o := s.objectOf.find(&k); o != 0 {
+			s.lose(s.nodes[r], o)
+		}
+	}
+	s.moved = true
+}
+
+// Holders returns the live members that hold an object, best first: those that were heard of
+// lately, and of them those that hold it durably.
+func (s *State) Holders(space wire.Space, d wire.Digest) []wire.PeerID {
+	o := s.object(s.spaceOf[space], d)
+	if o == nil {
+		return nil
+	}
+	return s.peersOf(o, 0, len(o.holders), 0)
+}
+
+// peersOf returns up to limit live holders but for the node except. turn rotates the list, so that
+// equal ones take turns.
+func (s *State) peersOf(o *object, except nodeRef, limit int, turn uint64) (peers []wire.PeerID) {
+	type ranked struct {
+		n    *node
+		rank int
+	}
+	var live []ranked
+	k := len(o.holders)
+	for i := range k {
+		h := o.holders[(i+int(turn%uint64(k)))%k]
+		n := s.nodes[h.node]
+		if !h.have || h.node == except || !n.live() {
+			continue
+		}
+		rank := 0
+		if n.state != nodeUp {
+			rank += 2
+		}
+		if !h.durable {
+			rank++
+		}
+		live = append(live, ranked{n, rank})
+		if len(live) >= 4*limit {
+			break
+		}
+	}
+	slices.SortStableFunc(live, func(a, b ranked) int { return a.rank - b.rank })
+	for _, c := range live[:min(limit, len(live))] {
+		peers = append(peers, c.n.peer)
+	}
+	return peers
+}

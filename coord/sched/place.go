@@ -1,0 +1,270 @@
+package sched
+
+import (
+	"slices"
+	"time"
+)
+
+// fit is how a run would fare on a node.
+type fit struct {
+	finish time.Duration // from now on
+	run    time.Duration
+	fetch  time.Duration
+	source *node // of most of what it would fetch
+	guess  bool  // the link from source was not measured
+}
+
+const (
+	// loadCandidates is how many of the least loaded nodes are looked at for each run, and
+	// holderCandidates how many of the holders of each of its largest inputs.
+	loadCandidates = 4
+	// smallCandidates for one that is fetched in a moment.
+	holderCandidates = 8
+	smallCandidates  = 2
+	// lookAt bounds the search for nodes of the right class among the least loaded before all of
+	// the class are looked through.
+	lookAt = 32
+)
+
+// place gives the ready runs to the nodes where they are done soonest. Bytes to move are a cost
+// like any other. A run whose best node is busy is parked there, and weighed anew when the node
+// has room, when a link is measured, and every second while others are idle.
+func (s *State) place() {
+	if s.now < s.holdUntil || !s.moved {
+		return
+	}
+	s.moved = false
+	s.unparkFree()
+	s.placeGangs()
+	for len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
+		if s.reserved() {
+			break
+		}
+		r := s.next()
+		if r == 0 {
+			s.level()
+			break
+		}
+		s.unqueue(r)
+		s.placeRun(r)
+		s.resolveAll() // a run without its inputs sends tasks back
+	}
+}
+
+// placeRun offers a run, or puts it where it waits.
+func (s *State) placeRun(r runRef) {
+	run := s.runs.at(r)
+	for _, ref := range run.need {
+		if !s.atHand(s.objects.at(ref)) {
+			s.starve(r, ref)
+			s.rederive(r)
+			return
+		}
+	}
+	if !s.memoryFits(run, run.hints.MemBytes) {
+		s.stick(r)
+		return
+	}
+	n, f, now := s.best(run, nil)
+	switch {
+	case n == nil:
+		s.stick(r)
+	case now:
+		s.grant(r, n, f)
+	default:
+		s.park(r, n, f.run)
+	}
+}
+
+// best returns the node where the run is done soonest, other than except, and whether it has room.
+// It is nil if there is none that takes offers.
+func (s *State) best(run *run, except *node) (best *node, bestFit *fit, now bool) {
+	s.gather(run)
+	for pass := range 2 {
+		for _, r := range s.cand {
+			n := s.nodes[r]
+			if n == except || pass == 0 && slices.Contains(run.avoid, r) {
+				continue
+			}
+			f := s.fit(run, n)
+			if f.guess {
+				s.probe(f.source, n)
+			}
+			if best == nil || f.finish < bestFit.finish {
+				best, bestFit = n, &f
+			}
+		}
+		if best != nil {
+			break
+		}
+	}
+	if best == nil {
+		return nil, nil, false
+	}
+	return best, bestFit, best.room() && best.admits(run.hints)
+}
+
+// gather lists the nodes worth weighing for a run.
+func (s *State) gather(run *run) {
+	s.cand = s.cand[:0]
+	s.stamp++
+	add := func(r nodeRef) bool {
+		n := s.nodes[r]
+		if n.stamp == s.stamp || !n.listed || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
+			return false
+		}
+		n.stamp = s.stamp
+		s.cand = append(s.cand, r)
+		return true
+	}
+	for _, ref := range run.need {
+		o := s.objects.at(ref)
+		many, from := smallCandidates, 0
+		if o.size >= smallFetch || run.builtin {
+			many, from = holderCandidates, int(run.seq%uint64(len(o.holders)))
+		}
+		for i := range min(many, len(o.holders)) {
+			if h := &o.holders[(from+i)%len(o.holders)]; h.have {
+				add(h.node)
+			}
+		}
+		if len(s.cand) >= 4*holderCandidates {
+			break
+		}
+	}
+	found, free := 0, 0
+	for i, r := range s.byLoad {
+		n := s.nodes[r]
+		if !n.room() || i >= lookAt && found == 0 || found >= loadCandidates {
+			break
+		}
+		if add(r) && n.admits(run.hints) && !slices.Contains(run.avoid, r) {
+			found++
+		}
+	}
+	if found > 0 {
+		return
+	}
+	// Those with room are of another class or have no memory: look through the run's own, starting
+	// at another place each time.
+	k := len(run.class.nodes)
+	for i := range k {
+		r := run.class.nodes[(i+int(run.seq%uint64(k)))%k]
+		if add(r) && s.nodes[r].room() && s.nodes[r].admits(run.hints) {
+			free++
+		}
+		if free >= loadCandidates || len(s.cand) >= 8*holderCandidates {
+			break
+		}
+	}
+}
+
+// fit estimates when the run would be done on the node: it starts when a slot is free and its
+// inputs are there, whichever is later, for nodes fetch while they run other things.
+func (s *State) fit(run *run, n *node) fit {
+	f := fit{run: run.kind.estimate(run.builtin)}
+	var missing, most uint64
+	for _, ref := range run.need {
+		o := s.objects.at(ref)
+		if h := o.holder(n.ref); h != nil && (h.have || h.coming > 0) {
+			continue
+		}
+		missing += o.size
+		if o.size >= most {
+			if src := s.source(o, n); src != nil {
+				f.source, most = src, o.size
+			}
+		}
+	}
+	start := s.queueing(n)
+	if !n.room() || !n.admits(run.hints) {
+		start = max(start, f.run/2)
+	}
+	if missing > 0 || f.source != nil {
+		var rate float64
+		ahead := n.fetch
+		if f.source != nil {
+			rate = s.rate(f.source.ref, n.ref)
+			ahead = max(ahead, f.source.serve)
+			f.guess = rate == 0 && missing > smallFetch
+		}
+		f.fetch = fetchTime(missing, rate)
+		start = max(start, ahead+f.fetch)
+	}
+	f.finish = start + f.run
+	return f
+}
+
+// source returns the holder from which n would best fetch the object.
+func (s *State) source(o *object, n *node) (best *node) {
+	var bestRate float64
+	looked := 0
+	for i := range o.holders {
+		h := &o.holders[i]
+		src := s.nodes[h.node]
+		if !h.have || src.state != nodeUp || src == n {
+			continue
+		}
+		if rate := s.rate(src.ref, n.ref); best == nil || rate > bestRate || rate == bestRate && src.serve < best.serve {
+			best, bestRate = src, rate
+		}
+		if looked++; looked >= 4 {
+			break
+		}
+	}
+	return best
+}
+
+// park has a run wait for the node that will be done with it soonest though it is busy.
+func (s *State) park(r runRef, n *node, est time.Duration) {
+	run := s.runs.at(r)
+	run.place, run.node, run.est = placeParked, n.ref, est
+	n.parked = append(n.parked, r)
+	n.parkedEst += est
+	s.parked++
+}
+
+// unpark takes one run off the node it waits for.
+func (s *State) unpark(r runRef) {
+	run := s.runs.at(r)
+	n := s.nodes[run.node]
+	i := slices.Index(n.parked, r)
+	n.parked = slices.Delete(n.parked, i, i+1)
+	n.parkedEst -= run.est
+	s.parked--
+	run.place, run.node = placeNone, 0
+}
+
+// unparkAll makes all that wait for a node ready again.
+func (s *State) unparkAll(n *node) {
+	parked := n.parked
+	n.parked, n.parkedEst = nil, 0
+	s.parked -= len(parked)
+	for _, r := range parked {
+		s.runs.at(r).node = 0
+		s.enqueue(r)
+	}
+}
+
+// unparkFree makes ready again as many runs as the nodes they wait for have room for.
+func (s *State) unparkFree() {
+	if s.parked == 0 {
+		return
+	}
+	for _, n := range s.nodes[1:] {
+		for k := 2*n.hello.Slots - len(n.leases); k > 0 && len(n.parked) > 0; k-- {
+			r := n.parked[0]
+			s.unpark(r)
+			s.enqueue(r)
+		}
+	}
+}
+
+func (s *State) unparkEvery() {
+	if s.parked == 0 {
+		return
+	}
+	for _, n := range s.nodes[1:] {
+		s.unparkAll(n)
+	}
+}

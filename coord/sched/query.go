@@ -1,0 +1,180 @@
+package sched
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gaggle/wire"
+)
+
+// Jobs returns the jobs that run and the last of those that are over, oldest first.
+func (s *State) Jobs() []wire.JobStatus {
+	refs := slices.Concat(s.over, s.live)
+	slices.SortFunc(refs, func(a, b jobRef) int { return cmp.Compare(s.jobs.at(a).seq, s.jobs.at(b).seq) })
+	list := make([]wire.JobStatus, 0, len(refs))
+	for _, r := range refs {
+		list = append(list, s.jobStatus(s.jobs.at(r)))
+	}
+	return list
+}
+
+func (s *State) jobStatus(j *job) wire.JobStatus {
+	st := wire.JobStatus{Job: j.id, Space: s.spaces[j.space], Name: j.name, State: "running", Counts: j.counts,
+		Begun: j.begun.UnixMicro(), Detached: j.detach}
+	if n := s.nodeOf[j.client]; n != 0 {
+		st.Client = s.nodes[n].hello.Name
+	}
+	switch {
+	case j.ended != nil:
+		st.Ended, st.Targets, st.Counts = j.endedAt.UnixMicro(), j.ended.Targets, j.ended.Counts
+		st.State = "done"
+		if j.cancelled {
+			st.State = "cancelled"
+		} else if j.ended.Error != nil || len(j.ended.Failures) > 0 {
+			st.State = "failed"
+		}
+		return st
+	case j.waiting != "":
+		st.State, st.Waiting = "waiting", j.waiting
+	case j.detach && !j.accepted:
+		st.State, st.Waiting = "waiting", "waiting for copies of the inputs on other machines"
+	case j.open == 0:
+		st.State, st.Waiting = "waiting", "waiting for the targets to be stored"
+	}
+	for _, t := range j.targets {
+		if task := s.tasks.at(t.task); task.state == wire.StateDone {
+			st.Targets = append(st.Targets, wire.Target{Path: t.path, Held: s.heldBy(j.space, task.outs[t.output])})
+		}
+	}
+	return st
+}
+
+// Tasks returns the tasks of a running job whose names begin with prefix, in the order they came.
+func (s *State) Tasks(id wire.JobID, prefix string) (list []wire.TaskStatus) {
+	r, ok := s.jobOf[id]
+	if !ok {
+		return nil
+	}
+	for _, tr := range s.jobs.at(r).tasks {
+		if strings.HasPrefix(s.tasks.at(tr).name, prefix) {
+			list = append(list, s.taskStatus(tr))
+		}
+	}
+	return list
+}
+
+func (s *State) taskStatus(tr taskRef) wire.TaskStatus {
+	t := s.tasks.at(tr)
+	j := s.jobOfTask(t)
+	st := wire.TaskStatus{Name: t.name, Thunk: wire.ThunkID(t.id), State: t.state, How: t.how, Waiting: s.whyWaits(tr), Encoded: t.enc}
+	if t.node != 0 {
+		st.Node, st.NodeName = s.nodes[t.node].peer, s.nodes[t.node].hello.Name
+	}
+	if t.run != 0 {
+		st.Resolved, st.Encoded = wire.ThunkID(s.runs.at(t.run).id), s.runs.at(t.run).enc
+		st.Attempts = slices.Clone(s.runs.at(t.run).attempts)
+	} else if enc, err := s.reduced(t); err == "" {
+		st.Resolved, st.Encoded = wire.ThunkID(wire.Sum(enc)), enc
+	}
+	for _, o := range t.outs {
+		st.Value = append(st.Value, s.heldBy(j.space, o))
+	}
+	if t.more != nil && t.more.failure != nil {
+		st.Failure, st.Attempts = t.more.failure, t.more.attempts
+	}
+	return st
+}
+
+// whyWaits says why a task that could run does not.
+func (s *State) whyWaits(tr taskRef) string {
+	t := s.tasks.at(tr)
+	if t.more != nil && t.more.waiting != "" {
+		return t.more.waiting
+	}
+	switch {
+	case t.state == wire.StateBlocked || t.state == wire.StateExpanding:
+		for e := t.deps; e != 0; e = s.edges.at(e).next {
+			if d := s.tasks.at(s.edges.at(e).to); d.state != wire.StateDone {
+				return fmt.Sprintf("waiting for task %q", d.name)
+			}
+		}
+	case t.run == 0:
+	default:
+		run := s.runs.at(t.run)
+		switch run.place {
+		case placeReady:
+			return "waiting for a slot"
+		case placeParked:
+			return "waiting for a slot on " + s.nodes[run.node].hello.Name + ", which has its inputs"
+		case placeBacking:
+			return "to be tried again in " + max(0, run.until-s.now).Round(100*time.Millisecond).String()
+		case placeGang:
+			return fmt.Sprintf("waiting for slots for all %d of gang %q", run.gang.size, run.gang.name)
+		}
+	}
+	return ""
+}
+
+// Snapshot returns a job's state as notices: one for each task, and one if the job waits.
+func (s *State) Snapshot(id wire.JobID) (list []wire.Notice) {
+	r, ok := s.jobOf[id]
+	if !ok {
+		return nil
+	}
+	j := s.jobs.at(r)
+	for _, tr := range j.tasks {
+		t := s.tasks.at(tr)
+		n := wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), State: t.state, How: t.how, At: s.wall.UnixMicro()}
+		if t.node != 0 {
+			n.Node, n.NodeName = s.nodes[t.node].peer, s.nodes[t.node].hello.Name
+		}
+		if t.run != 0 {
+			n.Resolved = wire.ThunkID(s.runs.at(t.run).id)
+		}
+		if t.more != nil {
+			n.Failure, n.Waiting = t.more.failure, t.more.waiting
+		}
+		list = append(list, n)
+	}
+	if j.waiting != "" {
+		list = append(list, wire.Notice{Waiting: j.waiting, At: s.wall.UnixMicro()})
+	}
+	return list
+}
+
+// Nodes returns the members that are or were connected, in the order in which they came.
+func (s *State) Nodes() []wire.NodeStatus {
+	list := make([]wire.NodeStatus, 0, len(s.nodes))
+	for _, n := range s.nodes[1:] {
+		st := wire.NodeStatus{Info: wire.PeerInfo{Peer: n.peer, Name: n.hello.Name, Addrs: n.hello.Addrs}, Versions: n.hello.Versions,
+			Owner: n.owner, State: "up", Slots: n.hello.Slots, Busy: n.running, MemBytes: n.hello.MemBytes, StoreMax: n.hello.StoreMax,
+			StoreUsed: n.storeUsed, Labels: n.hello.Labels, Ran: n.ran, Fetched: n.fetchedBytes, SilentFor: s.now - n.seen}
+		switch {
+		case n.state == nodeLost:
+			st.State = "lost"
+		case n.state == nodeSuspect:
+			st.State = "suspect"
+		case n.draining:
+			st.State = "draining"
+		case n.paused:
+			st.State = "paused"
+		}
+		list = append(list, st)
+	}
+	return list
+}
+
+// bytesText writes a number of bytes for people.
+func bytesText(n int64) string {
+	const gib, mib = 1 << 30, 1 << 20
+	switch {
+	case n >= gib && n%gib == 0:
+		return fmt.Sprintf("%d GiB", n/gib)
+	case n >= gib:
+		return fmt.Sprintf("%.1f GiB", float64(n)/gib)
+	}
+	return fmt.Sprintf("%.0f MiB", float64(n)/mib)
+}

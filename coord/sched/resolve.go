@@ -1,0 +1,179 @@
+package sched
+
+import (
+	"slices"
+	"time"
+
+	"gaggle/wire"
+)
+
+// resolveAll takes the tasks that wait for nothing any more to their values, or to runs.
+func (s *State) resolveAll() {
+	for len(s.work) > 0 {
+		// A value known at once adds to the list; what is done is cut off now and then.
+		r := s.work[0]
+		s.work = s.work[1:]
+		t := s.tasks.at(r)
+		switch {
+		case t.missing > 0:
+		case t.state == wire.StateExpanding:
+			s.expansionsDone(r)
+		case t.state == wire.StateBlocked:
+			s.resolve(r)
+		}
+	}
+	s.work = nil
+}
+
+// resolve replaces the outputs of other tasks by their values, which makes another thunk (early
+// cut-off: it may be one that is known), and finds the value of that or has it run.
+func (s *State) resolve(r taskRef) {
+	t := s.tasks.at(r)
+	enc, err := s.reduced(t)
+	if err != "" {
+		s.fail(r, wire.Failure{Cause: wire.CauseInvalid, Message: err}, nil)
+		return
+	}
+	k := key{s.jobOfTask(t).space, wire.Sum(enc)}
+	if t.more != nil && t.more.gang != nil {
+		s.joinGang(r, k, enc)
+		return
+	}
+	if s.fromMemo(r, &k, enc) {
+		return
+	}
+	run := s.runOf.find(&k)
+	if run == 0 {
+		run = s.newRun(r, k, enc)
+	}
+	s.attach(r, run)
+}
+
+// reduced returns the encoded thunk of a task with the values of those it waited for. The text
+// tells what is wrong with it, if anything.
+func (s *State) reduced(t *task) (enc []byte, err string) {
+	var v view
+	v.read(t.enc)
+	var objects []wire.Object
+	for _, in := range v.inputs {
+		if in.object.Kind != wire.Pending {
+			continue
+		}
+		dep := s.taskOf.find(&key{t.of, in.object.Digest})
+		if dep == 0 || s.tasks.at(dep).outs == nil {
+			return nil, "a task it needs has no value"
+		}
+		s.view.read(s.tasks.at(dep).enc)
+		i, ok := s.view.output(string(in.output))
+		if !ok || i >= len(s.tasks.at(dep).outs) {
+			return nil, "task " + s.tasks.at(dep).name + " has no output " + string(in.output)
+		}
+		objects = append(objects, s.tasks.at(dep).outs[i])
+	}
+	return v.resolved(t.enc, objects), ""
+}
+
+// fromMemo gives the task a value that is known and can be had. One that was rewound takes only
+// the value it had: any other must be shown by a run.
+func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
+	m := s.memo(k)
+	if m == nil {
+		return false
+	}
+	t := s.tasks.at(r)
+	if m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
+		s.done(r, m.final, k.id, wire.HowMemo, ran{})
+		return true
+	}
+	outs := s.retrievable(k, m)
+	if outs == nil || !s.view.read(enc) || !s.view.matches(outs) {
+		return false
+	}
+	if !final(outs) {
+		s.expand(r, k, enc, outs, wire.HowMemo, ran{})
+		return true
+	}
+	if t.outs != nil && !slices.Equal(t.outs, outs) {
+		return false
+	}
+	s.done(r, outs, k.id, wire.HowMemo, ran{})
+	return true
+}
+
+func final(outs []wire.Object) bool {
+	return !slices.ContainsFunc(outs, func(o wire.Object) bool { return !o.Final() })
+}
+
+// newRun makes the run of a resolved thunk, for the task that is the first to need it, and puts it
+// where it waits.
+func (s *State) newRun(first taskRef, k key, enc []byte) runRef {
+	r := s.makeRun(first, k, enc)
+	s.runOf.put(r)
+	if !s.awaitMemo(r) && !s.adoptOrphan(r) {
+		s.enqueue(r)
+	}
+	return r
+}
+
+func (s *State) makeRun(first taskRef, k key, enc []byte) runRef {
+	t := s.tasks.at(first)
+	j := s.jobOfTask(t)
+	h := j.hints[t.hints]
+	s.view.read(enc)
+	r := s.runs.add()
+	x := s.runs.at(r)
+	*x = run{
+		key: k, enc: enc, seq: s.age(), job: j.ref, pos: -1, builtin: s.view.builtin, hints: h,
+		class: s.class(&s.view, h.Labels), kind: s.kind(j.space, kindName(t.name)), since: s.now,
+	}
+	x.hints.MemBytes, x.hints.Timeout = h.Memory(), h.Deadline()
+	for _, in := range s.view.inputs {
+		x.need = s.addNeed(x.need, k.of, in.object)
+	}
+	if !x.builtin {
+		x.root = true
+		x.need = s.addNeed(x.need, k.of, wire.Object{Kind: wire.Dir, Digest: s.view.root, Size: j.roots[s.view.root]})
+	}
+	return r
+}
+
+func (s *State) addNeed(need []objRef, space uint32, o wire.Object) []objRef {
+	r := s.objectRef(space, o)
+	if slices.Contains(need[max(0, len(need)-64):], r) {
+		return need
+	}
+	s.objects.at(r).refs++
+	return append(need, r)
+}
+
+const (
+	// recoveryHold is how long nothing is placed for a job told again at recovery, so that nodes
+	// that still run its thunks can say so first. They reconnect within about a second.
+	recoveryHold = 2 * time.Second
+	// recoveryWait is how long after the beginning a value that is known but that nobody holds is
+	// waited for rather than run again: its holders may still be reconnecting.
+	recoveryWait = 8 * time.Second
+)
+
+// awaitMemo has a new run wait for the holders of a value known from an earlier life.
+func (s *State) awaitMemo(r runRef) bool {
+	run := s.runs.at(r)
+	m := s.memo(&run.key)
+	if m == nil || s.now > recoveryWait && !s.inventories() {
+		return false
+	}
+	for _, o := range m.outs {
+		ref := s.objectRef(run.of, o)
+		if s.heldLive(s.objects.at(ref)) {
+			s.tidy(ref, s.objects.at(ref))
+			continue
+		}
+		if everHeld(s.objects.at(ref)) && s.now > recoveryWait {
+			return false // lost in this life
+		}
+		run.forMemo = true
+		s.starve(r, ref)
+		return true
+	}
+	return false
+}

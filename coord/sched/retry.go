@@ -1,0 +1,132 @@
+package sched
+
+import (
+	"slices"
+	"time"
+
+	"gaggle/wire"
+)
+
+// attemptEnded ends a lease that gave no value, and decides whether the run is tried again.
+// Failures of the infrastructure are retried elsewhere, up to maxInfra times; the task's own only
+// for those who asked for it.
+func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
+	r := l.run
+	run := s.runs.at(r)
+	s.endLease(l)
+	if len(run.attempts) < 2*maxInfra+10 {
+		run.attempts = append(run.attempts, f)
+	}
+	if run.gang != nil {
+		s.gangFailed(r, f)
+		return
+	}
+	if !f.Cause.Task() {
+		s.infraFailed(r, l, f)
+		return
+	}
+	run.failures++
+	if f.Cause == wire.CauseMemory && !run.doubled && s.memoryFits(run, 2*l.hints.MemBytes) {
+		run.doubled = true
+		run.hints.MemBytes = max(run.hints.MemBytes, 2*l.hints.MemBytes)
+		run.failures--
+		if run.lease() == nil {
+			s.requeue(r, 0)
+		}
+		return
+	}
+	failures := int(run.failures)
+	left := s.failWaiters(r, f, func(h wire.Hints) bool {
+		wider := f.Cause == wire.CauseTimeout && h.Deadline() > l.hints.Timeout ||
+			f.Cause == wire.CauseMemory && h.Memory() > l.hints.MemBytes
+		return wider || failures <= h.Retries
+	})
+	if left && run.lease() == nil {
+		s.requeue(r, 0)
+	}
+}
+
+// infraFailed retries elsewhere, later each time.
+func (s *State) infraFailed(r runRef, l *lease, f wire.Failure) {
+	run := s.runs.at(r)
+	if run.lease() != nil {
+		return // the other one goes on
+	}
+	if f.Cause == wire.CauseFetch && s.starving(run) {
+		s.requeue(r, 0) // its inputs are the matter, not the node
+		return
+	}
+	run.infra++
+	if run.infra >= maxInfra {
+		s.failWaiters(r, f, func(wire.Hints) bool { return false })
+		return
+	}
+	if !slices.Contains(run.avoid, l.node.ref) {
+		run.avoid = append(run.avoid, l.node.ref)
+	}
+	s.requeue(r, firstBackoff<<(run.infra-1))
+}
+
+// starving reports whether something the run needs is not at hand.
+func (s *State) starving(run *run) bool {
+	return slices.ContainsFunc(run.need, func(o objRef) bool { return !s.atHand(s.objects.at(o)) })
+}
+
+// watchDeadlines notes a run whose waiters allow it different times: each keeps its own.
+func (s *State) watchDeadlines(r runRef) {
+	run := s.runs.at(r)
+	if run.deadline {
+		return
+	}
+	for _, tr := range run.waiters {
+		if s.deadlineOf(tr) < run.hints.Timeout {
+			run.deadline = true
+			s.timed = append(s.timed, s.waiter(r))
+			return
+		}
+	}
+}
+
+func (s *State) deadlineOf(tr taskRef) time.Duration {
+	t := s.tasks.at(tr)
+	return s.jobOfTask(t).hints[t.hints].Deadline()
+}
+
+// passDeadlines fails the tasks whose time is over while others let the run go on.
+func (s *State) passDeadlines() {
+	timed := s.timed
+	s.timed = nil
+	for _, w := range timed {
+		run := s.runAt(w, placeLeased)
+		if run == nil {
+			continue
+		}
+		run.deadline = false
+		l := run.lease()
+		if !l.began {
+			continue // noted again when it begins
+		}
+		ran := s.now - l.since
+		f := wire.Failure{Cause: wire.CauseTimeout, Node: l.node.peer, NodeName: l.node.hello.Name,
+			Message: "it ran longer than its timeout; the run goes on for other jobs", Hint: "give it a longer timeout"}
+		if s.failWaiters(w.run, f, func(h wire.Hints) bool { return h.Deadline() > ran || h.Deadline() >= run.hints.Timeout }) {
+			s.watchDeadlines(w.run)
+		}
+	}
+}
+
+// passBackoffs puts the runs whose time has come back in their queues.
+func (s *State) passBackoffs() {
+	backing := s.backing
+	s.backing = nil
+	for _, w := range backing {
+		run := s.runAt(w, placeBacking)
+		switch {
+		case run == nil:
+		case run.until > s.now:
+			s.backing = append(s.backing, w)
+		default:
+			s.requeue(w.run, 0)
+		}
+	}
+}

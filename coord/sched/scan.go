@@ -1,0 +1,41 @@
+package sched
+
+import "time"
+
+// scanEvery is how often all that waits for time to pass is looked at.
+const (
+	scanEvery    = 100 * time.Millisecond
+	reweighEvery = time.Second
+)
+
+// scan looks at what waits for time to pass.
+func (s *State) scan() {
+	if s.now < s.nextScan {
+		return
+	}
+	s.nextScan = s.now + scanEvery
+	s.watchNodes()
+	s.passDeadlines()
+	s.passBackoffs()
+	s.askAgain()
+	s.watchHungry()
+	s.failStuck()
+	s.watchKeeps()
+	s.dropOrphans()
+	s.tellPauses()
+	if s.now >= s.nextReweigh {
+		s.nextReweigh = s.now + reweighEvery
+		if len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
+			s.unparkEvery()
+		}
+		s.watchGangs()
+	}
+	if s.holdUntil > 0 && s.now >= s.holdUntil || len(s.leases) > 0 {
+		s.moved = true // estimates move with time
+	}
+	s.resolveAll()
+	s.copyStragglers()
+}
+
+// NextWake returns when Step should be called at the latest, if nothing happens until then.
+func (s *State) NextWake() time.Duration { return s.now + scanEvery }

@@ -1,0 +1,96 @@
+package sched
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"gaggle/wire"
+)
+
+// stick has a run wait for a node that could run it.
+func (s *State) stick(r runRef) {
+	run := s.runs.at(r)
+	run.place = placeStuck
+	s.stuck = append(s.stuck, s.waiter(r))
+	why := s.whyStuck(run)
+	for _, tr := range run.waiters {
+		s.taskWaits(tr, why)
+	}
+}
+
+// whyStuck says what a run that fits no node waits for.
+func (s *State) whyStuck(run *run) string {
+	switch {
+	case len(run.class.nodes) == 0 && run.class.platform == "":
+		return "waiting for a node"
+	case !slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool { return s.nodes[r].live() }):
+		return "waiting for a node with " + run.class.String()
+	case !s.memoryFits(run, run.hints.MemBytes):
+		return "waiting for a node with " + bytesText(run.hints.MemBytes) + " of memory"
+	}
+	return "waiting for a node that takes work"
+}
+
+// taskWaits says why a task does not go on; "" if it does.
+func (s *State) taskWaits(tr taskRef, why string) {
+	t := s.tasks.at(tr)
+	if t.more == nil && why == "" || t.more != nil && t.more.waiting == why {
+		return
+	}
+	t.rare().waiting = why
+	if why != "" {
+		s.tell(s.jobOfTask(t), wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), State: t.state, Waiting: why})
+	}
+}
+
+// unstick makes the runs that no node could run ready again, because that may have changed.
+func (s *State) unstick() {
+	stuck := s.stuck
+	s.stuck = nil
+	for _, w := range stuck {
+		if run := s.runAt(w, placeStuck); run != nil {
+			for _, tr := range run.waiters {
+				s.taskWaits(tr, "")
+			}
+			s.enqueue(w.run)
+		}
+	}
+}
+
+// impossibleAfter is how long a run waits for a node that could run it before it fails: nodes join
+// and reconnect in that time.
+const impossibleAfter = 30 * time.Second
+
+// failStuck fails runs that no node can run, once nodes are there and time has been given to others
+// to come.
+func (s *State) failStuck() {
+	anyUp := slices.ContainsFunc(s.nodes[1:], func(n *node) bool {
+		return n.hello.Slots > 0 && n.live() && s.now-n.upSince >= time.Second
+	})
+	stuck := s.stuck
+	s.stuck = nil
+	for _, w := range stuck {
+		run := s.runAt(w, placeStuck)
+		if run == nil {
+			continue
+		}
+		s.stuck = append(s.stuck, w)
+		if !anyUp || s.now < impossibleAfter {
+			continue
+		}
+		live := func(r nodeRef) bool { return s.nodes[r].live() }
+		switch {
+		case !slices.ContainsFunc(run.class.nodes, live):
+			if s.now-run.since >= impossibleAfter {
+				s.failWaiters(w.run, wire.Failure{Cause: wire.CauseNoPlatform, Message: "no node has " + cmp.Or(run.class.String(), "slots"),
+					Hint: "join one (coord ticket), or change the platform or labels; coord nodes lists what there is"}, nobody)
+			}
+		case !s.memoryFits(run, run.hints.MemBytes):
+			s.failWaiters(w.run, wire.Failure{Cause: wire.CauseTooLarge, Message: "no node gives " + bytesText(run.hints.MemBytes) + " of memory to thunks",
+				Hint: "ask for less, or join a larger node; coord nodes lists what there is"}, nobody)
+		}
+	}
+}
+
+func nobody(wire.Hints) bool { return false }
