@@ -73,8 +73,8 @@ func (s *State) memo(k *key) *memo {
 	return nil
 }
 
-// recall returns a claimed value whose objects can all be had. Graphs in it can be had if their
-// expansion is known. If pinned is not nil only that final value will do.
+// retrievable returns a claimed value whose objects can all be had, nil if there is none. A graph in
+// it can be had if its expansion is known.
 func (s *State) retrievable(k *key, m *memo) []wire.Object {
 	if s.canHave(k, m.outs) {
 		return m.outs
@@ -100,19 +100,19 @@ func (s *State) canHave(k *key, outs []wire.Object) bool {
 }
 
 // Value returns a value that is known for a resolved thunk and can be had: after expansion if it
-// wrote sub-graphs. It is nil if there is none.
-func (s *State) Value(space wire.Space, id wire.ThunkID) *wire.Value {
+// wrote sub-graphs. It reports whether there is one.
+func (s *State) Value(space wire.Space, id wire.ThunkID) (*wire.Value, bool) {
 	k := key{s.spaceOf[space], wire.Digest(id)}
 	m := s.memo(&k)
 	switch {
 	case m == nil:
-		return nil
+		return nil, false
 	case m.final != nil && s.canHave(&k, m.final):
-		return wire.NewValue(slices.Clone(m.final))
+		return wire.NewValue(slices.Clone(m.final)), true
 	}
 	outs := s.retrievable(&k, m)
-	if outs == nil || !wire.NewValue(outs).Final() {
-		return nil
+	if outs == nil || !final(outs) {
+		return nil, false
 	}
-	return wire.NewValue(slices.Clone(outs))
+	return wire.NewValue(slices.Clone(outs)), true
 }
