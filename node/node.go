@@ -242,9 +242,6 @@ func (n *node) welcomed(welcome *wire.Welcome) {
 		back = false
 		fmt.Fprintf(n.out, "joined mesh %s as %s: %d slots, %s of memory for tasks, store of up to %s in %s\n", welcome.MemberOf,
 			n.settings.name(), n.slots(), sizeText(memory()), sizeText(n.storeMax), n.dir.path("store"))
-		if limits := n.engine.Limits(); limits != "" {
-			fmt.Fprintln(n.out, limits)
-		}
 	})
 	if back {
 		fmt.Fprintln(n.out, "the coordinator is back")

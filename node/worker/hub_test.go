@@ -55,6 +55,7 @@ type session struct {
 	ended chan struct{} // closed when the worker has closed the link
 
 	mu     sync.Mutex // guards frames
+	more   sync.Cond  // signalled when there is another
 	frames []wire.FromNode
 }
 
@@ -62,6 +63,7 @@ type session struct {
 func (h *hub) answer(first *wire.ToNode) *session {
 	h.t.Helper()
 	s := &session{hub: h, c: <-h.links, ended: make(chan struct{})}
+	s.more.L = &s.mu
 	frames := wire.NewFrameReader(s.c)
 	var f wire.FromNode
 	if err := frames.Read(&f); err != nil || f.Hello == nil {
@@ -77,6 +79,7 @@ func (h *hub) answer(first *wire.ToNode) *session {
 			}
 			s.mu.Lock()
 			s.frames = append(s.frames, f)
+			s.more.Broadcast()
 			s.mu.Unlock()
 		}
 	}()
@@ -105,12 +108,30 @@ func (s *session) cut() {
 }
 
 // heard returns all frames so far as one, once the worker has nothing more to say for now.
-func (s *session) heard() (all wire.FromNode) {
+func (s *session) heard() wire.FromNode {
 	synctest.Wait()
 	time.Sleep(2 * gather) // virtual: what was gathering goes out
 	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.joined()
+}
+
+// wait waits until ok holds for all frames so far.
+func (s *session) wait(ok func(*wire.FromNode) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		all := s.joined()
+		if ok(&all) {
+			return
+		}
+		s.more.Wait()
+	}
+}
+
+// joined returns all frames as one. Called under s.mu.
+func (s *session) joined() (all wire.FromNode) {
 	for _, f := range s.frames {
 		all.Started = append(all.Started, f.Started...)
 		all.Results = append(all.Results, f.Results...)
@@ -348,7 +369,7 @@ func (x *fakeExchange) Fetch(ctx context.Context, space wire.Space, want []wire.
 		return report, fail
 	}
 	for _, h := range want {
-		if progress != nil {
+		if progress != nil && len(h.Peers) > 0 {
 			progress(exchange.Progress{Done: 1, Total: int64(h.Object.Size), From: h.Peers[0]})
 		}
 		select {

@@ -120,9 +120,11 @@ func TestLinkBacksOff(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		var gaps []time.Duration
+		l.hub.mu.Lock()
 		for i := 1; i < len(l.dials); i++ {
 			gaps = append(gaps, l.dials[i].Sub(l.dials[i-1]))
 		}
+		l.hub.mu.Unlock()
 		if len(gaps) < 12 || len(gaps) > 30 {
 			t.Errorf("%d attempts in two minutes: %v", len(gaps), gaps)
 		}
