@@ -141,7 +141,7 @@ func CauseOf(err error) Cause {
 // Hints steer where and for how long a thunk runs. They are in no hash and belong to whoever
 // waits for it. Zero fields mean the defaults of the node.
 type Hints struct {
-	MilliCPU int64             `cbor:"cpu,omitempty"`     // thousandths of a core; 0 is one core
+	MilliCPU int64             `cbor:"cpu,omitempty"`     // thousandths of a core; 0 is DefaultMilliCPU
 	MemBytes int64             `cbor:"mem,omitempty"`     // 0 is DefaultMemory
 	Timeout  time.Duration     `cbor:"timeout,omitempty"` // of running time; 0 is DefaultTimeout
 	Priority int               `cbor:"prio,omitempty"`    // higher first; -100 to 100
@@ -150,6 +150,8 @@ type Hints struct {
 }
 
 const (
+	// DefaultMilliCPU is what a thunk without a CPU hint counts as: one core.
+	DefaultMilliCPU = 1000
 	// DefaultMemory is what a thunk without a memory hint is admitted with.
 	DefaultMemory = 512 << 20
 	// DefaultTimeout bounds the running time of a thunk without a timeout.
@@ -161,12 +163,20 @@ const (
 // Widest returns the hints under which a run serves both h and o: the larger limits, the higher
 // priority. Labels stay h's: who joins a run takes it where it is.
 func (h Hints) Widest(o Hints) Hints {
-	h.MilliCPU = max(h.MilliCPU, o.MilliCPU)
+	h.MilliCPU = max(h.CPU(), o.CPU())
 	h.MemBytes = max(h.Memory(), o.Memory())
 	h.Timeout = max(h.Deadline(), o.Deadline())
 	h.Priority = max(h.Priority, o.Priority)
 	h.Retries = max(h.Retries, o.Retries)
 	return h
+}
+
+// CPU returns the share of processors in thousandths of a core.
+func (h Hints) CPU() int64 {
+	if h.MilliCPU > 0 {
+		return h.MilliCPU
+	}
+	return DefaultMilliCPU
 }
 
 // Memory returns the memory limit in bytes.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/hex"
 	"strings"
 	"testing"
@@ -27,3 +28,5 @@ func fill(b byte) (d Digest) {
 	}
 	return d
 }
+
+func encode64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
