@@ -61,8 +61,8 @@ func checkTask(d *decoder, n *node, t *task) bool {
 	if n.has("run") && len(t.run) == 0 {
 		ok = d.wrong(n, "run: [program, argument, ..]", "run is empty")
 	}
-	if len(t.outputs) == 0 {
-		ok = d.wrong(n, "a task is what it leaves: a file, a directory (\"dir/\"), or stdout", "outputs is empty")
+	if len(t.outputs) == 0 && !t.service {
+		ok = d.wrong(n, "outputs: [what it leaves: a file, a directory (\"dir/\"), or stdout]", "declares no outputs")
 	}
 	if n.has("root") && n.has("tools") {
 		ok = d.wrong(n, "keep one; to add files to tools use include", "has root and tools at once")

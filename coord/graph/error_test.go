@@ -37,7 +37,7 @@ func TestBadFiles(t *testing.T) {
 		{"unknown source", head + "  t: {for: {x: {golb: \"*\"}}, run: [a], outputs: [o]}\n", `graph.yaml:4: tasks.t.for.x.golb: unknown key "golb": did you mean "glob"?`},
 		{"nothing like it", head + "  t: {run: [a], outputs: [{path: o, zzzzzzzz: 1}]}\n", `graph.yaml:4: tasks.t.outputs[0].zzzzzzzz: unknown key "zzzzzzzz": known here: path, graph`},
 		{"empty value", head + "  t:\n    run: [a]\n    outputs:\n", `graph.yaml:6: tasks.t.outputs: is empty: give it a value or leave it out`},
-		{"no outputs", head + "  t: {run: [a]}\n", `graph.yaml:4: tasks.t: "outputs" is missing: what the task leaves: files, directories ("dir/"), stdout`},
+		{"no outputs", head + "  t: {run: [a]}\n", `graph.yaml:4: tasks.t: declares no outputs: outputs: [what it leaves: a file, a directory ("dir/"), or stdout]`},
 		{"outputs is a string", head + "  t: {run: [a], outputs: o}\n", `graph.yaml:4: tasks.t.outputs: is a string, want a list: write it in brackets: [..]`},
 		{"run is a string", head + "  t: {run: make all, outputs: [o]}\n", `graph.yaml:4: tasks.t.run: is a string, want a list: write it in brackets: [..]`},
 		{"path is a number", head + "  t: {run: [a], outputs: [7]}\n", `graph.yaml:4: tasks.t.outputs[0]: is a number, want a path or {"path": .., "graph": ..}`},

@@ -54,9 +54,14 @@ func with[V any](c codec[V], more shape) codec[V] {
 
 // oneOf says in a schema that exactly one of the keys is there.
 func oneOf(names ...string) shape {
+	return shape{"oneOf": required(names...)}
+}
+
+// required is a shape for each name that wants it to be there.
+func required(names ...string) []shape {
 	var alts []shape
 	for _, n := range names {
 		alts = append(alts, shape{"required": []string{n}})
 	}
-	return shape{"oneOf": alts}
+	return alts
 }

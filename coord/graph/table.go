@@ -159,12 +159,12 @@ var taskCodec = with(objectOf(append(settingFields(func(t *task) *settings { ret
 	attr("run", "the command, as a list of arguments", listOf(scalar), func(t *task) *[]tmpl { return &t.run }),
 	attr("shell", "a script for sh -eu", template, func(t *task) *tmpl { return &t.shell }),
 	attr("bash", "a script for bash -euo pipefail", template, func(t *task) *tmpl { return &t.bash }),
-	must(attr("outputs", "what the task leaves: files, directories (\"dir/\"), stdout", listOf(outputCodec), func(t *task) *[]outputDecl { return &t.outputs })),
+	attr("outputs", "what the task leaves: files, directories (\"dir/\"), stdout; a service needs none", listOf(outputCodec), func(t *task) *[]outputDecl { return &t.outputs }),
 	attr("gang", "tasks of one gang start together", template, func(t *task) *tmpl { return &t.gang }),
 	attr("network", "loopback (the default) or overlay", enum("loopback", "overlay"), func(t *task) *tmpl { return &t.network }),
 	attr("service", "ends when the others of its gang have", yesNo, func(t *task) *bool { return &t.service }),
 	attr("ready", "what must answer before the others of the gang start", readyCodec, func(t *task) *readyDecl { return &t.ready }),
-), nil, checkTask), oneOf("run", "shell", "bash"))
+), nil, checkTask), shape{"oneOf": required("run", "shell", "bash"), "anyOf": required("outputs", "service")})
 
 var rootCodec = with(objectOf([]field[rootDecl]{
 	attr("tools", "programs of this machine", listOf(template), func(r *rootDecl) *[]tmpl { return &r.tools }),
