@@ -1,17 +1,345 @@
 package sandbox
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
 )
 
-func TestTrue(t *testing.T) {
+var syscallTime = time.Unix(1, 0)
+
+// asUserTests are the tests that behave the same for an ordinary user.
+const asUserTests = "^(TestExit|TestSignals|TestSemantics|TestFixed|TestLookup|TestIsolation|TestSlotsShareNothing|TestInputs|TestStoreStaysClean|" +
+	"TestOutputs|TestBadOutputs|TestManyOutputs|TestStreams|TestTimeout|TestCancel|TestZygoteDeath|TestTwoRoots|TestThousand|TestConcurrent|TestClose)$"
+
+func TestAsOrdinaryUser(t *testing.T) { asUser(t, asUserTests) }
+
+func TestExit(t *testing.T) {
 	b := newBench(t, 1)
-	r := b.run(Spec{Argv: []string{"true"}})
-	if r.Failure != nil {
-		t.Fatalf("%+v", r.Failure)
+	for _, code := range []int{0, 1, 42, 127, 255} {
+		r := b.run(Spec{Argv: []string{"sh", "-c", fmt.Sprintf("echo out; echo why >&2; exit %d", code)}})
+		if code == 0 {
+			if r.Failure != nil || string(r.Stdout) != "out\n" || string(r.Stderr) != "why\n" || r.Run <= 0 || r.CPU <= 0 || r.PeakMem <= 0 {
+				t.Errorf("exit 0: %+v", r)
+			}
+			continue
+		}
+		f := r.Failure
+		if f == nil || f.Cause != wire.CauseExit || f.Exit != code || string(f.Stdout) != "out\n" || string(f.Stderr) != "why\n" || !strings.Contains(f.Message, "why") {
+			t.Errorf("exit %d: %+v", code, f)
+		}
 	}
-	t.Log(b.sh("id; pwd; hostname; env; ls -la / /job /dev /tmp /proc; echo pid $$", Spec{}))
-	t.Logf("%+v", r)
 }
 
-func TestUser(t *testing.T) { asUser(t, "^TestTrue$") }
+func TestSignals(t *testing.T) {
+	b := newBench(t, 1)
+	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGABRT, unix.SIGFPE, unix.SIGKILL, unix.SIGSEGV,
+		unix.SIGPIPE, unix.SIGALRM, unix.SIGTERM, unix.SIGUSR1} {
+		r := b.run(Spec{Argv: []string{"sh", "-c", fmt.Sprintf("kill -%d $$", s)}})
+		if f := r.Failure; f == nil || f.Cause != wire.CauseSignal || f.Signal != int(s) {
+			t.Errorf("%v to self: %+v", s, f)
+		}
+		got := b.sh(fmt.Sprintf("sh -c 'kill -%d $$' || echo $?", s), Spec{})
+		if want := fmt.Sprint(128 + int(s)); got != want {
+			t.Errorf("%v to a child: %q, want %s", s, got, want)
+		}
+	}
+	build := exec.Command("gcc", "-static", "-x", "c", "-o", filepath.Join(b.root, "bin/abort"), "-")
+	build.Stdin = strings.NewReader("#include <stdlib.h>\nint main(void) { abort(); }\n")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Skipf("no C compiler for abort(): %v: %s", err, out)
+	}
+	r := b.run(Spec{Argv: []string{"abort"}})
+	if f := r.Failure; f == nil || f.Cause != wire.CauseSignal || f.Signal != int(unix.SIGABRT) {
+		t.Errorf("abort: %+v", f)
+	}
+}
+
+func TestSemantics(t *testing.T) {
+	b := newBench(t, 1)
+	stdin := writeFile(t, filepath.Join(t.TempDir(), "in"), "from a file\n", 0o644)
+	for name, c := range map[string]struct {
+		script, want string
+		spec         Spec
+	}{
+		"SIGPIPE":         {"(yes; echo $? >&2) | head -1", "y", Spec{}},
+		"descriptors":     {"echo a | cat /dev/fd/0; echo b >/dev/stdout; echo c >/proc/self/fd/1", "a\nb\nc", Spec{}},
+		"no input":        {"cat", "", Spec{}},
+		"input":           {"cat; cat /dev/stdin", "from a file\nfrom a file", Spec{Stdin: stdin}},
+		"substitution":    {"bash -c 'cat <(echo x) <(echo y)'", "x\ny", Spec{}},
+		"orphan":          {"(setsid sh -c 'sleep 0.01; echo done >/tmp/x' &) ; while ! cat /tmp/x 2>/dev/null; do :; done", "done", Spec{}},
+		"detached":        {"setsid sleep 1000 & echo gone", "gone", Spec{}},
+		"here":            {"pwd; hostname; id -u; id -g; umask; echo $$", "/job\nthunk\n1000\n1000\n0022\n100", Spec{}},
+		"core":            {"ulimit -c; ulimit -n", "0\n1024", Spec{}},
+		"exe":             {"readlink /proc/self/exe", "/bin/readlink", Spec{}},
+		"null":            {"echo x >/dev/null; head -c 4 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c", "4\n3", Spec{}},
+		"full":            {"(echo x >/dev/full) 2>/dev/null || echo full", "full", Spec{}},
+		"shared memory":   {"echo x >/dev/shm/y; cat /tmp/y", "x", Spec{}},
+		"large file":      {"dd if=/dev/zero of=big bs=1 count=1 seek=5G 2>/dev/null; stat -c %s big", "5368709121", Spec{}},
+		"job first":       {"./tool", "mine", Spec{Inputs: []Input{{Path: "tool", Source: writeFile(t, filepath.Join(t.TempDir(), "t"), "#!/bin/sh\necho mine\n", 0o755), Exec: true}}}},
+		"own environment": {"echo $A $TZ", "b Europe/Berlin", Spec{Env: []string{"A=b", "TZ=Europe/Berlin"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := *b
+			b.t = t
+			if got := b.sh(c.script, c.spec); got != c.want {
+				t.Errorf("sh %q = %q, want %q", c.script, got, c.want)
+			}
+		})
+	}
+}
+
+// TestFixed pins what every command on every machine sees alike.
+func TestFixed(t *testing.T) {
+	b := newBench(t, 1)
+	want := "HOME=/tmp\nLC_ALL=C\nLOGNAME=thunk\nPATH=" + DefaultPath + "\nPWD=/job\nSOURCE_DATE_EPOCH=0\nTMPDIR=/tmp\nTZ=UTC\nUSER=thunk"
+	if r := b.run(Spec{Argv: []string{"env"}}); strings.TrimSpace(string(r.Stdout)) != want {
+		t.Errorf("env = %s", r.Stdout)
+	}
+	dir := t.TempDir()
+	inputs := []Input{
+		{Path: "b/c/file", Source: writeFile(t, filepath.Join(dir, "1"), "x", 0o644)},
+		{Path: "a", Source: writeFile(t, filepath.Join(dir, "2"), "y", 0o644), Exec: true},
+		{Path: "w", Source: writeFile(t, filepath.Join(dir, "3"), "z", 0o644), Writable: true},
+	}
+	got := b.sh("stat -c '%n %a %Y' a w b b/c b/c/file; ls -U", Spec{Inputs: inputs})
+	for range 3 {
+		if again := b.sh("stat -c '%n %a %Y' a w b b/c b/c/file; ls -U", Spec{Inputs: inputs}); again != got {
+			t.Errorf("a second time: %s", again)
+		}
+	}
+	if !strings.HasPrefix(got, "a 555 0\nw 644 0\nb 755 0\nb/c 755 0\nb/c/file 444 0\n") {
+		t.Errorf("stat = %s", got)
+	}
+	maps := b.sh("cat /proc/self/maps", Spec{})
+	if again := b.sh("cat /proc/self/maps", Spec{}); again != maps {
+		t.Errorf("addresses differ:\n%s\n%s", maps, again)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	b := newBench(t, 1)
+	b.root = testRoot(t, map[string]string{
+		"opt/plain":        "#!/bin/sh\necho plain\n",
+		"opt/script":       "#!/usr/bin/python9 -u\n",
+		"opt/chain":        "#!/opt/script\n",
+		"opt/text":         "just text",
+		"usr/local/bin/me": "#!/bin/sh\necho me\n",
+		"etc/data":         "",
+	})
+	if err := os.Chmod(filepath.Join(b.root, "etc/data"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ argv, path, want string }{
+		{"me", "", "me"},
+		{"/opt/plain", "", "plain"},
+		{"plain", "/nowhere:/opt", "plain"},
+		{"../opt/plain", "", "plain"},
+		{"nothing", "", `"nothing" is not in the root; looked in /usr/local/sbin:`},
+		{"/bin/nothing", "", `"/bin/nothing" is not in the root`},
+		{"./nothing", "", `no "./nothing" in the job directory`},
+		{"/etc/data", "", `"/etc/data" cannot be executed`},
+		{"data", "/etc", `"/etc/data" cannot be executed`},
+		{"/opt", "", `"/opt" cannot be executed`},
+		{"/opt/script", "", `"/opt/script" needs "/usr/bin/python9"`},
+		{"/opt/chain", "", `"/opt/chain" needs "/usr/bin/python9"`},
+		{"/opt/text", "", `"/opt/text" is not a program`},
+	} {
+		s := Spec{Argv: []string{c.argv}}
+		if c.path != "" {
+			s.Env = []string{"PATH=" + c.path}
+		}
+		r := b.run(s)
+		got := string(r.Stdout)
+		if r.Failure != nil {
+			got = r.Failure.Message
+			if r.Failure.Cause != wire.CauseNotInRoot || r.Failure.Hint == "" {
+				t.Errorf("%s: %+v", c.argv, r.Failure)
+			}
+		}
+		if !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.argv, got, c.want)
+		}
+	}
+	bare := t.TempDir()
+	if r := b.run(Spec{Root: bare, Argv: []string{"true"}}); r.Failure == nil || r.Failure.Cause != wire.CauseNotInRoot {
+		t.Errorf("root without directories: %+v", r.Failure)
+	}
+	if got := b.sh("echo still", Spec{}); got != "still" {
+		t.Errorf("after a bad root: %q", got)
+	}
+}
+
+func TestIsolation(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	local, err := net.Listen("unix", "@gaggle-"+filepath.Base(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	b := newBench(t, 1)
+	secret := writeFile(t, filepath.Join(t.TempDir(), "secret"), "x", 0o644)
+	for _, argv := range [][]string{
+		{"probe", "refusals"},
+		{"probe", "confined"},
+		{"probe", "dial", l.Addr().String(), local.Addr().String(), "1.1.1.1:53"},
+		{"probe", "reach", secret, "/host", "/home", "/root", "/sys", "/proc/1", "/etc/shadow", b.e.config.Dir},
+	} {
+		if r := b.run(Spec{Argv: argv}); r.Failure != nil {
+			t.Errorf("%v: %s\n%s", argv, r.Failure.Message, r.Stderr)
+		}
+	}
+	copyProgram(t, b.root, "/proc/self/exe", "/bin/su/probe")
+	if err := os.Chmod(filepath.Join(b.root, "bin/su/probe"), 0o755|os.ModeSetuid|os.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.run(Spec{Argv: []string{"/bin/su/probe", "setuid"}}); r.Failure != nil {
+		t.Errorf("setuid: %s\n%s", r.Failure.Message, r.Stderr)
+	}
+}
+
+// TestSlotsShareNothing: what one command leaves, the next in the slot does not see, and the
+// zygote survives it.
+func TestSlotsShareNothing(t *testing.T) {
+	b := newBench(t, 1)
+	b.run(Spec{Argv: []string{"true"}})
+	zygote := b.e.pids()
+	for range 3 {
+		if r := b.run(Spec{Argv: []string{"probe", "leave"}}); r.Failure != nil {
+			t.Fatalf("leave: %s\n%s", r.Failure.Message, r.Stderr)
+		}
+		if r := b.run(Spec{Argv: []string{"probe", "confined"}}); r.Failure != nil {
+			t.Errorf("confined: %s\n%s", r.Failure.Message, r.Stderr)
+		}
+		if r := b.run(Spec{Argv: []string{"probe", "dial", "@left"}}); r.Failure != nil {
+			t.Errorf("dial: %s\n%s", r.Failure.Message, r.Stderr)
+		}
+		if r := b.run(Spec{Argv: []string{"probe", "tcp"}}); r.Failure != nil {
+			t.Errorf("tcp: %s\n%s", r.Failure.Message, r.Stderr)
+		}
+		if got := b.sh("ls -A /job /tmp; stat -c %a /job", Spec{}); got != "/job:\n\n/tmp:\n755" {
+			t.Errorf("left: %s", got)
+		}
+	}
+	if now := b.e.pids(); now != zygote {
+		t.Errorf("zygote was %s, is %s", zygote, now)
+	}
+}
+
+func TestZygoteDeath(t *testing.T) {
+	b := newBench(t, 1)
+	b.run(Spec{Argv: []string{"true"}})
+	// While idle: the next run does not notice.
+	idle := b.e.current()
+	idle.cmd.Process.Kill()
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(idle.sock), Events: unix.POLLRDHUP}}, -1); err != nil {
+		t.Fatal(err)
+	}
+	b.run(Spec{Argv: []string{"true"}})
+
+	var started signalWriter
+	started.c = make(chan bool)
+	z := b.e.current()
+	go func() {
+		<-started.c
+		z.cmd.Process.Kill()
+	}()
+	_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"sh", "-c", "echo x; sleep 1000"}, Stdout: &started, Sink: b.sink})
+	if wire.CauseOf(err) != wire.CauseSandbox {
+		t.Errorf("death in a run: %v", err)
+	}
+	b.run(Spec{Argv: []string{"true"}})
+}
+
+// A signalWriter closes c at the first write.
+type signalWriter struct {
+	once sync.Once
+	c    chan bool
+}
+
+func (w *signalWriter) Write(b []byte) (int, error) {
+	w.once.Do(func() { close(w.c) })
+	return len(b), nil
+}
+
+// current returns the zygote of the one slot.
+func (e *Engine) current() *remote {
+	s := <-e.free
+	defer func() { e.free <- s }()
+	return s.zygote
+}
+
+func (e *Engine) pids() string {
+	var pids []string
+	for range cap(e.free) {
+		s := <-e.free
+		if s.zygote != nil {
+			pids = append(pids, fmt.Sprint(s.zygote.cmd.Process.Pid))
+		}
+		e.free <- s
+	}
+	return strings.Join(pids, " ")
+}
+
+func TestCancel(t *testing.T) {
+	b := newBench(t, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	started := signalWriter{c: make(chan bool)}
+	go func() {
+		<-started.c
+		cancel()
+	}()
+	_, err := b.e.Run(ctx, Spec{Root: b.root, Argv: []string{"sh", "-c", "setsid sleep 1000 & echo x; sleep 1000"}, Stdout: &started, Sink: b.sink})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v, want context.Canceled", err)
+	}
+	if _, err := b.e.Run(ctx, Spec{Root: b.root, Argv: []string{"true"}, Sink: b.sink}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run with a dead context = %v", err)
+	}
+	b.run(Spec{Argv: []string{"probe", "confined"}})
+}
+
+func TestClose(t *testing.T) {
+	b := newBench(t, 2)
+	before := b.e.current().cmd.Process.Pid
+	started := signalWriter{c: make(chan bool)}
+	done := make(chan error)
+	go func() {
+		_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"sh", "-c", "echo x; sleep 1000"}, Stdout: &started, Sink: b.sink})
+		done <- err
+	}()
+	<-started.c
+	if err := b.e.Close(); err != nil {
+		t.Errorf("Close() = %v", err)
+	}
+	if err := <-done; wire.CauseOf(err) != wire.CauseSandbox {
+		t.Errorf("Run during Close = %v", err)
+	}
+	if _, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"true"}, Sink: b.sink}); err == nil {
+		t.Error("Run after Close went well")
+	}
+	if unix.Kill(before, 0) == nil {
+		t.Errorf("zygote %d lives", before)
+	}
+	if d := b.e.groups.memory; d != "" {
+		if _, err := os.Stat(d); err == nil {
+			t.Errorf("cgroup %s is left", d)
+		}
+	}
+}

@@ -103,8 +103,6 @@ func (c *collector) entry(p string, want wire.Kind) (wire.Object, error) {
 		return wire.Object{}, invalidOutput("write it below real directories", "output %q lies below a symbolic link or a file", p)
 	case unix.EACCES:
 		return wire.Object{}, invalidOutput("leave it accessible: chmod u+x", "output %q lies below a directory without permissions", p)
-	case unix.EXDEV:
-		return wire.Object{}, invalidOutput("write it elsewhere, or declare the input's directory as an output too", "output %q lies below an input", p)
 	default:
 		return wire.Object{}, err
 	}
@@ -207,9 +205,6 @@ func (c *collector) dir(parent int, name string, at *place) (wire.Object, error)
 		return wire.Object{}, err
 	}
 	fd, err := openOwned(parent, name, unix.O_RDONLY|unix.O_DIRECTORY, 0o755)
-	if err == unix.EXDEV {
-		return wire.Object{}, invalidOutput("write outputs to a directory of their own", "output %q holds the input %q", at.top, where)
-	}
 	if err != nil {
 		return wire.Object{}, fmt.Errorf("opening output %q: %w", where, hide(err))
 	}
@@ -264,9 +259,6 @@ func (c *collector) child(dir int, name string, at *place) (e wire.Entry, err er
 		e.Target, err = c.link(dir, name, at)
 	default:
 		e.Object, err = c.file(dir, name, &st, p)
-		if errors.Is(err, unix.EXDEV) {
-			err = invalidOutput("write outputs to a directory of their own", "output %q holds the input %q", at.top, p)
-		}
 	}
 	return e, err
 }

@@ -1,3 +1,423 @@
 package sandbox
 
-func probe(what string, args []string) {}
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// probe is what the test binary does as a command in a sandbox. It exits with 1 and says why on
+// standard error if something is not as it should be.
+func probe(what string, args []string) {
+	runtime.LockOSThread()
+	err := probes[what](args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, what+":", err)
+		os.Exit(1)
+	}
+}
+
+var probes = map[string]func(args []string) error{
+	"refusals": func([]string) error { return refusalsHold() },
+	"confined": probeConfined,
+	"tcp":      probeTCP,
+	"dial":     probeDial,
+	"eat":      probeEat,
+	"bomb":     probeBomb,
+	"threads":  probeThreads,
+	"deface":   probeDeface,
+	"hostile":  probeHostile,
+	"many":     probeMany,
+	"leave":    probeLeave,
+	"stdin":    probeStdin,
+	"setuid":   probeSetuid,
+	"reach":    probeReach,
+}
+
+// refusalsHold tries what no command may do.
+func refusalsHold() error {
+	raw := func(nr uintptr, a ...uintptr) func() error {
+		a = append(a, 0, 0, 0, 0, 0, 0)
+		return func() error {
+			if _, _, e := unix.Syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]); e != 0 {
+				return e
+			}
+			return nil
+		}
+	}
+	socket := func(family, kind, proto int) func() error {
+		return func() error { _, err := unix.Socket(family, kind, proto); return err }
+	}
+	cloneArgs := [11]uint64{unix.CLONE_NEWUSER, 0, 0, 0, uint64(unix.SIGCHLD)}
+	zygote := &unix.Rlimit{Cur: 1, Max: 1}
+	var cpu unix.CPUSet
+	cpu.Set(0)
+	one := byte('x')
+	for name, try := range map[string]func() error{
+		"mount tmpfs":       func() error { return unix.Mount("x", "/tmp", "tmpfs", 0, "") },
+		"remount root":      func() error { return unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "") },
+		"bind":              func() error { return unix.Mount("/tmp", "/job", "", unix.MS_BIND, "") },
+		"umount job":        func() error { return unix.Unmount("/job", unix.MNT_DETACH) },
+		"umount proc":       func() error { return unix.Unmount("/proc", unix.MNT_DETACH) },
+		"pivot_root":        func() error { return unix.PivotRoot("/tmp", "/tmp") },
+		"chroot":            func() error { return unix.Chroot("/tmp") },
+		"open_tree":         func() error { _, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE); return err },
+		"fsopen":            func() error { _, err := unix.Fsopen("tmpfs", 0); return err },
+		"unshare user":      func() error { return unix.Unshare(unix.CLONE_NEWUSER) },
+		"unshare mount":     func() error { return unix.Unshare(unix.CLONE_NEWNS) },
+		"unshare network":   func() error { return unix.Unshare(unix.CLONE_NEWNET) },
+		"clone user":        raw(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD)),
+		"clone pid":         raw(unix.SYS_CLONE, unix.CLONE_NEWPID|uintptr(unix.SIGCHLD)),
+		"clone3 user":       raw(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&cloneArgs)), 88),
+		"setns":             func() error { return unix.Setns(0, 0) },
+		"sethostname":       func() error { return unix.Sethostname([]byte("x")) },
+		"settime":           func() error { return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{}) },
+		"reboot":            raw(unix.SYS_REBOOT, 0xfee1dead, 672274793, 0x89abcdef),
+		"ptrace zygote":     func() error { return unix.PtraceAttach(1) },
+		"process_vm_readv":  raw(unix.SYS_PROCESS_VM_READV, 1),
+		"pidfd_getfd":       raw(unix.SYS_PIDFD_GETFD, 0, 0),
+		"prlimit zygote":    func() error { return unix.Prlimit(1, unix.RLIMIT_NOFILE, zygote, nil) },
+		"setpriority user":  func() error { return unix.Setpriority(unix.PRIO_USER, 0, 19) },
+		"setpriority init":  func() error { return unix.Setpriority(unix.PRIO_PROCESS, 1, 19) },
+		"affinity of init":  func() error { return unix.SchedSetaffinity(1, &cpu) },
+		"ioprio of init":    raw(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 1, 7),
+		"bpf":               raw(unix.SYS_BPF),
+		"perf":              raw(unix.SYS_PERF_EVENT_OPEN),
+		"userfaultfd":       raw(unix.SYS_USERFAULTFD),
+		"io_uring":          raw(unix.SYS_IO_URING_SETUP, 1),
+		"keyctl":            raw(unix.SYS_KEYCTL, 0, 0xfffffffd, 1),
+		"add_key":           raw(unix.SYS_ADD_KEY),
+		"shmget":            raw(unix.SYS_SHMGET, 1, 4096, 0o1600),
+		"mq_open":           raw(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&[]byte("/x\x00")[0])), unix.O_CREAT|unix.O_RDWR, 0o600),
+		"handle":            raw(unix.SYS_OPEN_BY_HANDLE_AT),
+		"TIOCSTI":           raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&one))),
+		"mknod":             func() error { return unix.Mknod("/tmp/sda", unix.S_IFBLK|0o600, 8<<8) },
+		"setuid":            func() error { return syscall.Setuid(0) },
+		"raw socket":        socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP),
+		"packet socket":     socket(unix.AF_PACKET, unix.SOCK_RAW, 0),
+		"vsock":             socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0),
+		"alg":               socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0),
+		"netlink audit":     socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT),
+		"write root":        func() error { return os.WriteFile("/x", nil, 0o644) },
+		"write bin":         func() error { return os.WriteFile("/bin/true", nil, 0o755) },
+		"chmod bin":         func() error { return os.Chmod("/bin/true", 0o777) },
+		"write dev":         func() error { return os.WriteFile("/dev/x", nil, 0o644) },
+		"open tty":          func() error { _, err := os.Open("/dev/tty"); return err },
+		"read sysrq":        func() error { return os.WriteFile("/proc/sysrq-trigger", []byte("h"), 0) },
+		"zygote's root":     func() error { _, err := os.ReadDir("/proc/1/root"); return err },
+		"zygote's fds":      func() error { _, err := os.ReadDir("/proc/1/fd"); return err },
+		"zygote's memory":   func() error { _, err := os.OpenFile("/proc/1/mem", os.O_RDWR, 0); return err },
+		"proc sys":          func() error { _, err := os.ReadDir("/proc/sys"); return err },
+		"sysfs":             func() error { _, err := os.ReadDir("/sys/fs"); return err },
+		"new call":          raw(lastCall + 1),
+		"escape by dotdot":  func() error { return escapeByDots() },
+		"setgroups":         func() error { return unix.Setgroups([]int{0}) },
+		"capset everything": capsetAll,
+	} {
+		if err := try(); err == nil {
+			return fmt.Errorf("%s got through", name)
+		}
+	}
+	return nil
+}
+
+func capsetAll() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	caps := [2]unix.CapUserData{{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: 1 << unix.CAP_SYS_ADMIN}}
+	return unix.Capset(&hdr, &caps[0])
+}
+
+// escapeByDots succeeds if there is anything above the root.
+func escapeByDots() error {
+	var a, b unix.Stat_t
+	unix.Stat("/", &a)
+	unix.Stat("/../../../..", &b)
+	if a.Ino == b.Ino && a.Dev == b.Dev {
+		return errors.New("the root is its own parent")
+	}
+	return nil
+}
+
+// probeConfined looks at what the kernel says about this process.
+func probeConfined([]string) error {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(b)) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), ":")
+		v = strings.TrimSpace(v)
+		want, ok := map[string]string{
+			"CapInh": "0000000000000000", "CapPrm": "0000000000000000", "CapEff": "0000000000000000",
+			"CapBnd": "0000000000000000", "CapAmb": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2",
+			"Uid": "1000\t1000\t1000\t1000", "Gid": "1000\t1000\t1000\t1000",
+			"SigIgn": "0000000000000000", "NSpid": "100", "Umask": "0022",
+		}[k]
+		if ok && v != want {
+			return fmt.Errorf("%s is %q, want %q", k, v, want)
+		}
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, fd := range fds {
+		// The runtime's poller and this listing come on top of 0, 1 and 2.
+		to, err := os.Readlink("/proc/self/fd/" + fd.Name())
+		if n, _ := strconv.Atoi(fd.Name()); err == nil && n > 2 && !strings.HasPrefix(to, "anon_inode:") && !strings.HasSuffix(to, "/fd") {
+			return fmt.Errorf("descriptor %d is %s", n, to)
+		}
+	}
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil || !slices.Equal(procs, []string{"/proc/100"}) {
+		return fmt.Errorf("processes in sight: %v, %v", procs, err)
+	}
+	return nil
+}
+
+// probeTCP talks to itself over a fixed port, and leaves connections in TIME_WAIT.
+func probeTCP([]string) error {
+	for _, addr := range []string{"127.0.0.1:7070", "[::1]:7071"} {
+		fd := unix.AF_INET
+		if addr[0] == '[' {
+			fd = unix.AF_INET6
+		}
+		if err := listenStrictly(fd, addr); err != nil {
+			return fmt.Errorf("%s: %w", addr, err)
+		}
+	}
+	return nil
+}
+
+// listenStrictly listens without SO_REUSEADDR, which net.Listen sets: a port in TIME_WAIT fails.
+func listenStrictly(family int, addr string) error {
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return err
+	}
+	s, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte{127, 0, 0, 1}}
+	if family == unix.AF_INET6 {
+		sa = &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte{15: 1}}
+	}
+	if err := unix.Bind(s, sa); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	if err := unix.Listen(s, 1); err != nil {
+		return err
+	}
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	served, _, err := unix.Accept(s)
+	if err != nil {
+		return err
+	}
+	unix.Write(served, []byte("hello"))
+	unix.Close(served) // first to close: TIME_WAIT is on the listening port
+	var b [10]byte
+	if n, err := c.Read(b[:]); string(b[:n]) != "hello" {
+		return fmt.Errorf("read %q, %v", b[:n], err)
+	}
+	return c.Close()
+}
+
+// probeDial fails if it reaches any of the addresses.
+func probeDial(addrs []string) error {
+	for _, a := range addrs {
+		network := "tcp"
+		if a[0] == '@' || a[0] == '/' {
+			network = "unix"
+		}
+		if c, err := net.Dial(network, a); err == nil {
+			c.Close()
+			return fmt.Errorf("reached %s", a)
+		}
+	}
+	return nil
+}
+
+func probeEat(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	var all [][]byte
+	for range n {
+		all = append(all, bytes.Repeat([]byte("x"), 1<<20))
+	}
+	_, err = fmt.Println(len(all))
+	return err
+}
+
+func probeBomb([]string) error {
+	for {
+		cmd := exec.Command("/bin/probe", "bomb")
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+	}
+}
+
+func probeThreads(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	stop := make(chan bool)
+	for range n {
+		go func() { runtime.LockOSThread(); <-stop }()
+	}
+	for {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil || len(tasks) > n {
+			return err
+		}
+		runtime.Gosched()
+	}
+}
+
+// probeDeface does to each path what could change it, and ignores whether it can.
+func probeDeface(paths []string) error {
+	for _, p := range paths {
+		os.Chmod(p, 0o777)
+		if f, err := os.OpenFile(p, os.O_RDWR, 0); err == nil {
+			f.WriteAt([]byte("defaced"), 0)
+			if m, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_WRITE, unix.MAP_SHARED); err == nil {
+				copy(m, "mapped")
+			}
+			f.Close()
+		}
+		if f, err := os.Open(p); err == nil {
+			f.Chmod(0o666)
+			if g, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDWR, 0); err == nil {
+				g.WriteAt([]byte("defaced"), 0)
+			}
+		}
+		os.Truncate(p, 1)
+		os.Chtimes(p, syscallTime, syscallTime)
+		unix.Setxattr(p, "user.x", []byte("y"), 0)
+		os.Link(p, "link")
+		os.WriteFile("other", []byte("renamed over"), 0o644)
+		os.Rename("other", p)
+		os.Remove(p)
+		os.WriteFile(filepath.Join(p, "new"), []byte("x"), 0o644)
+	}
+	return nil
+}
+
+// probeHostile leaves an output of the given kind at "out".
+func probeHostile(args []string) error {
+	switch args[0] {
+	case "fifo":
+		return unix.Mkfifo("out", 0o644)
+	case "socket":
+		_, err := net.Listen("unix", "out")
+		if err == nil {
+			os.Exit(0) // which leaves the file, as Close would not
+		}
+		return err
+	case "non-utf8":
+		return errors.Join(os.Mkdir("out", 0o755), os.WriteFile("out/\xff", nil, 0o644))
+	case "non-utf8 link":
+		return errors.Join(os.Mkdir("out", 0o755), os.Symlink("\xff", "out/l"))
+	case "deep":
+		for range 300 {
+			if err := errors.Join(os.Mkdir("out", 0o755), os.Chdir("out")); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "sparse":
+		f, err := os.Create("out")
+		if err == nil {
+			err = f.Truncate(1 << 50)
+		}
+		return err
+	}
+	return fmt.Errorf("unknown kind %s", args[0])
+}
+
+func probeMany(args []string) error {
+	dirs, _ := strconv.Atoi(args[0])
+	each, _ := strconv.Atoi(args[1])
+	for d := range dirs {
+		dir := fmt.Sprintf("out/%04d", d)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		for f := range each {
+			if err := os.WriteFile(fmt.Sprintf("%s/%04d", dir, f), []byte(strconv.Itoa(f%10)), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// probeLeave leaves everything that might be seen by the next command in the slot.
+func probeLeave([]string) error {
+	os.WriteFile("/tmp/left", []byte("x"), 0o644)
+	os.WriteFile("/job/left", []byte("x"), 0o644)
+	os.WriteFile("/dev/shm/left", []byte("x"), 0o644)
+	if _, err := net.Listen("unix", "@left"); err != nil {
+		return err
+	}
+	unix.Kill(1, unix.SIGTERM)
+	unix.Kill(1, unix.SIGSEGV)
+	unix.Kill(1, unix.SIGSTOP)
+	unix.Kill(1, unix.SIGKILL)
+	unix.Kill(1, unix.SIGURG)
+	unix.Tgkill(1, 1, unix.SIGQUIT)
+	unix.Chmod("/job", 0)
+	unix.Setxattr("/job", "user.left", []byte("x"), 0)
+	cmd := exec.Command("/bin/sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd.Start()
+}
+
+// probeStdin tries to change the file that is standard input.
+func probeStdin([]string) error {
+	unix.Fchmod(0, 0o777)
+	unix.Ftruncate(0, 0)
+	if f, err := os.OpenFile("/proc/self/fd/0", os.O_RDWR, 0); err == nil {
+		f.WriteAt([]byte("defaced"), 0)
+		return errors.New("opened standard input for writing")
+	}
+	_, err := os.Stdout.ReadFrom(os.Stdin)
+	return err
+}
+
+// probeSetuid runs a setuid program of the root and looks who it is then.
+func probeSetuid([]string) error {
+	if os.Geteuid() != insideID || os.Getuid() != insideID {
+		return fmt.Errorf("uid %d, %d", os.Getuid(), os.Geteuid())
+	}
+	return nil
+}
+
+// probeReach fails if any of the host paths exists.
+func probeReach(paths []string) error {
+	for _, p := range paths {
+		if _, err := os.Lstat(p); err == nil {
+			return fmt.Errorf("%s is in sight", p)
+		}
+	}
+	return nil
+}

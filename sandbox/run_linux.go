@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -128,7 +129,7 @@ func (r *run) execute(ctx context.Context) error {
 
 func sandboxError(err error) error {
 	var e *wire.Error
-	if errors.As(err, &e) {
+	if errors.As(err, &e) || errors.Is(err, errDiedIdle) {
 		return err
 	}
 	return wire.Errorf(wire.CauseSandbox, "", "running in the sandbox: %v", err)
@@ -202,7 +203,8 @@ func (r *run) begin() (wait func(), err error) {
 // layOut sends the root and the inputs, in sorted order.
 func (r *run) layOut(b *batch) error {
 	spec := r.spec
-	copied, files, err := weigh(spec.Inputs)
+	inputs := arrange(spec)
+	copied, files, err := weigh(inputs)
 	if err != nil {
 		return inputError(err)
 	}
@@ -210,11 +212,6 @@ func (r *run) layOut(b *batch) error {
 	b.q.Inodes = int64(r.limits.OutputFiles) + files
 	if err := b.root(spec.Root); err != nil {
 		return sandboxError(err)
-	}
-	inputs := spec.Inputs
-	byPath := func(a, b Input) int { return strings.Compare(a.Path, b.Path) }
-	if !slices.IsSortedFunc(inputs, byPath) {
-		inputs = slices.SortedFunc(slices.Values(inputs), byPath)
 	}
 	for i := range inputs {
 		if err := b.input(&inputs[i]); err != nil {
@@ -227,6 +224,38 @@ func (r *run) layOut(b *batch) error {
 // inputError is about an input that is not there, or not what it should be: the store's doing.
 func inputError(err error) error {
 	return wire.Errorf(wire.CauseSandbox, "the store of this node may have lost it", "%v", err)
+}
+
+// arrange returns the inputs in the order of their paths. Those that overlap an output are
+// Writable: the command could not make the output otherwise.
+func arrange(spec *Spec) []Input {
+	inputs := slices.SortedFunc(slices.Values(spec.Inputs), func(a, b Input) int { return strings.Compare(a.Path, b.Path) })
+	var outs []string
+	for _, o := range spec.Outputs {
+		if o.Path != wire.Stdout {
+			outs = append(outs, o.Path)
+		}
+		if o.Graph != "" {
+			outs = append(outs, o.Graph)
+		}
+	}
+	slices.Sort(outs)
+	for i := range inputs {
+		p := inputs[i].Path
+		inputs[i].Writable = inputs[i].Writable || overlaps(p, outs)
+	}
+	return inputs
+}
+
+// overlaps reports whether p is one of the sorted paths, or above or below one.
+func overlaps(p string, sorted []string) bool {
+	for d := p; d != "."; d = path.Dir(d) {
+		if _, ok := slices.BinarySearch(sorted, d); ok {
+			return true
+		}
+	}
+	i, _ := slices.BinarySearch(sorted, p+"/")
+	return i < len(sorted) && strings.HasPrefix(sorted[i], p+"/")
 }
 
 // weigh returns the room that copies of inputs take in /job: bytes and inodes.

@@ -74,7 +74,7 @@ type Input struct {
 	Source   string // host path of a file or directory, which is never modified
 	Dir      bool   // Source is a directory
 	Exec     bool   // the file is executable
-	Writable bool   // the command may write to it: a copy, owned by it
+	Writable bool   // the command may write to it: a copy, owned by it; so is what overlaps an output
 }
 
 // Limits bound a run. Zero fields mean the defaults.

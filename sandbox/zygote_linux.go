@@ -212,6 +212,7 @@ func confine() error {
 // serve carries out requests until the engine is gone.
 func (z *zygote) serve() error {
 	go z.watch()
+	warmThreads()
 	if err := send(requests, &reply{}, nil); err != nil {
 		return err
 	}
@@ -233,6 +234,23 @@ func (z *zygote) serve() error {
 		}
 		closeAll(fds)
 	}
+}
+
+// warmThreads makes the runtime start as many threads as it will ever need here, which it keeps.
+// One that it started later could take the pid that the command is to have.
+func warmThreads() {
+	const threads = 8 // two run, two collect garbage, the others stand by for system calls
+	var started, done sync.WaitGroup
+	started.Add(threads)
+	for range threads {
+		done.Go(func() {
+			runtime.LockOSThread()
+			started.Done()
+			started.Wait()
+			runtime.UnlockOSThread()
+		})
+	}
+	done.Wait()
 }
 
 // carryOut does what comes before the Exec of a request, and takes the descriptors it uses.

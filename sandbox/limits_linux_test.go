@@ -1,0 +1,237 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gaggle/wire"
+)
+
+func TestTimeout(t *testing.T) {
+	b := newBench(t, 1)
+	for _, script := range []string{"sleep 1000", "while :; do :; done", "trap '' TERM INT HUP; setsid sleep 1000 & sleep 1000 & sleep 1000"} {
+		r := b.run(Spec{Argv: []string{"sh", "-c", "echo begun; " + script}, Limits: Limits{Wall: 50 * time.Millisecond}})
+		if f := r.Failure; f == nil || f.Cause != wire.CauseTimeout || f.Hint == "" || string(f.Stdout) != "begun\n" {
+			t.Errorf("%s: %+v", script, f)
+		}
+	}
+	b.run(Spec{Argv: []string{"probe", "confined"}})
+}
+
+func TestMemory(t *testing.T) {
+	b := newBench(t, 1)
+	if b.e.groups.memory == "" {
+		t.Skip(b.e.Limits())
+	}
+	const limit = 64 << 20
+	for _, argv := range [][]string{
+		{"probe", "eat", "300"},
+		{"sh", "-c", "dd if=/dev/zero of=/tmp/x bs=1M count=300; echo went on"},
+		{"sh", "-c", "probe eat 300 || echo went on"},
+		{"sh", "-c", "for i in 1 2 3 4; do probe eat 40 & done; wait"},
+	} {
+		r := b.run(Spec{Argv: argv, Limits: Limits{MemBytes: limit}})
+		if f := r.Failure; f == nil || f.Cause != wire.CauseMemory || f.Hint == "" || r.PeakMem < limit {
+			t.Errorf("%v: %+v, peak %d", argv, f, r.PeakMem)
+		}
+		if r := b.run(Spec{Argv: []string{"probe", "eat", "20"}, Limits: Limits{MemBytes: limit}}); r.Failure != nil || r.PeakMem < 20<<20 {
+			t.Errorf("after %v: %+v, peak %d", argv, r.Failure, r.PeakMem)
+		}
+	}
+}
+
+// TestMemoryWithoutGroup is what an ordinary user without delegation gets.
+func TestMemoryWithoutGroup(t *testing.T) {
+	b := newBench(t, 1)
+	if b.e.groups.memory != "" {
+		t.Skip("there is a memory cgroup")
+	}
+	if b.e.Limits() == "" {
+		t.Error("Limits() does not say that memory is not bounded")
+	}
+	if r := b.run(Spec{Argv: []string{"probe", "eat", "600"}, Limits: Limits{MemBytes: 300 << 20}}); r.Failure == nil {
+		t.Errorf("600 MiB went into 300: %+v", r)
+	}
+	b.run(Spec{Argv: []string{"probe", "eat", "300"}})
+}
+
+func TestProcesses(t *testing.T) {
+	b := newBench(t, 1)
+	for _, argv := range [][]string{{"probe", "bomb"}, {"probe", "threads", "200"}} {
+		r := b.run(Spec{Argv: argv, Limits: Limits{Pids: 60, Wall: 20 * time.Second}})
+		want := wire.CauseProcesses
+		if b.e.groups.pids == "" {
+			want = wire.CauseExit
+		}
+		if f := r.Failure; f == nil || f.Cause != want {
+			t.Errorf("%v: %+v", argv, f)
+		}
+		if r := b.run(Spec{Argv: []string{"probe", "threads", "100"}, Limits: Limits{Pids: 200}}); r.Failure != nil {
+			t.Errorf("after %v: %+v", argv, r.Failure)
+		}
+	}
+}
+
+func TestRoom(t *testing.T) {
+	b := newBench(t, 1)
+	for _, c := range []struct {
+		script string
+		limits Limits
+	}{
+		{"dd if=/dev/zero of=x bs=1M count=30", Limits{OutputBytes: 8 << 20}},
+		{"dd if=/dev/zero of=/tmp/x bs=1M count=30", Limits{OutputBytes: 8 << 20}},
+		{"for i in $(seq 500); do echo >f$i || exit 1; done", Limits{OutputFiles: 100}},
+	} {
+		r := b.run(Spec{Argv: []string{"sh", "-c", c.script}, Limits: c.limits})
+		if f := r.Failure; f == nil || f.Cause != wire.CauseOutputBound || f.Hint == "" {
+			t.Errorf("%s: %+v", c.script, f)
+		}
+	}
+	b.sh("dd if=/dev/zero of=x bs=1M count=30; rm x", Spec{})
+}
+
+func TestStreams(t *testing.T) {
+	b := newBench(t, 1)
+	t.Run("live", func(t *testing.T) {
+		var out, err bytes.Buffer
+		b.run(Spec{Argv: []string{"sh", "-c", "seq 100000; echo problem >&2"}, Stdout: &out, Stderr: &err})
+		if lines := strings.Count(out.String(), "\n"); lines != 100000 || err.String() != "problem\n" {
+			t.Errorf("%d lines, %q", lines, err.String())
+		}
+	})
+	t.Run("kept end", func(t *testing.T) {
+		r := b.run(Spec{Argv: []string{"sh", "-c", "seq 1000000 >&2; exit 1"}})
+		end := string(r.Failure.Stderr)
+		if len(end) > wire.MaxTail || !strings.HasPrefix(end, "[") || !strings.Contains(end[:40], " bytes cut]\n") || !strings.HasSuffix(end, "\n1000000\n") {
+			t.Errorf("%d bytes: %q ... %q", len(end), end[:40], end[len(end)-40:])
+		}
+	})
+	t.Run("bound of live", func(t *testing.T) {
+		var out bytes.Buffer
+		b.run(Spec{Argv: []string{"seq", "100000"}, Stdout: &out, Limits: Limits{StreamBytes: 10}})
+		if got := out.String(); !strings.HasPrefix(got, "1\n2\n3\n4\n5\n\n[the rest") || len(got) > 200 {
+			t.Errorf("%q", got)
+		}
+	})
+	t.Run("listener that left", func(t *testing.T) {
+		b.run(Spec{Argv: []string{"seq", "100000"}, Stdout: brokenWriter{}})
+	})
+	t.Run("whole", func(t *testing.T) {
+		r := b.run(Spec{Argv: []string{"seq", "100000"}, Outputs: []wire.Output{{Path: wire.Stdout, Kind: wire.File}}})
+		if got := b.sink.text(r.Outputs[0]); strings.Count(got, "\n") != 100000 || uint64(len(got)) != r.Outputs[0].Size {
+			t.Errorf("%d bytes of %d", len(got), r.Outputs[0].Size)
+		}
+	})
+	t.Run("whole beyond its bound", func(t *testing.T) {
+		r := b.run(Spec{Argv: []string{"seq", "100000"}, Outputs: []wire.Output{{Path: wire.Stdout, Kind: wire.File}}, Limits: Limits{OutputBytes: 100 << 10}})
+		if r.Failure == nil || r.Failure.Cause != wire.CauseOutputBound {
+			t.Errorf("%+v", r.Failure)
+		}
+	})
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+// TestThousand runs many commands in one slot; nothing may pile up.
+func TestThousand(t *testing.T) {
+	b := newBench(t, 1)
+	dir := t.TempDir()
+	s := Spec{Argv: []string{"sh", "-c", "cat a big >out; sleep 1000 & :"}, Outputs: []wire.Output{{Path: "out", Kind: wire.File}},
+		Inputs: []Input{
+			{Path: "a", Source: writeFile(t, filepath.Join(dir, "a"), "text", 0o444)},
+			{Path: "big", Source: writeFile(t, filepath.Join(dir, "b"), strings.Repeat("x", 100_000), 0o444)},
+		}}
+	b.run(s)
+	count := func() (fds, theirs, mounts int) {
+		pid := b.e.current().cmd.Process.Pid
+		files := func(pid any) int {
+			list, err := os.ReadDir(fmt.Sprintf("/proc/%v/fd", pid))
+			if err != nil {
+				t.Log(err) // a zygote hides them from an ordinary user
+			}
+			return len(list)
+		}
+		info, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+		if err != nil {
+			t.Log(err)
+		}
+		return files("self"), files(pid), bytes.Count(info, []byte("\n"))
+	}
+	fds, theirs, mounts := count()
+	n := 1000
+	if testing.Short() {
+		n = 100
+	}
+	for range n {
+		if r := b.run(s); r.Failure != nil {
+			t.Fatalf("%+v", r.Failure)
+		}
+	}
+	// The zygote is still tidying up after a run when it is counted.
+	const few = 5
+	if f, h, m := count(); f > fds+few || h > theirs+few || m > mounts+few {
+		t.Errorf("after %d runs %d descriptors here, %d in the zygote, %d mounts; before %d, %d, %d", n, f, h, m, fds, theirs, mounts)
+	}
+	if r := b.run(Spec{Argv: []string{"probe", "confined"}}); r.Failure != nil {
+		t.Errorf("%s\n%s", r.Failure.Message, r.Stderr)
+	}
+}
+
+func TestTwoRoots(t *testing.T) {
+	b := newBench(t, 1)
+	roots := []string{b.root}
+	for i := range 2 * keptRoots {
+		roots = append(roots, testRoot(t, map[string]string{"etc/which": fmt.Sprint(i)}))
+	}
+	for round := range 3 {
+		for i, root := range roots[1:] {
+			if got := b.sh("cat /etc/which; echo /job/* /tmp/*; touch a /tmp/b", Spec{Root: root}); got != fmt.Sprintf("%d/job/* /tmp/*", i) {
+				t.Errorf("root %d: %q", i, got)
+			}
+			if round == 1 {
+				if got := b.sh("cat /etc/which", Spec{Root: roots[1]}); got != "0" {
+					t.Errorf("first root: %q", got)
+				}
+			}
+		}
+	}
+	// A tree that was trimmed and made again at its path is another one.
+	if err := os.RemoveAll(roots[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(testRoot(t, map[string]string{"etc/which": "again"}), roots[1]); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.sh("cat /etc/which", Spec{Root: roots[1]}); got != "again" {
+		t.Errorf("new tree at an old path: %q", got)
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	b := newBench(t, 8)
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			text := fmt.Sprint(i)
+			r, err := b.e.Run(context.Background(), Spec{Root: b.root, Sink: b.sink,
+				Argv: []string{"sh", "-c", "echo $1 >out; echo /proc/[0-9]*", "sh", text}, Outputs: []wire.Output{{Path: "out", Kind: wire.File}}})
+			if err != nil || r.Failure != nil {
+				t.Errorf("%d: %v, %+v", i, err, r.Failure)
+				return
+			}
+			if got := b.sink.text(r.Outputs[0]); got != text+"\n" || string(r.Stdout) != "/proc/100\n" {
+				t.Errorf("%d: %q, %q", i, got, r.Stdout)
+			}
+		})
+	}
+	wg.Wait()
+}
