@@ -1,10 +1,34 @@
 // Package exchange fetches objects from the members that hold them, and serves those held here.
+//
+// The protocol, wire.ProtocolBlob, on a stream that the requester opens for one space:
+//
+//	requester                                     holder
+//	uvarint n, n bytes: wire.Grant
+//	  (n = 0: the public space)
+//	then any number of requests:                  an answer to each id and probe, in order:
+//	01 uvarint count, count x (32 bytes digest,   01 uvarint size, then size-offset bytes  found
+//	   uvarint offset)                    get     02                                       not found
+//	02 uvarint n                          probe   03                                       busy
+//	                                              04 uvarint n, n bytes: wire.Error        refused
+//
+// A probe is answered as found, with n bytes that do not compress. Not found is also the answer
+// for what another space holds, and for an offset beyond the end. After busy (too many streams;
+// try again, or elsewhere) and refused (the grant is not good, or a request malformed) the holder
+// closes the stream. A holder that cannot go on within an object resets it: an answer is whole
+// or broken off, and what it hashes to decides.
+//
+// The requester keeps a few streams to each holder while there is something to ask, and puts
+// many small objects into one request. An object is published when all of it is there and
+// hashes to its digest. Where a holder fails within a large object the next one goes on from the
+// offset reached.
 package exchange
 
 import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
+	"sync"
 	"time"
 
 	"gaggle/blobstore"
@@ -55,56 +79,104 @@ type Config struct {
 
 // Limits bound what peers may cost.
 type Limits struct {
-	StreamsPerPeer int           // served at once to one peer; more are told to wait. Default 16
+	StreamsPerPeer int           // served at once to one peer; more are told busy. Default 16
 	Streams        int           // served at once in all. Default 512
 	FirstByte      time.Duration // a holder may take until an answer begins. Default 10 s
-	Stall          time.Duration // it may take for each 64 KiB of an answer, ours to take them too. Default 10 s
+	Stall          time.Duration // either side may take for each 64 KiB: a floor of 6.5 KB/s. Default 10 s
 	Idle           time.Duration // a stream nobody uses is kept. Default 30 s
 }
 
+func (l *Limits) setDefaults() {
+	setDefault(&l.StreamsPerPeer, 16)
+	setDefault(&l.Streams, 512)
+	setDefault(&l.FirstByte, 10*time.Second)
+	setDefault(&l.Stall, 10*time.Second)
+	setDefault(&l.Idle, 30*time.Second)
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
 // An Exchange is safe for concurrent use.
-type Exchange struct{}
+type Exchange struct {
+	cfg    Config
+	log    *slog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // flights, workers and streams served
+
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	grants  map[wire.Space]*wire.Grant
+	flights map[flightKey]*flight
+	sources map[sourceKey]*source
+	members map[wire.PeerID]*member
+	serving int // streams
+}
 
 // New returns an exchange, which Close ends.
-func New(cfg Config) *Exchange { return &Exchange{} }
+func New(cfg Config) *Exchange {
+	cfg.Limits.setDefaults()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	x := &Exchange{
+		cfg: cfg, log: cfg.Logger,
+		grants:  map[wire.Space]*wire.Grant{},
+		flights: map[flightKey]*flight{},
+		sources: map[sourceKey]*source{},
+		members: map[wire.PeerID]*member{},
+	}
+	x.ctx, x.cancel = context.WithCancel(context.Background())
+	return x
+}
 
 // Close ends every fetch and every stream, and waits until all have returned.
-func (x *Exchange) Close() error { return nil }
+func (x *Exchange) Close() error {
+	x.mu.Lock()
+	x.closed = true
+	x.mu.Unlock()
+	x.cancel()
+	x.work.Wait()
+	return nil
+}
 
-// Serve answers a peer on a stream of wire.ProtocolBlob until it ends.
-func (x *Exchange) Serve(s Stream) {}
+// begin counts a piece of work that Close waits for. It returns false once Close has begun.
+func (x *Exchange) begin() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.beginLocked()
+}
+
+func (x *Exchange) beginLocked() bool {
+	if x.closed {
+		return false
+	}
+	x.work.Add(1)
+	return true
+}
 
 // SetGrant gives us the right to read a space from other members. It replaces an earlier one of
 // the same space, if it lasts longer.
-func (x *Exchange) SetGrant(g *wire.Grant) {}
-
-// Progress tells how far a Fetch is. Bytes are of files, not of tree encodings.
-type Progress struct {
-	Done, Total int64
-	From        wire.PeerID // who sent the last bytes
+func (x *Exchange) SetGrant(g *wire.Grant) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if old := x.grants[g.Space]; old == nil || g.Expires > old.Expires {
+		x.grants[g.Space] = g
+	}
 }
 
-// A Report says what a Fetch found out about peers, also when it failed.
-type Report struct {
-	Bytes int64       // received by transfers that this call began; those joined count elsewhere
-	Gone  []wire.Gone // holders that lacked an object or sent wrong bytes
-	Links []wire.Link // as measured lately, of the peers that sent something
-}
-
-// Fetch brings every object of want whole into the store: for a Dir all below it too. What is here
-// already, or is on its way for another call, is not asked for again. Holders are asked best
-// first; one that lacks an object, sends wrong bytes or stalls is followed by the next.
-//
-// The error is of ctx, or a *wire.Error: CauseFetch names the object and the peers tried and why;
-// CauseDiskFull; CauseUnauthorized without a grant for the space. What arrived whole stays.
-// progress, which may be nil, is called one at a time, from any goroutine, about once a MiB.
-func (x *Exchange) Fetch(ctx context.Context, space wire.Space, want []wire.Held, progress func(Progress)) (Report, error) {
-	return Report{}, wire.Errorf(wire.CauseInternal, "", "not built")
-}
-
-// Probe measures the link from a peer with at most 1 MiB.
-func (x *Exchange) Probe(ctx context.Context, from wire.PeerID) (wire.Link, error) {
-	return wire.Link{}, wire.Errorf(wire.CauseInternal, "", "not built")
+// grant returns our grant of a space; nil if there is none.
+func (x *Exchange) grant(space wire.Space) *wire.Grant {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.grants[space]
 }
 
 // Stats counts what was moved.
@@ -115,8 +187,17 @@ type Stats struct {
 // PeerStats counts bytes of objects and probes, without the protocol's own.
 type PeerStats struct {
 	In, Out       int64 // bytes
-	Asked, Served int64 // objects and probes asked of the peer; found here for it
+	Asked, Served int64 // objects and probes: answers found there, and found here for it
 }
 
 // Stats returns the counts since New.
-func (x *Exchange) Stats() Stats { return Stats{} }
+func (x *Exchange) Stats() Stats {
+	x.mu.Lock()
+	ms := maps.Clone(x.members)
+	x.mu.Unlock()
+	s := Stats{Peers: make(map[wire.PeerID]PeerStats, len(ms))}
+	for p, m := range ms {
+		s.Peers[p] = PeerStats{m.in.Load(), m.out.Load(), m.asked.Load(), m.served.Load()}
+	}
+	return s
+}

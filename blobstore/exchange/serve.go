@@ -1,0 +1,246 @@
+package exchange
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"gaggle/blobstore"
+	"gaggle/wire"
+)
+
+// Serve answers a peer on a stream of wire.ProtocolBlob until it ends. That the peer is a member
+// has been checked.
+func (x *Exchange) Serve(s Stream) {
+	if !x.begin() {
+		s.Reset()
+		return
+	}
+	defer x.work.Done()
+	stop := context.AfterFunc(x.ctx, s.Reset)
+	defer stop()
+	sv := &server{x: x, s: s, r: bufio.NewReaderSize(s, 4<<10), w: bufio.NewWriterSize(&writeBounded{s, x.cfg.Limits.Stall}, chunk)}
+	m, ok := x.enterServing(s.Peer())
+	if !ok {
+		sv.last([]byte{ansBusy})
+		return
+	}
+	defer x.leaveServing(m)
+	sv.m = m
+	if err := sv.run(); err != nil {
+		x.log.Debug("a stream of the exchange broke off", "peer", s.Peer(), "error", err)
+		s.Reset()
+	}
+}
+
+func (x *Exchange) enterServing(p wire.PeerID) (*member, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	m := x.memberLocked(p)
+	if m.serving >= x.cfg.Limits.StreamsPerPeer || x.serving >= x.cfg.Limits.Streams {
+		return nil, false
+	}
+	m.serving++
+	x.serving++
+	return m, true
+}
+
+func (x *Exchange) leaveServing(m *member) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	m.serving--
+	x.serving--
+}
+
+// writeBounded gives every write a deadline: who does not take bytes must not hold them here.
+type writeBounded struct {
+	s     Stream
+	stall time.Duration
+}
+
+func (w *writeBounded) Write(p []byte) (int, error) {
+	if err := w.s.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
+		return 0, err
+	}
+	return w.s.Write(p)
+}
+
+// A server answers on one stream.
+type server struct {
+	x     *Exchange
+	s     Stream
+	m     *member
+	r     *bufio.Reader
+	w     *bufio.Writer
+	space wire.Space
+	grant *wire.Grant // nil for the public space
+	buf   [chunk]byte
+}
+
+// run serves until the requester ends the stream, or breaks the rules.
+func (sv *server) run() error {
+	if err := sv.awaitRequest(sv.x.cfg.Limits.FirstByte); err != nil {
+		return err
+	}
+	g, err := readOpen(sv.r)
+	if wire.CauseOf(err) == wire.CauseInvalid {
+		return sv.refuse(err)
+	}
+	if err != nil {
+		return err
+	}
+	sv.grant, sv.space = g, wire.Public
+	if g != nil {
+		sv.space = g.Space
+		if err := g.Verify(sv.s.Peer(), sv.x.cfg.Now(), sv.x.cfg.Trusted); err != nil {
+			return sv.refuse(err)
+		}
+	}
+	var wishes []wish
+	for {
+		// The requester closes an idle stream; this is for those that do not.
+		if err := sv.awaitRequest(2 * sv.x.cfg.Limits.Idle); err != nil {
+			return err
+		}
+		var probe uint64
+		wishes, probe, err = readRequest(sv.r, wishes)
+		switch {
+		case err == io.EOF:
+			return sv.s.Close()
+		case wire.CauseOf(err) == wire.CauseInvalid:
+			return sv.refuse(err)
+		case err != nil:
+			return err
+		}
+		if g != nil && sv.x.cfg.Now().Add(-wire.MaxClockSkew).Unix() > g.Expires {
+			return sv.refuse(wire.Errorf(wire.CauseExpired, "", "the grant of space %s ran out while in use", g.Space))
+		}
+		if err := sv.answer(wishes, probe); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitRequest flushes answers before a read that may block.
+func (sv *server) awaitRequest(wait time.Duration) error {
+	if sv.r.Buffered() > 0 {
+		return nil
+	}
+	if err := sv.w.Flush(); err != nil {
+		return err
+	}
+	return sv.s.SetReadDeadline(time.Now().Add(wait))
+}
+
+// refuse says why, and ends the stream in good order.
+func (sv *server) refuse(err error) error {
+	sv.x.log.Info("a peer was refused", "peer", sv.s.Peer(), "error", err)
+	return sv.last(appendRefused(nil, wire.AsError(err)))
+}
+
+// last writes the last answer of the stream.
+func (sv *server) last(b []byte) error {
+	if _, err := sv.w.Write(b); err != nil {
+		return err
+	}
+	if err := sv.w.Flush(); err != nil {
+		return err
+	}
+	return sv.s.Close()
+}
+
+func (sv *server) answer(wishes []wish, probe uint64) error {
+	if len(wishes) == 0 {
+		return sv.probe(probe)
+	}
+	for _, w := range wishes {
+		if err := sv.object(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// object answers for one id.
+func (sv *server) object(w wish) error {
+	b, err := sv.x.cfg.Store.Open(sv.space, w.digest)
+	if err != nil {
+		return sv.absent(w, err)
+	}
+	defer b.Close()
+	size := uint64(b.Size())
+	if w.offset > size {
+		return sv.absent(w, nil)
+	}
+	if w.offset > 0 {
+		if _, err := b.Seek(int64(w.offset), io.SeekStart); err != nil {
+			return sv.absent(w, err)
+		}
+	}
+	left := int64(size - w.offset)
+	if left <= chunk {
+		// Read before the answer begins, so that bytes found corrupt are simply not there.
+		p := sv.buf[:left]
+		if _, err := io.ReadFull(b, p); err != nil {
+			return sv.absent(w, err)
+		}
+		return sv.found(size, p)
+	}
+	if err := sv.found(size, nil); err != nil {
+		return err
+	}
+	if err := sv.w.Flush(); err != nil {
+		return err
+	}
+	for left > 0 {
+		n, err := b.Read(sv.buf[:min(left, chunk)])
+		if err != nil {
+			return err // the answer breaks off
+		}
+		if _, err := sv.w.Write(sv.buf[:n]); err != nil {
+			return err
+		}
+		sv.m.out.Add(int64(n))
+		left -= int64(n)
+	}
+	return nil
+}
+
+// found writes the head of an answer and bytes after it.
+func (sv *server) found(size uint64, p []byte) error {
+	sv.m.served.Add(1)
+	sv.m.out.Add(int64(len(p)))
+	if _, err := sv.w.Write(appendFound(sv.w.AvailableBuffer(), size)); err != nil {
+		return err
+	}
+	_, err := sv.w.Write(p)
+	return err
+}
+
+func (sv *server) absent(w wish, err error) error {
+	if err != nil && !errors.Is(err, blobstore.ErrNotFound) {
+		sv.x.log.Warn("an object cannot be served", "space", sv.space, "digest", w.digest, "error", err)
+	}
+	return sv.w.WriteByte(ansNotFound)
+}
+
+// probe answers with n bytes from a generator.
+func (sv *server) probe(n uint64) error {
+	if err := sv.found(n, nil); err != nil {
+		return err
+	}
+	noise := rand.NewChaCha8([32]byte{'p', 'r', 'o', 'b', 'e'})
+	for n > 0 {
+		p := sv.buf[:min(n, chunk)]
+		noise.Read(p)
+		if _, err := sv.w.Write(p); err != nil {
+			return err
+		}
+		sv.m.out.Add(int64(len(p)))
+		n -= uint64(len(p))
+	}
+	return nil
+}

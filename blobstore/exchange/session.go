@@ -1,0 +1,191 @@
+package exchange
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"gaggle/wire"
+)
+
+// A session is one stream to a holder. It is for one goroutine.
+type session struct {
+	x        *Exchange
+	s        Stream
+	m        *member
+	r        *bufio.Reader
+	stop     func() bool // no reset at the end of Exchange.ctx
+	grant    *wire.Grant
+	opened   bool // the grant was sent
+	answered bool // something came back for the last request
+	deadline time.Time
+	buf      [chunk]byte
+}
+
+var (
+	errBusy = errors.New("it serves too many others")
+	// errGivenUp says that we broke off an answer, for which its holder is not to blame.
+	errGivenUp = errors.New("given up")
+)
+
+// renewGrant is how long before its grant runs out a stream is replaced by one with a newer.
+const renewGrant = time.Minute
+
+// renewed reports whether a session's grant runs out and there is a better one.
+func (s *source) renewed(st *session) bool {
+	g := s.x.grant(s.space)
+	return g != nil && st.grant != nil && g.Expires > st.grant.Expires &&
+		s.x.cfg.Now().Add(renewGrant).Unix() > st.grant.Expires
+}
+
+// open begins a stream to a peer. The grant goes out with the first request.
+func (x *Exchange) open(ctx context.Context, p wire.PeerID, space wire.Space, m *member) (*session, error) {
+	// The dialer knows how long reaching a peer may take; this is for one that does not.
+	ctx, cancel := context.WithTimeout(ctx, 3*x.cfg.Limits.FirstByte)
+	defer cancel()
+	s, err := x.cfg.Dialer.Open(ctx, p, wire.ProtocolBlob)
+	if err != nil {
+		return nil, err
+	}
+	return &session{
+		x: x, s: s, m: m, r: bufio.NewReaderSize(s, chunk),
+		stop: context.AfterFunc(x.ctx, s.Reset), grant: x.grant(space),
+	}, nil
+}
+
+// close ends the stream, if there is one.
+func (st *session) close() {
+	if st == nil {
+		return
+	}
+	if st.stop() {
+		_ = st.s.Close()
+	}
+}
+
+// send writes a request.
+func (st *session) send(req []byte) error {
+	if !st.opened {
+		req = append(appendOpen(nil, st.grant), req...)
+		st.opened = true
+	}
+	st.answered = false
+	if err := st.s.SetWriteDeadline(time.Now().Add(st.x.cfg.Limits.Stall)); err != nil {
+		return err
+	}
+	_, err := st.s.Write(req)
+	return err
+}
+
+// ask asks for a batch and hands what comes to the flights. It returns how many of the asks have
+// ended, and the error after which the stream is of no use.
+func (st *session) ask(batch []*ask) (int, error) {
+	wishes := make([]wish, len(batch))
+	for i, a := range batch {
+		wishes[i] = wish{a.flight.digest, a.offset}
+	}
+	begun := time.Now()
+	sent := st.send(appendGet(nil, wishes))
+	for i, a := range batch {
+		v, why, err := st.receive(a)
+		if err == errGivenUp {
+			a.end(v, why)
+			return i + 1, err
+		}
+		if err != nil {
+			if sent != nil && !st.answered {
+				err = sent // a refusal read in spite of it says more
+			}
+			return i, err
+		}
+		if i == 0 && !a.flight.bulk() {
+			st.m.answered(time.Since(begun))
+		}
+		a.end(v, why)
+	}
+	return len(batch), nil
+}
+
+// within sets a deadline for what is read next. It is moved only by steps: setting one costs as
+// much as reading a small object.
+func (st *session) within(d time.Duration) error {
+	t := time.Now().Add(d)
+	if t.Sub(st.deadline) < d/8 && st.deadline.Before(t) {
+		return nil
+	}
+	st.deadline = t
+	return st.s.SetReadDeadline(t)
+}
+
+// receive reads the answer to one ask, and returns what to end it with. After another error than
+// errGivenUp it has not ended.
+func (st *session) receive(a *ask) (v verdict, why, err error) {
+	size, v, err := st.head()
+	if err != nil || v != found {
+		return v, nil, err
+	}
+	f := a.flight
+	if why := f.fits(size); why != nil {
+		return unfit, why, st.skip(size - min(size, a.offset))
+	}
+	st.m.asked.Add(1)
+	if why := f.ready(size); why != nil {
+		return local, why, st.skip(size - a.offset)
+	}
+	err = st.body(size-a.offset, func(p []byte) bool {
+		why = f.take(p, st.s.Peer())
+		return why == nil
+	})
+	if why != nil {
+		v = local
+	}
+	return v, why, err
+}
+
+// head reads the head of an answer.
+func (st *session) head() (size uint64, v verdict, err error) {
+	if err := st.within(st.x.cfg.Limits.FirstByte); err != nil {
+		return 0, broken, err
+	}
+	kind, size, err := readAnswer(st.r)
+	st.answered = st.answered || err == nil || kind == ansRefused
+	switch {
+	case err != nil:
+		return 0, broken, err
+	case kind == ansBusy:
+		return 0, busy, errBusy
+	case kind == ansNotFound:
+		return 0, notFound, nil
+	}
+	return size, found, nil
+}
+
+// body reads n bytes of an answer and hands them on. Where take does not want more the error is
+// errGivenUp.
+func (st *session) body(n uint64, take func([]byte) bool) error {
+	for n > 0 {
+		p := st.buf[:min(n, chunk)]
+		if err := st.within(st.x.cfg.Limits.Stall); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(st.r, p); err != nil {
+			return unexpected(err)
+		}
+		st.m.received(len(p))
+		if !take(p) {
+			return errGivenUp
+		}
+		n -= uint64(len(p))
+	}
+	return nil
+}
+
+// skip passes over n bytes of an answer that is of no use, or gives up the stream if they are many.
+func (st *session) skip(n uint64) error {
+	if n > bulkSize {
+		return errGivenUp
+	}
+	return st.body(n, func([]byte) bool { return true })
+}
