@@ -240,8 +240,12 @@ func (n *node) welcomed(welcome *wire.Welcome) {
 	back := n.trouble.over()
 	n.joined.Do(func() {
 		back = false
-		fmt.Fprintf(n.out, "joined mesh %s as %s: %d slots, %s of memory for tasks, store of up to %s in %s\n", welcome.MemberOf,
-			n.settings.name(), n.slots(), sizeText(memory()), sizeText(n.storeMax), n.dir.path("store"))
+		slots := "1 slot"
+		if n.slots() > 1 {
+			slots = fmt.Sprintf("%d slots", n.slots())
+		}
+		fmt.Fprintf(n.out, "joined mesh %s as %s: %s, %s of memory for tasks, store of up to %s in %s\n", welcome.MemberOf,
+			n.settings.name(), slots, sizeText(memory()), sizeText(n.storeMax), n.dir.path("store"))
 	})
 	if back {
 		fmt.Fprintln(n.out, "the coordinator is back")
