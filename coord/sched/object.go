@@ -148,11 +148,10 @@ func (s *State) have(e *Have) {
 	}
 	space := s.space(e.Set.Space)
 	for _, o := range e.Set.Objects {
-		r := s.objectRef(space, o)
-		if old := s.objects.at(r).holder(n.ref); old == nil || old.life != n.life {
-			n.told++
-		}
-		s.gain(n, r, e.Durable)
+		s.gain(n, s.objectRef(space, o), e.Durable)
+	}
+	if !e.Durable {
+		n.told += len(e.Set.Objects) // the inventory comes before anything new
 	}
 	s.inventoried(n)
 	s.moved = true
