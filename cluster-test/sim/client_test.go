@@ -16,9 +16,9 @@ type submitter struct {
 	job *job
 }
 
-// run returns the job's end.
+// run returns the job's end, or nil if the world ended before it.
 func (s *submitter) run() *wire.Done {
-	for accepted := false; ; {
+	for accepted := false; !s.h.w.over(); {
 		req := &wire.Request{Attach: &wire.JobRef{Job: s.job.id}}
 		if !accepted {
 			req = &wire.Request{Submit: &wire.Submit{Job: s.job.id, Space: space, Name: "sim", Detach: s.job.detach,
@@ -33,6 +33,7 @@ func (s *submitter) run() *wire.Done {
 		}
 		time.Sleep(time.Second)
 	}
+	return nil
 }
 
 // once follows one stream. It reports false if the coordinator said that it has no such job.
@@ -79,7 +80,7 @@ func (s *submitter) once(req *wire.Request, accepted *bool) (*wire.Done, bool) {
 // fetch reads a target from one of its holders, asking anew who they are until one has it.
 func (s *submitter) fetch(t wire.Target) ([]byte, error) {
 	x := &fakeExchange{s.h}
-	for range 100 {
+	for tries := 0; tries < 100 && !s.h.w.over(); tries++ {
 		if _, err := x.Fetch(context.Background(), space, []wire.Held{t.Held}, nil); err == nil {
 			return readObject(s.h.store, space, t.Held.Object.Digest)
 		}

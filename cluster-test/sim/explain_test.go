@@ -10,6 +10,7 @@ import (
 // explain asks the coordinator what every task of every job waits for.
 func explain(t *testing.T, ctx context.Context, w *world) {
 	jobs := ask(ctx, w, &wire.Request{Status: &wire.JobRef{}})
+	t.Logf("%d jobs, error %v", len(jobs.Jobs), jobs.Error)
 	for _, j := range jobs.Jobs {
 		t.Logf("job %s: %s, waiting %q, %+v", j.Job, j.State, j.Waiting, j.Counts)
 		tasks := ask(ctx, w, &wire.Request{Explain: &wire.TaskRef{Job: j.Job}})

@@ -56,9 +56,11 @@ type stream struct{ in, out *pipe }
 
 func (s *stream) Read(b []byte) (int, error)  { return s.in.read(b) }
 func (s *stream) Write(b []byte) (int, error) { return s.out.write(b) }
+
+// Close lets what was written arrive.
 func (s *stream) Close() error {
 	s.in.close()
-	s.out.close()
+	s.out.finish()
 	return nil
 }
 
@@ -70,7 +72,8 @@ type pipe struct {
 	mu     sync.Mutex // guards the fields below; taken after network.mu
 	cond   sync.Cond
 	queue  []packet
-	closed bool
+	fin    bool      // nothing more is written
+	closed bool      // nothing more is read
 	silent time.Time // since when the two cannot reach each other; zero if they can
 }
 
@@ -109,6 +112,13 @@ func (p *pipe) breakIfSilent() {
 	}
 }
 
+func (p *pipe) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fin = true
+	p.cond.Broadcast()
+}
+
 func (p *pipe) close() {
 	p.mu.Lock()
 	p.closed = true
@@ -125,10 +135,10 @@ const maxQueued = 4096
 func (p *pipe) write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.queue) >= maxQueued && !p.closed {
+	for len(p.queue) >= maxQueued && !p.closed && !p.fin {
 		p.cond.Wait()
 	}
-	if p.closed {
+	if p.closed || p.fin {
 		return 0, net.ErrClosed
 	}
 	p.queue = append(p.queue, packet{time.Now().Add(p.net.delay), append([]byte(nil), b...)})
@@ -153,7 +163,7 @@ func (p *pipe) read(b []byte) (int, error) {
 				p.cond.Broadcast()
 			}
 			return n, nil
-		case p.closed:
+		case p.closed, p.fin && len(p.queue) == 0:
 			return 0, io.EOF
 		}
 		p.cond.Wait()

@@ -29,6 +29,7 @@ type world struct {
 	life   *journal
 	errs   []error
 	runs   map[wire.ThunkID]int // how often a thunk was computed
+	past   bool                 // nobody need try any longer
 }
 
 func newWorld(seed uint64, nodes, clients int) *world {
@@ -175,7 +176,16 @@ func (w *world) calm() {
 	}
 }
 
+func (w *world) over() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.past
+}
+
 func (w *world) end() {
+	w.mu.Lock()
+	w.past = true
+	w.mu.Unlock()
 	for _, h := range w.hosts {
 		h.kill()
 	}
