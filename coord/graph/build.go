@@ -176,7 +176,7 @@ func (x *expander) command(t *xtask, sc *scope) ([]string, bool) {
 	if bad != "" {
 		v, _ := sc.lookup(bad)
 		x.ps.add(t.script.pos, fmt.Sprintf("use \"$%s\" there, with env: {%s: \"{{%s}}\"} if it is a parameter", bad, bad, bad),
-			"{{%s}} is %q, which cannot be quoted where it stands (arithmetic, ${..}, backquotes, or a script that does not parse)", bad, clip(v.join(" ")))
+			"{{%s}} is %q, which cannot be quoted where it stands (arithmetic, ${..}, backquotes, the end of a here-document, or a script that does not parse)", bad, clip(v.join(" ")))
 		return nil, false
 	}
 	if t.bash.set() {

@@ -89,7 +89,7 @@ func TestBadFiles(t *testing.T) {
 		{"lines missing", head + "  t: {for: {x: {lines: nope.txt}}, run: [a], outputs: [o]}\n", `graph.yaml:4: tasks.t.for.x.lines: "nope.txt" does not exist: it is relative to "/graph"`},
 		{"csv column", head + "  t: {for: {x: {csv: bad.csv}}, run: [a], outputs: [o]}\n", `graph.yaml:4: tasks.t.for.x.csv: bad.csv: column "b c": columns are variables: use letters, digits and _, not beginning with a digit`},
 		{"csv ragged", head + "  t: {for: {x: {csv: ragged.csv}}, run: [a], outputs: [o]}\n", `graph.yaml:4: tasks.t.for.x.csv: ragged.csv: record on line 3: wrong number of fields`},
-		{"value that cannot be quoted", head + "  t: {for: {x: [\"1; ls\"]}, shell: \"echo $(({{x}} + 1))\", outputs: [o]}\n", `graph.yaml:4: tasks.t.shell: {{x}} is "1; ls", which cannot be quoted where it stands (arithmetic, ${..}, backquotes, or a script that does not parse): use "$x" there, with env: {x: "{{x}}"} if it is a parameter`},
+		{"value that cannot be quoted", head + "  t: {for: {x: [\"1; ls\"]}, shell: \"echo $(({{x}} + 1))\", outputs: [o]}\n", `graph.yaml:4: tasks.t.shell: {{x}} is "1; ls", which cannot be quoted where it stands (arithmetic, ${..}, backquotes, the end of a here-document, or a script that does not parse): use "$x" there, with env: {x: "{{x}}"} if it is a parameter`},
 		{"chunk too large for a command", head + "  t: {for: {x: {lines: long.txt, chunk: 1000}}, run: [a, \"{{x}}\"], outputs: [o]}\n", `graph.yaml:4: tasks.t: variable x is 170001 bytes long, Linux takes 131071: smaller chunks; or read the names from the inputs, with find or in a directory`},
 
 		// References.

@@ -37,12 +37,13 @@ const (
 // A script is a template for a shell.
 type script struct {
 	*tmpl
-	quotings []quoting // of the variables of tmpl, in order
+	quotings []quoting      // of the variables of tmpl, in order
+	ends     map[int]string // of those in a here-document, the line that ends it
 }
 
 // compileScript finds out how the variables of t stand in it.
 func compileScript(t *tmpl, lang syntax.LangVariant) script {
-	s := script{tmpl: t}
+	s := script{tmpl: t, ends: make(map[int]string)}
 	if t.literal() {
 		return s
 	}
@@ -74,6 +75,9 @@ func compileScript(t *tmpl, lang syntax.LangVariant) script {
 				token := fmt.Sprintf("%s%dZ", mark, i)
 				if j := strings.Index(text, token); j >= 0 && !(escapes(q) && escaped(text[:j])) {
 					s.quotings[i] = q
+					if q == here || q == hereRaw {
+						s.ends[i] = delimiter(above)
+					}
 				}
 			}
 		}
@@ -149,6 +153,28 @@ func quotedDelimiter(w *syntax.Word) bool {
 		len(w.Parts) > 1 || strings.Contains(w.Lit(), `\`)
 }
 
+// delimiter returns the line that ends the innermost here-document above.
+func delimiter(above []syntax.Node) string {
+	var b strings.Builder
+	for _, n := range slices.Backward(above) {
+		r, ok := n.(*syntax.Redirect)
+		if !ok {
+			continue
+		}
+		syntax.Walk(r.Word, func(n syntax.Node) bool {
+			switch n := n.(type) {
+			case *syntax.Lit:
+				b.WriteString(strings.ReplaceAll(n.Value, `\`, ""))
+			case *syntax.SglQuoted:
+				b.WriteString(n.Value)
+			}
+			return true
+		})
+		break
+	}
+	return b.String()
+}
+
 // escapes reports whether a backslash before a value would change what q writes.
 func escapes(q quoting) bool { return q == unquoted || q == double || q == here }
 
@@ -165,10 +191,14 @@ func (s *script) text(sc *scope) (text, bad string) {
 	}
 	var b strings.Builder
 	i := 0
+	var inHere []int // where variables in here-documents begin
 	for _, p := range s.parts {
 		if p.name == "" {
 			b.WriteString(p.lit)
 			continue
+		}
+		if _, ok := s.ends[i]; ok {
+			inHere = append(inHere, b.Len(), i)
 		}
 		v, _ := sc.lookup(p.name)
 		if !quote(&b, v, s.quotings[i]) {
@@ -176,7 +206,29 @@ func (s *script) text(sc *scope) (text, bad string) {
 		}
 		i++
 	}
-	return b.String(), ""
+	text = b.String()
+	for p := range slices.Chunk(inHere, 2) {
+		line := text[strings.LastIndexByte(text[:p[0]], '\n')+1:]
+		line, _, _ = strings.Cut(line, "\n")
+		if strings.TrimLeft(line, "\t") == s.ends[p[1]] {
+			return "", s.variable(p[1]) // it would end the here-document
+		}
+	}
+	return text, ""
+}
+
+// variable returns the name of the ith variable.
+func (s *script) variable(i int) string {
+	for _, p := range s.parts {
+		if p.name == "" {
+			continue
+		}
+		if i == 0 {
+			return p.name
+		}
+		i--
+	}
+	return ""
 }
 
 var (
