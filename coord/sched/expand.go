@@ -84,6 +84,11 @@ func (s *State) askFor(r graphRef) {
 		s.rerunFor(r)
 		return
 	}
+	if !s.atHand(s.object(space, e.graph.Digest)) {
+		e.until = s.now + firstBackoff
+		s.unasked = append(s.unasked, r)
+		return
+	}
 	parent, err := wire.DecodeThunk(e.enc)
 	if err != nil {
 		s.failExpansion(r, wire.Failure{Cause: wire.CauseInternal, Message: err.Error()})
@@ -177,14 +182,22 @@ func (s *State) expandFailed(e *ExpandFailed) {
 		s.dropGraph(r)
 		return
 	}
-	if !e.Failure.Cause.Task() && e.Failure.Cause < wire.CauseInvalid {
-		if x.tries++; x.tries < maxInfra {
-			x.until = s.now + firstBackoff<<(x.tries-1)
-			s.unasked = append(s.unasked, r)
-			return
+	if e.Failure.Cause.Task() || e.Failure.Cause >= wire.CauseInvalid && e.Failure.Cause != wire.CauseUnreachable {
+		s.failExpansion(r, e.Failure)
+		return
+	}
+	if x.tries++; x.tries < maxInfra {
+		x.until = s.now + firstBackoff<<(x.tries-1)
+		s.unasked = append(s.unasked, r)
+		return
+	}
+	// Those who were believed to hold it do not give it: it is as good as lost.
+	for _, n := range s.nodes[1:] {
+		if ref := s.objectOf.find(&key{x.of >> 10, x.graph.Digest}); ref != 0 {
+			s.lose(n, ref)
 		}
 	}
-	s.failExpansion(r, e.Failure)
+	s.rerunFor(r)
 }
 
 // failExpansion fails the tasks whose graph cannot be expanded.
@@ -206,7 +219,9 @@ func (s *State) askAgain() {
 			continue
 		}
 		switch e := s.graphs.at(r); {
-		case e.known || e.asked || len(e.waiters) == 0:
+		case e.of == 0 || e.known || e.asked:
+		case len(e.waiters) == 0:
+			s.dropGraph(r)
 		case e.until > s.now:
 			s.unasked = append(s.unasked, r)
 		default:

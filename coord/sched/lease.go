@@ -195,7 +195,9 @@ func (s *State) progressed(e *Progressed) {
 }
 
 func (s *State) recalled(p wire.PeerID, id wire.LeaseID) {
-	s.seen(p)
+	if n := s.seen(p); n != nil {
+		s.forgetOrphan(n, id)
+	}
 	l := s.leaseOf(p, id)
 	if l == nil {
 		return
@@ -216,6 +218,7 @@ func (s *State) resulted(e *Resulted) {
 	if n == nil {
 		return
 	}
+	s.forgetOrphan(n, e.Result.Lease)
 	k := key{s.space(e.Result.Space), wire.Digest(e.Result.Thunk)}
 	l := s.leaseOf(e.Peer, e.Result.Lease)
 	outs := e.Value.Outputs
@@ -264,7 +267,9 @@ func (s *State) record(k *key, outs []wire.Object, e *Resulted) {
 }
 
 func (s *State) attemptFailed(e *AttemptFailed) {
-	s.seen(e.Peer)
+	if n := s.seen(e.Peer); n != nil {
+		s.forgetOrphan(n, e.Attempt.Lease)
+	}
 	s.emit(Ack{e.Peer, e.Attempt.Lease})
 	l := s.leaseOf(e.Peer, e.Attempt.Lease)
 	if l == nil {

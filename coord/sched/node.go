@@ -333,6 +333,11 @@ func (s *State) adoptOrphan(r runRef) bool {
 	return true
 }
 
+// forgetOrphan drops a lease of an earlier epoch whose outcome came.
+func (s *State) forgetOrphan(n *node, id wire.LeaseID) {
+	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool { return o.lease == id && o.node == n.ref })
+}
+
 // dropOrphans ends leases that nothing came to need.
 func (s *State) dropOrphans() {
 	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool {
