@@ -169,6 +169,20 @@ func (n *node) fetch(o wire.Object, ps ...wire.PeerID) (Report, error) {
 	return n.Fetch(context.Background(), lab, held(o, ps...), nil)
 }
 
+// served returns the number of streams that are served.
+func (n *node) served() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.serving
+}
+
+// asking returns the number of sources.
+func (n *node) asking() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.sources)
+}
+
 func wantCause(t *testing.T, err error, want wire.Cause, parts ...string) {
 	t.Helper()
 	if err == nil {
@@ -478,8 +492,8 @@ func TestIdleStreamsAreClosed(t *testing.T) {
 			}
 			if i == 1 {
 				time.Sleep(time.Minute)
-				if len(b.sources) != 0 || a.serving != 0 {
-					t.Errorf("%d sources, %d streams served after a minute", len(b.sources), a.serving)
+				if b.asking() != 0 || a.served() != 0 {
+					t.Errorf("%d sources, %d streams served after a minute", b.asking(), a.served())
 				}
 			}
 		}

@@ -333,12 +333,12 @@ func TestRequesterThatDoesNotRead(t *testing.T) {
 		}
 		s.Write(appendGet(appendOpen(nil, b.grant(lab)), []wish{{o.Digest, 0}}))
 		synctest.Wait()
-		if a.serving != 1 {
-			t.Fatalf("%d streams served, want 1", a.serving)
+		if n := a.served(); n != 1 {
+			t.Fatalf("%d streams served, want 1", n)
 		}
 		time.Sleep(time.Minute)
-		if a.serving != 0 {
-			t.Errorf("%d streams served, want none", a.serving)
+		if n := a.served(); n != 0 {
+			t.Errorf("%d streams served, want none", n)
 		}
 		f.close(a, b)
 	})

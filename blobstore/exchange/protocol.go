@@ -127,12 +127,12 @@ func readAnswer(r *bufio.Reader) (kind byte, size uint64, err error) {
 		return kind, size, err
 	case ansRefused:
 		b, err := readBytes(r, 2*wire.MaxText)
-		e := new(wire.Error)
-		if err == nil {
-			err = wire.Unmarshal(b, e)
-		}
 		if err != nil {
 			return 0, 0, err
+		}
+		e := new(wire.Error)
+		if err := wire.Unmarshal(b, e); err != nil {
+			return 0, 0, malformed("refusal: %v", err)
 		}
 		return kind, 0, &refusedError{e}
 	}
