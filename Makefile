@@ -1,0 +1,51 @@
+# gaggle: `make help` lists what can be made. Every target does its own set-up; it needs Go, make
+# and a C compiler (for the race detector), and apt for what only the tests use.
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+FUZZTIME ?= 30s
+BENCH    ?= .
+GO       ?= go
+
+# The commit is stamped into the binaries (go version -m bin/coord) where git can tell it.
+VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race fuzz cluster bench vuln install clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: ## bin/coord and bin/node
+	$(GO) build -buildvcs=$(VCS) -o bin/ ./node ./coord
+
+demo: build ## count the identifiers of Go's own sources on this machine, twice
+	scripts/demo
+
+test: ## everything that must hold: style, vet, staticcheck, builds, unit, script and cluster tests
+	scripts/needs
+	scripts/check
+	scripts/vuln || echo "not failing: see make vuln"
+	scripts/unit
+	$(GO) test -count=1 -timeout=15m ./cluster-test/
+
+race: ## unit and script tests with the race detector
+	scripts/unit
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	scripts/fuzz $(FUZZTIME)
+
+cluster: ## the built binaries on hosts in network namespaces, and the simulator
+	$(GO) test -count=1 -timeout=15m ./cluster-test/...
+
+bench: ## the benchmarks that match BENCH (all)
+	$(GO) test -run='^$$' -bench='$(BENCH)' -timeout=60m ./...
+
+vuln: ## known vulnerabilities that the code reaches
+	scripts/vuln
+
+install: build ## coord and gaggle-node into PREFIX/bin (/usr/local), node only if there is no other
+	scripts/install "$(DESTDIR)$(PREFIX)/bin"
+
+clean: ## remove what was built
+	rm -rf bin out
