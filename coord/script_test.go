@@ -116,7 +116,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // patience is how long eventually waits; only a broken coord takes so long.
-const patience = 2 * time.Minute
+const patience = 90 * time.Second
 
 // eventually REGEXP COMMAND... runs a command until its output matches.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
@@ -126,17 +126,19 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := regexp.Compile(args[0])
 	ts.Check(err)
 	late := time.After(patience)
-	for again := time.NewTicker(50 * time.Millisecond); ; {
-		// That it fails is no matter: what it asks about may not be there yet.
-		_ = ts.Exec(args[1], args[2:]...)
-		if out := ts.ReadFile("stdout"); want.MatchString(out) {
-			again.Stop()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		c := exec.Command(filepath.Join(binDir, args[1]), args[2:]...)
+		c.Dir, c.Env = ts.MkAbs("."), append(os.Environ(), "GAGGLE_STATE="+ts.Getenv("GAGGLE_STATE"))
+		out, err := c.CombinedOutput() // that it fails is no matter: what it asks about may not be there yet
+		if want.Match(out) {
 			return
 		}
 		select {
 		case <-again.C:
 		case <-late:
-			ts.Fatalf("%s never printed %s", strings.Join(args[1:], " "), want)
+			ts.Fatalf("%s never printed %s, but (%v)\n%s", strings.Join(args[1:], " "), want, err, out)
 		}
 	}
 }

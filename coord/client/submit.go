@@ -160,8 +160,8 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 		return nil, err
 	}
 	sub := &submission{
-		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, Detach: rec.Detached, KeepGoing: keepGoing,
-			Tasks: len(plan.Tasks), Targets: plan.Targets},
+		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Tasks: len(plan.Tasks), Targets: plan.Targets,
+			Detach: rec.Detached && l.name != ""}, // on this machine alone there is nobody to copy to
 		tasks: plan.Tasks,
 		kinds: s.a.backend.kinds(rec.Name, plan.Tasks),
 	}
