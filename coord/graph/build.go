@@ -132,8 +132,8 @@ func (x *expander) add(p pos, name string, th *wire.Thunk, h wire.Hints, rootSiz
 	case len(enc) > wire.MaxThunk:
 		x.ps.add(p, "give it fewer inputs, or one directory", "%s takes %d bytes to describe, more than %d", clip(name), len(enc), wire.MaxThunk)
 		return 0, false
-	case len(x.plan.Tasks) == maxInstances:
-		x.ps.stop(p, "larger chunks, or let tasks write sub-graphs", "more than %d thunks", maxInstances)
+	case len(x.plan.Tasks) == x.maxThunks:
+		x.ps.stop(p, "larger chunks, or let tasks write sub-graphs", "more than %d thunks", x.maxThunks)
 		return 0, false
 	case x.bytes+len(enc) > x.maxBytes:
 		x.ps.stop(p, "shorter scripts and fewer inputs to each task, or larger chunks", "the tasks take more than %d MiB to describe", x.maxBytes>>20)

@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -109,11 +108,19 @@ func (f *File) taskNames() []string {
 	return names
 }
 
-// quoteList writes names for a message.
-func quoteList(names []string) string {
-	q := make([]string, len(names))
-	for i, n := range names {
-		q[i] = fmt.Sprintf("%q", clip(n))
+// inherit fills in what the task does not say itself, but for env and labels, which are merged
+// where they are used.
+func (s *settings) inherit(d *settings) {
+	if s.tools == nil && s.root.line == 0 {
+		s.tools, s.root = d.tools, d.root
+		if s.include == nil {
+			s.include = d.include
+		}
 	}
-	return strings.Join(q, ", ")
+	for _, h := range []struct{ own, other *tmpl }{{&s.cpu, &d.cpu}, {&s.memory, &d.memory},
+		{&s.timeout, &d.timeout}, {&s.retries, &d.retries}, {&s.priority, &d.priority}} {
+		if !h.own.set() {
+			*h.own = *h.other
+		}
+	}
 }

@@ -93,6 +93,9 @@ func decode(data []byte, name string) (*File, error) {
 		return nil, d.ps.err()
 	}
 	f.Name = name
+	for _, t := range f.tasks {
+		t.val.inherit(&f.defaults)
+	}
 	return &f, nil
 }
 
@@ -222,6 +225,11 @@ func convert[A, B any](c codec[A], f func(d *decoder, n *node, a A) (B, bool)) c
 		}
 		return f(d, n, a)
 	}}
+}
+
+// pointerTo reads into a variable of its own.
+func pointerTo[V any](c codec[V]) codec[*V] {
+	return convert(c, func(_ *decoder, _ *node, v V) (*V, bool) { return &v, true })
 }
 
 // template reads a string; scalar also numbers and true or false, as they are written.

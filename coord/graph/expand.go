@@ -37,13 +37,13 @@ type expander struct {
 	globbed map[string][]string
 	plan    *Plan
 	bytes   int // of the plan's thunks, encoded
-	// maxBytes bounds bytes.
-	maxBytes int
+	// maxBytes bounds bytes, maxThunks the thunks.
+	maxBytes, maxThunks int
 }
 
 // An xtask is a task being expanded, with what it takes from defaults.
 type xtask struct {
-	task
+	*task // of the file; not written to
 	pos
 	name  string
 	names []string // of its variables
@@ -68,7 +68,7 @@ func expand(ctx context.Context, f *File, env Env) (*Plan, error) {
 		byName: make(map[string]*xtask, len(f.tasks)), local: make(map[string]wire.Object),
 		texts: make(map[string]wire.Object), roots: make(map[string]wire.Object),
 		selects: make(map[selection]int), leaves: make(map[wire.Object]bool), globbed: make(map[string][]string),
-		plan: new(Plan), maxBytes: maxPlan}
+		plan: new(Plan), maxBytes: maxPlan, maxThunks: maxInstances}
 	if x.fsys == nil {
 		x.fsys = os.DirFS(env.Dir)
 	}
@@ -76,7 +76,8 @@ func expand(ctx context.Context, f *File, env Env) (*Plan, error) {
 		x.platform = "linux/" + runtime.GOARCH
 	}
 	if env.Parent != nil {
-		x.ps.cause, x.platform, x.maxBytes = wire.CauseGraph, env.Parent.Thunk.Platform, maxSubPlan
+		x.ps.cause, x.platform = wire.CauseGraph, env.Parent.Thunk.Platform
+		x.maxBytes, x.maxThunks = maxSubPlan, maxSubThunks
 	}
 	for _, pass := range []func(){x.setParams, x.setTasks, x.setOrder, x.build, x.setTargets} {
 		pass()
@@ -147,7 +148,6 @@ func (x *expander) setTasks() {
 	for i := range x.f.tasks {
 		d := &x.f.tasks[i]
 		t := &xtask{task: d.val, pos: d.pos, name: d.key}
-		t.settings.inherit(&x.f.defaults)
 		x.tasks = append(x.tasks, t)
 		x.byName[t.name] = t
 		if t.name == parent {
@@ -161,8 +161,8 @@ func (x *expander) setTasks() {
 		if !x.instances(t) {
 			continue
 		}
-		if total += len(t.insts); total > maxInstances {
-			x.ps.add(t.pos, "larger chunks, or let tasks write sub-graphs", "%d instances exceed the bound of %d", total, maxInstances)
+		if total += len(t.insts); total > x.maxThunks {
+			x.ps.stop(t.pos, "larger chunks, or let tasks write sub-graphs", "%d instances exceed the bound of %d", total, x.maxThunks)
 			return
 		}
 		sc := &scope{names: t.names, params: x.params}
@@ -171,23 +171,6 @@ func (x *expander) setTasks() {
 		eachVal(x.f.defaults.env, check)
 		eachVal(x.f.defaults.labels, check)
 		t.compileScript()
-	}
-}
-
-// inherit fills in what the task does not say itself, but for env and labels, which are merged
-// where they are used.
-func (s *settings) inherit(d *settings) {
-	if s.tools == nil && s.root.line == 0 {
-		s.tools, s.root = d.tools, d.root
-		if s.include == nil {
-			s.include = d.include
-		}
-	}
-	for _, h := range []struct{ own, other *tmpl }{{&s.cpu, &d.cpu}, {&s.memory, &d.memory},
-		{&s.timeout, &d.timeout}, {&s.retries, &d.retries}, {&s.priority, &d.priority}} {
-		if !h.own.set() {
-			*h.own = *h.other
-		}
 	}
 }
 
@@ -243,6 +226,9 @@ func eachVal(list []pair[tmpl], f func(*tmpl)) {
 }
 
 func (r *refDecl) templates(f func(*tmpl)) {
+	if r.line == 0 {
+		return
+	}
 	for _, one := range []*tmpl{&r.ref, &r.text, &r.cid, &r.size, &r.glob} {
 		f(one)
 	}

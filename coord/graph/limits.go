@@ -23,6 +23,9 @@ const (
 	maxArgs = 2<<20 - 64<<10
 	// maxKey is the most of a key that is shown in a task's name or used as a file name.
 	maxKey = 120
+	// maxSubThunks bounds the thunks of one sub-graph, which the coordinator makes in memory; a
+	// larger one nests.
+	maxSubThunks = 200_000
 	// maxPlan bounds the encoded thunks of one graph, so that a for over a long script does not
 	// fill the memory; 2 GiB is 1 KiB for each of wire.MaxJobThunks. A sub-graph is expanded by
 	// the coordinator, beside others.

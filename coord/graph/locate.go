@@ -88,6 +88,7 @@ func (x *expander) hashLocal(t *xtask) {
 
 func (x *expander) localRefs(r *refDecl, sc *scope, note func(string, pos)) {
 	switch {
+	case r.line == 0:
 	case r.ref.set():
 		if r.ref.raw[:min(1, len(r.ref.raw))] == "@" {
 			return

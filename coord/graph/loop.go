@@ -44,8 +44,8 @@ func (x *expander) instances(t *xtask) (ok bool) {
 			t.names = append(t.names, n)
 		}
 		total *= len(runs[i].rows)
-		if total > maxInstances {
-			x.ps.add(t.pos, "fewer or larger chunks", "%d instances or more exceed the bound of %d", total, maxInstances)
+		if total > x.maxThunks {
+			x.ps.add(t.pos, "fewer or larger chunks", "%d instances or more exceed the bound of %d", total, x.maxThunks)
 			return false
 		}
 	}

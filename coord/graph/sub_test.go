@@ -143,9 +143,13 @@ func TestBadSubGraphs(t *testing.T) {
 
 // A small sub-graph cannot make the coordinator hold much.
 func TestSubGraphIsBounded(t *testing.T) {
-	_, err := expandSub(t, `{"gaggle":1,"tasks":{"t":{"for":{"i":{"range":[0,1000000]}},"run":["a","`+strings.Repeat("x", 100_000)+`"],"outputs":["o"]},
+	_, err := expandSub(t, `{"gaggle":1,"tasks":{"t":{"for":{"i":{"range":[0,100000]}},"run":["a","`+strings.Repeat("x", 100_000)+`"],"outputs":["o"]},
 "u":{"inputs":{"in":"@t/o"},"run":["a"],"outputs":["o"]}},"targets":{"o":"@u/o"}}`)
 	if e := mustErr(t, err); e.Cause != wire.CauseTooLarge || !strings.Contains(e.Message, "256 MiB") {
+		t.Errorf("error (%v) = %v, want it too large", e.Cause, e)
+	}
+	_, err = expandSub(t, `{"gaggle":1,"tasks":{"t":{"count":200001,"run":["a"],"outputs":["o"]}},"targets":{"o":"@t/o"}}`)
+	if e := mustErr(t, err); e.Cause != wire.CauseTooLarge || !strings.Contains(e.Message, "200000") {
 		t.Errorf("error (%v) = %v, want it too large", e.Cause, e)
 	}
 	var b strings.Builder

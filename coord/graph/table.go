@@ -14,7 +14,7 @@ type File struct {
 	schema   tmpl
 	params   []pair[tmpl]
 	defaults settings
-	tasks    []pair[task]
+	tasks    []pair[*task]
 	targets  []pair[tmpl] // path -> reference
 }
 
@@ -74,14 +74,19 @@ type reduceDecl struct {
 
 // A refDecl is a reference as it stands in the file: a string, or an object.
 type refDecl struct {
-	pos
-	ref        tmpl // the string form
-	text       tmpl
-	cid        tmpl
-	size       tmpl
-	executable bool
-	glob       tmpl
+	pos              // line 0: the key is not in the file, and objectDecl nil
+	ref         tmpl // the string form
+	*objectDecl      // the object form; noObject if it is a string
 }
+
+// An objectDecl is a reference that is an object. There are as many references as inputs, and few
+// are objects.
+type objectDecl struct {
+	text, cid, size, glob tmpl
+	executable            bool
+}
+
+var noObject objectDecl // never written to
 
 type inputDecl struct {
 	path tmpl // not set in the list form
@@ -106,7 +111,7 @@ var fileCodec = objectOf([]field[File]{
 	attr("params", "names with values for {{name}}, which coord submit -p name=value replaces",
 		mapOf(scalar, variablePattern, validVariable), func(f *File) *[]pair[tmpl] { return &f.params }),
 	attr("defaults", "what every task has that does not say otherwise", defaultsCodec, func(f *File) *settings { return &f.defaults }),
-	must(attr("tasks", "the commands, by name", mapOf(taskCodec, namePattern, validName), func(f *File) *[]pair[task] { return &f.tasks })),
+	must(attr("tasks", "the commands, by name", mapOf(pointerTo(taskCodec), namePattern, validName), func(f *File) *[]pair[*task] { return &f.tasks })),
 	must(attr("targets", "the outputs that are wanted: a path below --out, and a reference \"@task/output\"; with all instances of a task below it if the task has several",
 		mapOf(template, "", func(string) string { return "" }), func(f *File) *[]pair[tmpl] { return &f.targets })),
 }, nil, nil)
@@ -203,15 +208,17 @@ var reduceCodec = objectOf([]field[reduceDecl]{
 
 var refCodec = either(`a reference or {"text": ..}, {"cid": ..}`, map[kind]codec[refDecl]{
 	str: convert(template, func(d *decoder, n *node, t tmpl) (refDecl, bool) {
-		return refDecl{pos: d.at(n), ref: t}, true
+		return refDecl{pos: d.at(n), ref: t, objectDecl: &noObject}, true
 	}),
-	object: with(objectOf([]field[refDecl]{
-		attr("text", "the content itself", template, func(r *refDecl) *tmpl { return &r.text }),
-		attr("cid", "the CID of a file or directory that the mesh holds", template, func(r *refDecl) *tmpl { return &r.cid }),
-		attr("size", "of cid, in bytes; needed where the object is not on this machine", intOf(0, wire.MaxBlob), func(r *refDecl) *tmpl { return &r.size }),
-		attr("executable", "of cid or text: the file may be run", yesNo, func(r *refDecl) *bool { return &r.executable }),
-		attr("glob", "in a list of inputs: a pattern of local files, which keep their paths", template, func(r *refDecl) *tmpl { return &r.glob }),
-	}, func(d *decoder, n *node) refDecl { return refDecl{pos: d.at(n)} }, exactlyOne[refDecl]("text", "cid", "glob")), oneOf("text", "cid", "glob")),
+	object: convert(with(objectOf([]field[objectDecl]{
+		attr("text", "the content itself", template, func(r *objectDecl) *tmpl { return &r.text }),
+		attr("cid", "the CID of a file or directory that the mesh holds", template, func(r *objectDecl) *tmpl { return &r.cid }),
+		attr("size", "of cid, in bytes; needed where the object is not on this machine", intOf(0, wire.MaxBlob), func(r *objectDecl) *tmpl { return &r.size }),
+		attr("executable", "of cid or text: the file may be run", yesNo, func(r *objectDecl) *bool { return &r.executable }),
+		attr("glob", "in a list of inputs: a pattern of local files, which keep their paths", template, func(r *objectDecl) *tmpl { return &r.glob }),
+	}, nil, exactlyOne[objectDecl]("text", "cid", "glob")), oneOf("text", "cid", "glob")), func(d *decoder, n *node, o objectDecl) (refDecl, bool) {
+		return refDecl{pos: d.at(n), objectDecl: &o}, true
+	}),
 }, str, object)
 
 var inputsCodec = either("a list or an object", map[kind]codec[[]inputDecl]{
