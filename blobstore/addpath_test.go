@@ -179,6 +179,19 @@ func TestAddPathRefuses(t *testing.T) {
 	})
 }
 
+func TestAddPathTooLarge(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{MaxBytes: 30 * charge(4096)})
+	dir := t.TempDir()
+	for i := range 60 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), noise(uint64(i), 4096), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.AddPath(t.Context(), anna, dir, AddOptions{}); wire.CauseOf(err) != wire.CauseDiskFull {
+		t.Errorf("AddPath of twice the store = %v, want disk full", err)
+	}
+}
+
 // believe makes the index believe the files of a directory, as if they had been left alone for
 // long before they were read. Change times cannot be set, and tests do not wait.
 func believe(t testing.TB, s *Store, dir string) {

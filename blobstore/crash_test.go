@@ -79,6 +79,7 @@ func TestKilled(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	dir := t.TempDir()
+	defer cleanUp(t, dir)
 	for round := range rounds {
 		puts, synced := runKilled(t, dir, 1+rnd.IntN(60))
 		s, err := Open(dir, Options{MaxBytes: 64 << 20})
@@ -195,8 +196,8 @@ func TestTorn(t *testing.T) {
 		return s
 	}
 	damage := map[string]func(path string) error{
-		"cut":     func(path string) error { return os.Truncate(path, 100) },
-		"emptied": func(path string) error { return os.Truncate(path, 0) },
+		"cut":     func(path string) error { return errors.Join(os.Chmod(path, 0o644), os.Truncate(path, 100)) },
+		"emptied": func(path string) error { return errors.Join(os.Chmod(path, 0o644), os.Truncate(path, 0)) },
 		"zeros": func(path string) error {
 			os.Chmod(path, 0o644)
 			return os.WriteFile(path, make([]byte, 5000), 0o644)
@@ -355,6 +356,7 @@ func TestGenerations(t *testing.T) {
 
 func TestSecondProcess(t *testing.T) {
 	dir := t.TempDir()
+	defer cleanUp(t, dir)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), crashDir+"="+dir)
 	out, err := cmd.StdoutPipe()

@@ -488,3 +488,23 @@ func TestDiskFull(t *testing.T) {
 	}
 	mustPut(t, s, anna, noise(3, 1<<20))
 }
+
+func TestTrimOnFullDisk(t *testing.T) {
+	dir := smallDisk(t, 4<<20)
+	s := openStore(t, dir, Options{MaxBytes: 2 << 20})
+	for i := range 400 {
+		mustPut(t, s, anna, noise(uint64(i), 4096))
+	}
+	filler, err := os.Create(filepath.Join(dir, "foreign"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	for err == nil {
+		_, err = filler.Write(make([]byte, 4096))
+	}
+	if freed, err := s.trim(t.Context(), 1<<20); freed == 0 || err != nil {
+		t.Errorf("trimming on a full disk freed %d, %v", freed, err)
+	}
+	mustPut(t, s, anna, noise(1000, 4096))
+}

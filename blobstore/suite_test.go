@@ -89,8 +89,16 @@ func openStore(t testing.TB, dir string, opt Options) *Store {
 		if err := s.Close(); err != nil {
 			t.Errorf("closing the store: %v", err)
 		}
+		cleanUp(t, dir)
 	})
 	return s
+}
+
+// cleanUp removes laid out trees, whose directories are read-only.
+func cleanUp(t testing.TB, dir string) {
+	if err := removeTree(filepath.Join(dir, "resident")); err != nil {
+		t.Error(err)
+	}
 }
 
 // testStore is the suite that every implementation passes.

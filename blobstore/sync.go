@@ -74,13 +74,15 @@ func (s *Store) Sync(ctx context.Context, space wire.Space, objs []wire.Object) 
 	if err != nil {
 		return err
 	}
-	if err := s.sync.flush(ctx, ds); err != nil {
-		return fmt.Errorf("making objects durable: %w", err)
-	}
-	for _, d := range ds { // one may have been found corrupt meanwhile
-		if s.unsynced(d) {
-			return fmt.Errorf("making objects durable: object %s went away: %w", d, ErrNotFound)
+	// One may have changed form, or become another space's too, while it was flushed.
+	for again := true; again; {
+		if err := s.sync.flush(ctx, ds); err != nil {
+			return fmt.Errorf("making objects durable: %w", err)
 		}
+		if ds, err = s.unsynced(space, ds); err != nil {
+			return err
+		}
+		again = len(ds) > 0
 	}
 	return nil
 }
@@ -98,12 +100,21 @@ func (h *shelf) present(space wire.Space, objs []wire.Object) (ds []wire.Digest,
 	return ds, errors.Join(verr, err)
 }
 
-// unsynced reports whether there is something of d that is not durable, or nothing.
-func (s *Store) unsynced(d wire.Digest) bool {
+// unsynced returns those of the objects that are not durable, or an error that wraps ErrNotFound
+// if one went away: found corrupt, say.
+func (s *Store) unsynced(space wire.Space, ds []wire.Digest) (out []wire.Digest, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.table.find(d)
-	return e == nil || e.synced == 0
+	for _, d := range ds {
+		e := s.table.in(space, d)
+		if e == nil {
+			return nil, fmt.Errorf("making objects durable: object %s went away: %w", d, ErrNotFound)
+		}
+		if e.synced == 0 {
+			out = append(out, d)
+		}
+	}
+	return out, nil
 }
 
 // flushAged flushes what was put before the last call.
@@ -161,6 +172,8 @@ func (y *syncer) loop() {
 type target struct {
 	digest wire.Digest
 	spaces []wire.Space
+	set    setID // the same as spaces
+	born   uint64
 	forms  form
 }
 
@@ -206,7 +219,7 @@ func (y *syncer) targets(fs []*flush) []target {
 			}
 			seen[d] = struct{}{}
 			if e := s.table.find(d); e != nil && e.forms != e.synced {
-				out = append(out, target{d, s.table.sets.spaces(e.spaces), e.forms &^ e.synced})
+				out = append(out, target{d, s.table.sets.spaces(e.spaces), e.spaces, e.born, e.forms &^ e.synced})
 			}
 		}
 		s.mu.Unlock()
@@ -247,8 +260,8 @@ func (y *syncer) confirm(targets []target) error {
 	s.mu.Lock()
 	for _, t := range targets {
 		e := s.table.find(t.digest)
-		if e == nil || e.forms&t.forms != t.forms {
-			continue // it was dropped, or changed form, meanwhile
+		if e == nil || e.born != t.born || e.spaces != t.set || e.forms&t.forms != t.forms {
+			continue // it was put anew, joined by a space or changed form meanwhile
 		}
 		e.synced |= t.forms
 		rs = append(rs, record{kind: recSynced, digest: t.digest, forms: t.forms})

@@ -19,11 +19,17 @@ const (
 // evictBatch is how many objects a trim journals at once before it unlinks them.
 const evictBatch = 512
 
+// maxTries bounds how often room made by a trim may be taken by somebody else.
+const maxTries = 100
+
 // admit makes room for an inode of size more bytes, or returns an error of CauseDiskFull. What is
 // admitted counts until it is given back.
 func (h *shelf) admit(ctx context.Context, size int64) error {
 	n := charge(size)
 	for try := 0; ; try++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		h.mu.Lock()
 		now := h.usedLocked() + h.pending + n
 		stuck := h.stuckAt == h.releases+1 && now-h.pending-n <= h.stuckUsed+h.max/100
@@ -37,7 +43,7 @@ func (h *shelf) admit(ctx context.Context, size int64) error {
 			return nil
 		}
 		h.mu.Unlock()
-		if try == 2 || stuck || n > h.max {
+		if try == maxTries || stuck || n > h.max {
 			return wire.Errorf(wire.CauseDiskFull,
 				"everything else in it is in use or pinned: give it more room (--store-max) or end jobs",
 				"the store has no room for %d bytes: %d of %d are taken", size, now-n, h.max)
@@ -259,39 +265,48 @@ func (m *marks) victims() []ref {
 }
 
 // evict drops the victims that nobody has wanted meanwhile, until at most goal bytes are taken.
+// First it journals that their files are not to be trusted any more: one put again later may be
+// torn by a crash. If the disk is too full for that, it does so as soon as they are gone.
 func (m *marks) evict(victims []ref, goal int64) error {
-	ds, err := m.announce(victims)
-	if err != nil {
+	ds, rs := m.distrust(victims)
+	err := m.journal(rs)
+	if err != nil && !diskFull(err) {
 		return err
 	}
 	for i, r := range victims {
 		if m.h.usedNow() <= goal {
-			return nil
+			break
 		}
 		m.evictOne(r, ds[i])
+	}
+	if err != nil {
+		return m.journal(rs)
 	}
 	return nil
 }
 
-// announce journals that the victims' files are not to be trusted any more, before any is
-// unlinked: one put again later may be torn by a crash. It returns their digests.
-func (m *marks) announce(victims []ref) ([]wire.Digest, error) {
+// distrust returns the victims' digests and the records that say they are dropped.
+func (m *marks) distrust(victims []ref) ([]wire.Digest, []record) {
 	ds := make([]wire.Digest, len(victims))
 	rs := make([]record, len(victims))
 	m.h.mu.Lock()
+	defer m.h.mu.Unlock()
 	for i, r := range victims {
 		e := &m.h.table.all[r]
 		ds[i], rs[i] = e.digest, record{kind: recDropped, digest: e.digest}
 		e.synced = 0
 	}
-	m.h.mu.Unlock()
+	return ds, rs
+}
+
+func (m *marks) journal(rs []record) error {
 	if m.h.note == nil {
-		return ds, nil
+		return nil
 	}
 	if err := m.h.note(rs...); err != nil {
-		return nil, err
+		return err
 	}
-	return ds, m.h.flush()
+	return m.h.flush()
 }
 
 func (m *marks) evictOne(r ref, d wire.Digest) {

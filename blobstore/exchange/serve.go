@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"gaggle/blobstore"
@@ -195,16 +196,56 @@ func (sv *server) object(w wish) error {
 	if err := sv.w.Flush(); err != nil {
 		return err
 	}
-	for left > 0 {
-		n, err := b.Read(sv.buf[:min(left, chunk)])
-		if err != nil {
-			return err // the answer breaks off
+	return sv.send(b, left)
+}
+
+// readAhead is how much of a large object is read and hashed while what came before it is being
+// sent: quic-go sends nothing between two writes.
+const readAhead = 256 << 10
+
+var aheads = sync.Pool{New: func() any { return new([readAhead]byte) }}
+
+// A piece is bytes that were read ahead, or why there are none.
+type piece struct {
+	buf *[readAhead]byte
+	n   int
+	err error
+}
+
+// send writes n bytes of b to the stream. After an error the answer is broken off.
+func (sv *server) send(b *blobstore.Blob, n int64) error {
+	pieces := make(chan piece) // one is read while one is written
+	stop := make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer close(pieces)
+		for left := n; left > 0; {
+			p := piece{buf: aheads.Get().(*[readAhead]byte)}
+			p.n, p.err = io.ReadFull(b, p.buf[:min(left, readAhead)])
+			left -= int64(p.n)
+			select {
+			case pieces <- p:
+			case <-stop:
+				aheads.Put(p.buf)
+				return
+			}
+			if p.err != nil {
+				return
+			}
 		}
-		if _, err := sv.w.Write(sv.buf[:n]); err != nil {
+	})
+	defer reader.Wait()
+	defer close(stop)
+	for p := range pieces {
+		err := p.err
+		for from := 0; from < p.n && err == nil; from += chunk {
+			_, err = sv.w.Write(p.buf[from:min(from+chunk, p.n)])
+		}
+		aheads.Put(p.buf)
+		if err != nil {
 			return err
 		}
-		sv.m.out.Add(int64(n))
-		left -= int64(n)
+		sv.m.out.Add(int64(p.n))
 	}
 	return nil
 }

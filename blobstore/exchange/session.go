@@ -21,7 +21,7 @@ type session struct {
 	opened   bool // the grant was sent
 	answered bool // something came back for the last request
 	deadline time.Time
-	buf      [chunk]byte
+	buf      [4 * chunk]byte // the store hashes and writes at once what is this large
 }
 
 var (
@@ -166,14 +166,17 @@ func (st *session) head() (size uint64, v verdict, err error) {
 // errGivenUp.
 func (st *session) body(n uint64, take func([]byte) bool) error {
 	for n > 0 {
-		p := st.buf[:min(n, chunk)]
-		if err := st.within(st.x.cfg.Limits.Stall); err != nil {
-			return err
+		p := st.buf[:min(n, uint64(len(st.buf)))]
+		for from := 0; from < len(p); from += chunk {
+			part := p[from:min(from+chunk, len(p))]
+			if err := st.within(st.x.cfg.Limits.Stall); err != nil {
+				return err
+			}
+			if _, err := io.ReadFull(st.r, part); err != nil {
+				return unexpected(err)
+			}
+			st.m.received(len(part))
 		}
-		if _, err := io.ReadFull(st.r, p); err != nil {
-			return unexpected(err)
-		}
-		st.m.received(len(p))
 		if !take(p) {
 			return errGivenUp
 		}
