@@ -11,6 +11,7 @@ import (
 // A kind is tasks of one name in one space, which are taken to run for about as long.
 type kind struct {
 	ewma   time.Duration
+	guess  time.Duration   // while none has ended: twice the longest so far
 	recent []time.Duration // the last keepSamples, a ring
 	count  int
 }
@@ -62,7 +63,29 @@ func (k *kind) estimate(builtin bool) time.Duration {
 	case builtin:
 		return builtinRun
 	}
-	return unknownRun
+	return max(unknownRun, k.guess)
+}
+
+// reestimate corrects what is expected of leases: what runs for longer than expected has as long
+// to go as it has taken, for all we know.
+func (s *State) reestimate() {
+	for _, n := range s.nodes[1:] {
+		for _, l := range n.leases {
+			run := s.runs.at(l.run)
+			est := l.est
+			switch ran := s.now - l.since; {
+			case !l.began:
+				est = run.kind.estimate(run.builtin)
+			case ran > l.est:
+				est = 2 * ran
+				if run.kind.count == 0 {
+					run.kind.guess = max(run.kind.guess, est)
+				}
+			}
+			n.est += est - l.est
+			l.est = est
+		}
+	}
 }
 
 // p95 returns what 95 of 100 runs did not exceed, once there were enough to tell.

@@ -272,7 +272,7 @@ func (s *State) watchGangs() {
 				slots += n.hello.Slots
 			}
 		}
-		if slots > 0 && slots < g.size && s.now >= recoveryWait {
+		if slots > 0 && slots < g.size && s.uptime() >= recoveryWait {
 			s.failGang(g, g.members[0], wire.Failure{Cause: wire.CauseTooLarge, Hint: "join more nodes, or make the gang smaller",
 				Message: fmt.Sprintf("gang %q needs %d slots at once and the mesh has %d", g.name, g.size, slots)})
 			continue

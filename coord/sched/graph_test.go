@@ -11,7 +11,7 @@ import (
 )
 
 // testRoot is the root of every thunk in the tests.
-var testRoot = wire.Object{Kind: wire.Dir, Digest: wire.Sum([]byte("root")), Size: 4 << 20}
+var testRoot = wire.Object{Kind: wire.Dir, Digest: wire.Sum([]byte("root")), Size: 512 << 10}
 
 // A plan is a graph of thunks made of a text: "a -> b c; b -> src" makes task a need the outputs of b
 // and c, and b the leaf input src. A name that does not stand left of an arrow or alone is a leaf.

@@ -141,7 +141,7 @@ func (s *State) whyHungry(o *object, j *job) string {
 func (s *State) watchHungry() {
 	hungry := s.hungry
 	s.hungry = nil
-	settled := s.now > recoveryWait && !s.inventories()
+	settled := s.uptime() > recoveryWait && !s.inventories()
 	for _, w := range hungry {
 		run := s.runAt(w, placeHungry)
 		switch {
@@ -183,14 +183,18 @@ func (s *State) failHungry(r runRef) {
 	}
 }
 
-// tellPauses says of every job whether it waits for inputs.
+// tellPauses says of every job whether it waits for inputs, or for any node at all.
 func (s *State) tellPauses() {
 	if !s.hungrier {
 		return
 	}
 	s.hungrier = false
 	for _, r := range s.live {
-		s.jobs.at(r).hungry = ""
+		j := s.jobs.at(r)
+		j.hungry = ""
+		if len(s.byLoad) == 0 && len(j.ready) > 0 {
+			j.hungry = s.whyStuck(s.runs.at(j.ready[0]))
+		}
 	}
 	for _, w := range s.hungry {
 		run := s.runAt(w, placeHungry)

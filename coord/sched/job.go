@@ -78,6 +78,7 @@ func (s *State) submitted(e *Submitted) {
 	}
 	s.jobOf[e.Job] = r
 	s.live = append(s.live, r)
+	s.hungrier = true
 	if err := s.load(j, e); err != nil {
 		s.refuse(j, wire.Errorf(wire.CauseInvalid, "", "%v", err))
 		return

@@ -271,6 +271,7 @@ func (s *State) reload(n *node) {
 		s.byLoad = slices.Delete(s.byLoad, i, i+1)
 	}
 	n.listed = n.offerable()
+	s.hungrier = s.hungrier || len(s.byLoad) == 0
 	if !n.listed {
 		s.unparkAll(n)
 		return

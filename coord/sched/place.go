@@ -164,9 +164,11 @@ func (s *State) gather(run *run) {
 func (s *State) fit(run *run, n *node) fit {
 	f := fit{run: run.kind.estimate(run.builtin)}
 	var missing, most uint64
+	coming := false
 	for _, ref := range run.need {
 		o := s.objects.at(ref)
 		if h := o.holder(n.ref); h != nil && (h.have || h.coming > 0) {
+			coming = coming || !h.have
 			continue
 		}
 		missing += o.size
@@ -179,6 +181,9 @@ func (s *State) fit(run *run, n *node) fit {
 	start := s.queueing(n)
 	if !n.room() || !n.admits(run.hints) {
 		start = max(start, f.run/2)
+	}
+	if coming {
+		start = max(start, n.fetch)
 	}
 	if missing > 0 || f.source != nil {
 		var rate float64

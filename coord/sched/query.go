@@ -106,6 +106,9 @@ func (s *State) whyWaits(tr taskRef) string {
 		run := s.runs.at(t.run)
 		switch run.place {
 		case placeReady:
+			if len(s.byLoad) == 0 {
+				return s.whyStuck(run)
+			}
 			return "waiting for a slot"
 		case placeParked:
 			return "waiting for a slot on " + s.nodes[run.node].hello.Name + ", which has its inputs"

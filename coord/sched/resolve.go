@@ -159,7 +159,7 @@ const (
 func (s *State) awaitMemo(r runRef) bool {
 	run := s.runs.at(r)
 	m := s.memo(&run.key)
-	if m == nil || s.now > recoveryWait && !s.inventories() {
+	if m == nil || s.uptime() > recoveryWait && !s.inventories() {
 		return false
 	}
 	for _, o := range m.outs {
@@ -168,7 +168,7 @@ func (s *State) awaitMemo(r runRef) bool {
 			s.tidy(ref, s.objects.at(ref))
 			continue
 		}
-		if everHeld(s.objects.at(ref)) && s.now > recoveryWait {
+		if everHeld(s.objects.at(ref)) && s.uptime() > recoveryWait {
 			return false // lost in this life
 		}
 		run.forMemo = true

@@ -25,6 +25,7 @@ func (s *State) scan() {
 	s.tellPauses()
 	if s.now >= s.nextReweigh {
 		s.nextReweigh = s.now + reweighEvery
+		s.reestimate()
 		if len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
 			s.unparkEvery()
 		}

@@ -54,8 +54,9 @@ type State struct {
 	now   time.Duration
 	wall  time.Time
 	epoch uint32
-	lease uint32 // the last LeaseID given out in this epoch
-	seq   uint64 // counts submissions, runs and whatever else has an age
+	began time.Duration // when the epoch did
+	lease uint32        // the last LeaseID given out in this epoch
+	seq   uint64        // counts submissions, runs and whatever else has an age
 	out   []Action
 
 	spaces  []wire.Space // by number; 0 is none
@@ -167,7 +168,7 @@ func (s *State) settle() {
 func (s *State) apply(e Event) {
 	switch e := e.(type) {
 	case EpochBegan:
-		s.epoch, s.lease = e.Epoch, 0
+		s.epoch, s.lease, s.began = e.Epoch, 0, s.now
 	case Submitted:
 		s.submitted(&e)
 	case Expanded:
@@ -209,6 +210,9 @@ func (s *State) apply(e Event) {
 }
 
 func (s *State) emit(a Action) { s.out = append(s.out, a) }
+
+// uptime returns how long the epoch has lasted.
+func (s *State) uptime() time.Duration { return s.now - s.began }
 
 // age returns a number higher than all before it.
 func (s *State) age() uint64 {

@@ -472,7 +472,7 @@ func (n *simNode) offered(o wire.Offer) {
 			n.w.t.Fatalf("offer %s: %v", o.Name, err)
 		}
 		var fetched []wire.Object
-		for _, need := range append(needs(th), *o.Root) {
+		for _, need := range needs(th, o.Root) {
 			i := slices.IndexFunc(o.Holders, func(h wire.Held) bool { return h.Object.Digest == need.Digest })
 			h := wire.Held{Object: need}
 			if i >= 0 {
@@ -496,7 +496,10 @@ func (n *simNode) offered(o wire.Offer) {
 	})
 }
 
-func needs(th *wire.Thunk) (objects []wire.Object) {
+func needs(th *wire.Thunk, root *wire.Object) (objects []wire.Object) {
+	if root != nil {
+		objects = append(objects, *root)
+	}
 	for _, in := range th.Inputs {
 		objects = append(objects, in.Object)
 	}

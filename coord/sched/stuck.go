@@ -76,7 +76,7 @@ func (s *State) failStuck() {
 			continue
 		}
 		s.stuck = append(s.stuck, w)
-		if !anyUp || s.now < impossibleAfter {
+		if !anyUp || s.uptime() < impossibleAfter {
 			continue
 		}
 		live := func(r nodeRef) bool { return s.nodes[r].live() }
