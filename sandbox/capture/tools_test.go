@@ -84,6 +84,8 @@ func TestToolsRun(t *testing.T) {
 			[]string{"sh", "-c", `cd /tmp && echo 'int puts(const char*); int main(){return puts("hi") < 0;}' > a.c && gcc -O1 a.c -lm && ./a.out`}, "hi\n"},
 		{"names of users", []string{"id"}, []string{"sh", "-c", "id -un"}, "root\n"},
 		{"ffmpeg", []string{"ffmpeg"}, []string{"sh", "-c", "ffmpeg -v error -f lavfi -i testsrc=d=0.1:r=10 -f framemd5 - | grep -c '^0'"}, "1\n"},
+		{"ImageMagick with its coders", []string{"convert"},
+			[]string{"sh", "-c", "cd /tmp && convert -size 8x8 xc:red a.png && convert a.png -thumbnail 4x4 b.jpg && convert b.jpg -format %wx%h info:"}, "4x4"},
 		{"java", []string{"java"}, []string{"sh", "-c", "java -version 2>&1 | grep -c -i 'runtime env'"}, "1\n"},
 		{"git", []string{"git"}, []string{"sh", "-c", "cd /tmp && git init -q r && git -C r rev-parse --is-inside-work-tree"}, "true\n"},
 	} {
