@@ -26,7 +26,7 @@ func localPath(s string) (clean, wrong, hint string) {
 			"local files are named relative to the graph file; programs and libraries of the machine belong in tools, include or root"
 	case c == ".." || strings.HasPrefix(c, "../"):
 		return "", fmt.Sprintf("%q leaves the directory of the graph file", clip(s)),
-			"put the graph file in a directory above all that it uses"
+			"put the graph file, or with coord submit --dir the start of its paths, above all that it uses"
 	case c == ".":
 		return ".", "", ""
 	}
