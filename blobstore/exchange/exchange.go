@@ -107,6 +107,7 @@ type Exchange struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // flights, workers and streams served
+	stores chan struct{}  // capacity maxStores: held while publishing an object
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
@@ -116,6 +117,10 @@ type Exchange struct {
 	members map[wire.PeerID]*member
 	serving int // streams
 }
+
+// maxStores bounds how many objects are published at once: each may keep an operating system
+// thread waiting for the disk, and one Fetch may have a thousand to publish.
+const maxStores = 32
 
 // New returns an exchange, which Close ends.
 func New(cfg Config) *Exchange {
@@ -127,7 +132,7 @@ func New(cfg Config) *Exchange {
 		cfg.Now = time.Now
 	}
 	x := &Exchange{
-		cfg: cfg, log: cfg.Logger,
+		cfg: cfg, log: cfg.Logger, stores: make(chan struct{}, maxStores),
 		grants:  map[wire.Space]*wire.Grant{},
 		flights: map[flightKey]*flight{},
 		sources: map[sourceKey]*source{},

@@ -280,7 +280,9 @@ func (f *flight) try(p wire.PeerID, round int) (bool, error) {
 // commit publishes the object if its bytes are right. If not, and all came from one holder, that
 // holder is struck; else nobody knows who lied, and all are asked again, alone.
 func (f *flight) commit(p wire.PeerID, round int) (bool, error) {
+	f.x.stores <- struct{}{}
 	err := f.w.Commit()
+	<-f.x.stores
 	alone := !slices.ContainsFunc(f.by, func(o wire.PeerID) bool { return o != p })
 	if err == nil {
 		f.w, f.sender = nil, p
