@@ -22,7 +22,7 @@ var syscallTime = time.Unix(1, 0)
 
 // asUserTests are the tests that behave the same for an ordinary user.
 const asUserTests = "^(TestExit|TestSignals|TestSemantics|TestFixed|TestLookup|TestIsolation|TestSlotsShareNothing|TestInputs|TestStoreStaysClean|" +
-	"TestOutputs|TestBadOutputs|TestManyOutputs|TestStreams|TestTimeout|TestCancel|TestZygoteDeath|TestTwoRoots|TestThousand|TestConcurrent|TestClose)$"
+	"TestOutputs|TestBadOutputs|TestManyOutputs|TestStreams|TestTimeout|TestCancel|TestZygoteDeath|TestTwoRoots|TestThousand|TestProcesses|TestRoom|TestMemory|TestSinkError|TestParentDeath|TestConcurrent|TestClose)$"
 
 func TestAsOrdinaryUser(t *testing.T) { asUser(t, asUserTests) }
 
@@ -342,4 +342,54 @@ func TestClose(t *testing.T) {
 			t.Errorf("cgroup %s is left", d)
 		}
 	}
+}
+
+// TestParentDeath kills an engine's process; its zygotes and commands end with it.
+func TestParentDeath(t *testing.T) {
+	b := newBench(t, 1) // to skip where there is none
+	cmd := exec.Command("/proc/self/exe", "orphan", b.root, t.TempDir())
+	cmd.Args[0] = "engine"
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	if err != nil {
+		cmd.Process.Kill()
+		t.Fatalf("engine: %v, %v", err, cmd.Wait())
+	}
+	zygote, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(zygote)
+	cmd.Process.Kill()
+	cmd.Wait()
+	// A pidfd is readable once the process has ended, which for a zygote is when all in its
+	// namespace have.
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(zygote), Events: unix.POLLIN}}, 60_000); n != 1 {
+		t.Errorf("zygote %d outlives its engine: %v", pid, err)
+		unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+// orphan is an engine that runs a command for ever and says which its zygote is.
+func orphan(root, dir string) error {
+	e, err := New(Config{Dir: dir, Slots: 1})
+	if err != nil {
+		return err
+	}
+	z := e.current()
+	started := signalWriter{c: make(chan bool)}
+	go func() {
+		<-started.c
+		fmt.Println(z.cmd.Process.Pid)
+	}()
+	_, err = e.Run(context.Background(), Spec{Root: root, Argv: []string{"sh", "-c", "trap '' HUP; echo x; sleep 1000 & sleep 1000"}, Stdout: &started})
+	return err
 }

@@ -191,13 +191,14 @@ func enterGroup(dir string, pid int) error {
 
 // limits says what cannot be bounded.
 func (g *groups) limits() string {
+	const delegate = "; to have cgroups, start it with: systemd-run --user --scope -p Delegate=yes"
 	switch {
 	case g.memory == "" && g.pids == "":
-		return "no cgroup can be made here: memory is bounded for each process, not for all of a task's together, and peaks are those of its largest process; run under systemd-run --user --scope -p Delegate=yes"
+		return "memory is sampled every " + sampleEvery.String() + ", not bounded, and a task that starts too many processes is not told apart from one that fails" + delegate
 	case g.memory == "":
-		return "there is no memory cgroup here: memory is bounded for each process, not for all of a task's together"
+		return "memory is sampled every " + sampleEvery.String() + ", not bounded" + delegate
 	case g.pids == "":
-		return "there is no pids cgroup here: processes are bounded by RLIMIT_NPROC, and a task that reaches it is not told apart from one that fails"
+		return "a task that starts too many processes is not told apart from one that fails" + delegate
 	}
 	return ""
 }

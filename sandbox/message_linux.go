@@ -59,13 +59,15 @@ type execRequest struct {
 	Stdin string   `cbor:"stdin,omitempty"`
 	Empty bool     `cbor:"empty,omitempty"` // standard input is /dev/null
 	Pids  int      `cbor:"pids,omitempty"`  // limit by RLIMIT_NPROC; 0 for none
-	Data  int64    `cbor:"data,omitempty"`  // limit by RLIMIT_DATA; 0 for none
+	Mem   int64    `cbor:"mem,omitempty"`   // limit by sampling; 0 for none
 }
 
 // A reply ends a request. If the command ran, a descriptor of /job comes with it.
 type reply struct {
 	Trouble *wire.Error `cbor:"trouble,omitempty"` // it did not run: CauseNotInRoot is the task's doing
 	Killed  bool        `cbor:"killed,omitempty"`  // it was to be killed before it began
+	Starved bool        `cbor:"starved,omitempty"` // it was killed for its memory
+	Peak    int64       `cbor:"peak,omitempty"`    // of memory, as sampled, in bytes
 	Full    bool        `cbor:"full,omitempty"`    // there is no room left in /job or /tmp
 	Status  uint32      `cbor:"status,omitempty"`  // as wait(2) gives it
 	User    int64       `cbor:"user,omitempty"`    // of all its processes, in nanoseconds

@@ -162,10 +162,10 @@ func (r *run) begin() (wait func(), err error) {
 	}
 	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(spec.Env), Empty: spec.Stdin == ""}
 	if s.zygote.group == nil || s.zygote.group.pids == "" {
-		x.Pids = r.limits.Pids
+		x.Pids = r.limits.Pids + zygoteThreads
 	}
 	if s.zygote.group == nil || s.zygote.group.memory == "" {
-		x.Data = r.limits.MemBytes
+		x.Mem = r.limits.MemBytes
 	}
 	var ends [2]*os.File
 	for i := range ends {

@@ -31,6 +31,8 @@ const (
 	zygoteMem = 16 << 20
 	// zygotePids is room for threads that Go's runtime may still start.
 	zygotePids = 8
+	// zygoteThreads is how many it has about, where nobody counts them.
+	zygoteThreads = 16
 )
 
 // open makes the cgroup of a slot and moves the zygote there.

@@ -45,12 +45,21 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 		r.Killed = true
 		return nil
 	}
-	if err := z.reap(pid, r); err != nil {
-		return err
+	var watched *sampler
+	if x.Mem > 0 {
+		watched = z.sample(x.Seq, x.Mem)
 	}
+	err = z.reap(pid, r)
 	z.mu.Lock()
 	z.running = 0
+	if watched != nil {
+		watched.timer.Stop()
+		r.Starved, r.Peak = watched.starved, watched.peak
+	}
 	z.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	r.Full = r.Status != 0 && z.full()
 	return nil
 }
@@ -142,11 +151,11 @@ func setLimits(x *execRequest) error {
 	if err := set(unix.RLIMIT_NPROC, uint64(x.Pids)); err != nil {
 		return fmt.Errorf("limiting processes: %w", err)
 	}
-	// Not below what the zygote's own heap may grow to.
-	const floor = 256 << 20
-	data := uint64(x.Data)
-	if data > 0 {
-		data = max(data, floor)
+	// For what takes memory faster than it is sampled. It counts what is reserved, too, such as
+	// the 8 MiB of each thread's stack, hence the slack.
+	data := uint64(0)
+	if x.Mem > 0 {
+		data = 2*uint64(x.Mem) + 4<<30
 	}
 	if err := set(unix.RLIMIT_DATA, data); err != nil {
 		return fmt.Errorf("limiting memory: %w", err)

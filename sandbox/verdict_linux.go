@@ -28,7 +28,7 @@ func (r *run) verdict() (*wire.Failure, error) {
 	case r.late:
 		return &wire.Failure{Cause: wire.CauseTimeout, Message: fmt.Sprintf("the command ran longer than its timeout of %v", r.limits.Wall),
 			Hint: "give it a longer timeout"}, nil
-	case z.group != nil && z.group.outOfMemory():
+	case p.Starved, z.group != nil && z.group.outOfMemory():
 		return r.outOfMemory(), nil
 	case z.group != nil && z.group.outOfPids():
 		return &wire.Failure{Cause: wire.CauseProcesses, Hint: "have it start fewer at once",
@@ -79,7 +79,7 @@ func (r *run) report(f *wire.Failure) Report {
 		Stderr:  r.out[1].end(),
 		Run:     r.took,
 		CPU:     time.Duration(r.reply.User + r.reply.System),
-		PeakMem: r.reply.MaxRSS,
+		PeakMem: max(r.reply.MaxRSS, r.reply.Peak),
 	}
 	if z := r.slot.zygote; z != nil && z.group != nil {
 		rep.PeakMem = max(rep.PeakMem, z.group.peakBytes())
