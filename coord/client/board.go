@@ -69,6 +69,10 @@ func (b *Board) Apply(n *wire.Notice, now time.Time) {
 	}
 	t := b.active[n.Task]
 	switch {
+	case n.Progress != nil: // it comes with the state, which is told by itself
+		if t != nil {
+			t.doing = n.Progress
+		}
 	case n.State >= wire.StateDone:
 		b.drop(t)
 		b.Waiting = ""
@@ -82,7 +86,7 @@ func (b *Board) Apply(n *wire.Notice, now time.Time) {
 			t = &activeTask{order: b.begun}
 			b.begun++
 		}
-		t.notice, t.doing, t.since = *n, n.Progress, now
+		t.notice, t.doing, t.since = *n, nil, now
 		b.active[n.Task] = t
 		if n.State == wire.StateRunning {
 			b.running++
@@ -90,8 +94,6 @@ func (b *Board) Apply(n *wire.Notice, now time.Time) {
 		b.peak = max(b.peak, b.running)
 	case n.State != 0: // back in the queue
 		b.drop(t)
-	case t != nil && n.Progress != nil:
-		t.doing = n.Progress
 	}
 }
 
@@ -145,9 +147,10 @@ func (b *Board) Running() int { return b.running }
 func (b *Board) Snapshot() []wire.Notice {
 	var all []wire.Notice
 	for _, t := range b.list() {
-		n := t.notice
-		n.Progress = t.doing
-		all = append(all, n)
+		all = append(all, t.notice)
+		if t.doing != nil {
+			all = append(all, wire.Notice{Task: t.notice.Task, State: t.notice.State, Progress: t.doing})
+		}
 	}
 	return all
 }

@@ -141,6 +141,9 @@ func (j *job) follow(ctx context.Context) error {
 	sub := j.submit
 	j.mu.Unlock()
 	if sub == nil {
+		if err := j.count(ctx); err != nil {
+			return err
+		}
 		if err := wire.WriteFrame(rw, &wire.Request{Attach: &wire.JobRef{Job: j.id}}); err != nil {
 			return err
 		}
@@ -161,6 +164,21 @@ func (j *job) follow(ctx context.Context) error {
 		return writeErr
 	}
 	return err
+}
+
+// count learns how many tasks a job has that was submitted before.
+func (j *job) count(ctx context.Context) error {
+	r, err := j.link.ask(ctx, &wire.Request{Status: &wire.JobRef{Job: j.id}})
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range r.Jobs {
+		j.started.Tasks, j.started.Begun = s.Counts.Tasks, s.Begun
+		j.board.Counts.Tasks = s.Counts.Tasks
+	}
+	return nil
 }
 
 // chunkBytes is how much of a job travels in one frame, well below wire.MaxFrame with one thunk
@@ -205,7 +223,9 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 				return errJobOver
 			}
 		case r.Done != nil:
-			j.accept()
+			if !j.isAccepted() {
+				j.accept()
+			}
 			j.close(ctx, r.Done)
 			return errJobOver
 		}
@@ -215,11 +235,15 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 	}
 }
 
-// accept notes that the coordinator has the job, once.
+// accept notes that the coordinator has the job.
 func (j *job) accept() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.isAccepted() {
+	if j.isAccepted() { // attached again: the states of all tasks follow
+		j.started.Counts, j.started.Tasks = wire.Counts{}, j.board.Counts.Tasks
+		j.board = NewBoard(j.started, time.Now())
+		again := *j.started
+		j.tellLocked(&Event{Started: &again})
 		return
 	}
 	if j.submit != nil {

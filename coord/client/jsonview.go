@@ -14,9 +14,12 @@ import (
 //	note      text
 //	hashing   files, bytes                             so far, now and then
 //	accepted  job, name, tasks, mesh, detached         the job goes on without this command
+//	resumed   job, tasks                               the coordinator was lost for a while; the
+//	                                                   states of all tasks follow once more
 //	task      task, state, how, node, run_s, fetched_bytes, at   blocked ready offered running
 //	                                                   expanding done failed cancelled;
 //	                                                   how: ran memo shared; at in Unix seconds
+//	progress  task, node, done, total                  bytes of inputs fetched for it
 //	waiting   task, why                                task is left out if it is the whole job
 //	added     task, tasks                              a sub-graph of the task added so many
 //	failed    task, cause, message, hint, exit, signal, node, command, env, stdout, stderr, again
@@ -67,8 +70,13 @@ func (v *jsonView) lines(e *Event, now time.Time) (lines []obj) {
 		add("hashing", obj{"files": h.Files, "bytes": h.Bytes})
 	}
 	if s := e.Started; s != nil {
+		tasks, again := max(s.Tasks, s.Counts.Tasks), v.lastJob != ""
 		v.lastJob = s.Job.String()
-		add("accepted", obj{"job": s.Job.String(), "name": s.Name, "tasks": max(s.Tasks, s.Counts.Tasks), "mesh": s.Mesh, "detached": s.Detached})
+		if again {
+			add("resumed", obj{"job": v.lastJob, "tasks": tasks})
+		} else {
+			add("accepted", obj{"job": v.lastJob, "name": s.Name, "tasks": tasks, "mesh": s.Mesh, "detached": s.Detached})
+		}
 	}
 	for i := range e.Notices {
 		noticeLines(&e.Notices[i], add)
@@ -100,7 +108,7 @@ func (v *jsonView) lines(e *Event, now time.Time) (lines []obj) {
 }
 
 func noticeLines(n *wire.Notice, add func(string, obj)) {
-	if n.State != 0 && n.Task != "" {
+	if n.State != 0 && n.Task != "" && n.Progress == nil {
 		o := obj{"task": n.Task, "state": n.State.String()}
 		if n.At != 0 {
 			o["at"] = float64(n.At) / 1e6
@@ -114,6 +122,9 @@ func noticeLines(n *wire.Notice, add func(string, obj)) {
 			o["fetched_bytes"] = n.Fetched
 		}
 		add("task", o)
+	}
+	if p := n.Progress; p != nil && p.Phase == "fetch" {
+		add("progress", obj{"task": n.Task, "node": n.NodeName, "done": p.Done, "total": p.Total})
 	}
 	if n.Waiting != "" {
 		o := obj{"why": n.Waiting}

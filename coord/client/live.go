@@ -12,8 +12,8 @@ import (
 
 // A liveView keeps one block at the bottom of a terminal up to date:
 //
-//	wc.yaml j17f0...  37/121 done: 20 ran, 16 memo, 0 shared; 4 running; 1.2 MB moved; 12s, about 30s left
-//	[###########                           ]
+//	37/121 done: 20 ran, 16 memo, 0 shared; 4 running; 1.2 MB moved
+//	[###########                           ] 12s, about 30s left
 //	  count[src/a]   running on node2 3.2s
 //	  merge[0]       fetching 1.2 of 3.4 MB from node1
 //	  ... and 2 more
@@ -85,16 +85,16 @@ func (v *liveView) up() []byte {
 
 // block returns the lines to show, fewer than the terminal has.
 func (v *liveView) block(columns, rows int, now time.Time) []string {
-	head := v.progress(now)
+	head := v.progress()
 	if head == "" || rows < 2 {
 		return nil
 	}
 	if v.board == nil {
 		return []string{head}
 	}
-	lines := []string{fmt.Sprintf("%s %s  %s", printable(v.started.Name), v.started.Job, head)}
+	lines := []string{head}
 	if rows > 4 {
-		lines = append(lines, bar(v.board.Done(), v.board.Counts.Tasks, min(columns-1, 60)))
+		lines = append(lines, bar(v.board.Done(), v.board.Counts.Tasks, min(columns-26, 60))+" "+v.time(now))
 	}
 	if v.board.Waiting != "" {
 		lines = append(lines, "  "+printable(v.board.Waiting))

@@ -100,19 +100,23 @@ func (v *jobView) nameOf(p wire.PeerID, name string) string {
 	return p.Short()
 }
 
-// progress is the job in one line.
-func (v *jobView) progress(now time.Time) string {
-	if v.board == nil {
-		if v.hashing == nil {
-			return ""
-		}
+// progress is where the job stands; "" if there is nothing to tell.
+func (v *jobView) progress() string {
+	switch f := v.fetching; {
+	case v.board == nil && v.hashing == nil:
+		return ""
+	case v.board == nil:
 		return fmt.Sprintf("reading inputs: %s, %s", count(int(v.hashing.Files), "file"), Bytes(v.hashing.Bytes))
-	}
-	if f := v.fetching; f != nil {
+	case f != nil:
 		return fmt.Sprintf("fetching targets: %s of %s from %s", Bytes(f.Done), Bytes(f.Total), v.nameOf(f.From, ""))
 	}
 	c := v.board.Counts
-	s := fmt.Sprintf("%d/%d done: %s; %d running; %s moved; %s", v.board.Done(), c.Tasks, tally(c), v.board.running, Bytes(c.Moved), Span(now.Sub(v.begun)))
+	return fmt.Sprintf("%d/%d done: %s; %d running; %s moved", v.board.Done(), c.Tasks, tally(c), v.board.running, Bytes(c.Moved))
+}
+
+// time is how long the job has taken, and how long it may still take.
+func (v *jobView) time(now time.Time) string {
+	s := Span(now.Sub(v.begun))
 	if left := v.board.Remaining(); left > time.Second {
 		s += ", about " + Span(left) + " left"
 	}
@@ -174,17 +178,21 @@ func (v *plainView) Tick(now time.Time) error {
 	}
 	v.next = now.Add(v.every)
 	if v.board != nil {
-		if done := fmt.Sprint(v.board.Done(), v.board.running, v.fetching); done == v.said {
+		said := v.progress()
+		if said == v.said {
 			return nil
-		} else {
-			v.said = done
 		}
+		v.said = said
 	}
-	if line := v.progress(now); line != "" {
-		_, err := fmt.Fprintln(v.err, line)
-		return err
+	line := v.progress()
+	if line == "" {
+		return nil
 	}
-	return nil
+	if v.board != nil {
+		line += "; " + v.time(now)
+	}
+	_, err := fmt.Fprintln(v.err, line)
+	return err
 }
 
 // End prints the summary.

@@ -15,7 +15,7 @@ import (
 
 // A traceView writes a Chrome trace (chrome://tracing, ui.perfetto.dev): one process for each
 // node, in it a thread for each task under way at once, with the spans fetch, run and store. The
-// time between being ready and being offered is an asynchronous span, queue.
+// time that a task waits, for a node and there for a slot, is an asynchronous span, queue.
 type traceView struct {
 	path  string
 	job   string
@@ -27,6 +27,7 @@ type traceView struct {
 type taskSpan struct {
 	task, node            string
 	ready, offered, began int64
+	fetching              int64 // when it was last seen to fetch
 	run                   time.Duration
 	done                  int64
 	state                 wire.State
@@ -79,11 +80,17 @@ func (s *taskSpan) take(n *wire.Notice, at int64) {
 	if n.NodeName != "" {
 		s.node = n.NodeName
 	}
+	if n.Progress != nil {
+		if n.Progress.Phase == "fetch" {
+			s.fetching = at
+		}
+		return
+	}
 	switch n.State {
 	case wire.StateReady:
-		s.ready, s.offered, s.began = at, 0, 0
+		s.ready, s.offered, s.began, s.fetching = at, 0, 0, 0
 	case wire.StateOffered:
-		s.offered, s.began = at, 0
+		s.offered, s.began, s.fetching = at, 0, 0
 	case wire.StateRunning:
 		s.began = at
 	case wire.StateDone, wire.StateFailed, wire.StateCancelled:
@@ -91,8 +98,10 @@ func (s *taskSpan) take(n *wire.Notice, at int64) {
 	}
 }
 
-// bounds fills in what was not told: a node may report a short run in one message.
-func (s *taskSpan) bounds() (offered, began, ended int64) {
+// bounds returns when the task began to fetch, had all, ran and had ended. What was not told is
+// filled in: a node may report a short run in one message, and it does not say how long a task
+// that has its inputs waits for a slot.
+func (s *taskSpan) bounds() (fetch, fetched, began, ended int64) {
 	ended = s.done
 	if s.began != 0 && s.run > 0 {
 		ended = min(s.done, s.began+s.run.Microseconds())
@@ -101,11 +110,15 @@ func (s *taskSpan) bounds() (offered, began, ended int64) {
 	if began == 0 {
 		began = s.done - s.run.Microseconds()
 	}
-	offered = s.offered
-	if offered == 0 || offered > began {
-		offered = began
+	fetch = began
+	if s.fetched > 0 && s.offered != 0 {
+		fetch = min(s.offered, began)
 	}
-	return offered, began, ended
+	fetched = began
+	if s.fetching >= fetch {
+		fetched = min(s.fetching, began)
+	}
+	return fetch, fetched, began, ended
 }
 
 // Tick does nothing.
@@ -159,8 +172,8 @@ func (v *traceView) write(w *bufio.Writer) error {
 		return err
 	}
 	slices.SortStableFunc(v.spans, func(a, b *taskSpan) int {
-		x, _, _ := a.bounds()
-		y, _, _ := b.bounds()
+		x, _, _, _ := a.bounds()
+		y, _, _, _ := b.bounds()
 		return cmp.Compare(x, y)
 	})
 	pids := map[string]int{}
@@ -189,25 +202,28 @@ func (v *traceView) write(w *bufio.Writer) error {
 
 // events returns the spans of a task, on the first thread of its node that is free.
 func (s *taskSpan) events(id, pid int, lanes map[string][]int64) (events []traceEvent) {
-	offered, began, ended := s.bounds()
+	fetch, fetched, began, ended := s.bounds()
 	lane := 0
-	for lane < len(lanes[s.node]) && lanes[s.node][lane] > offered {
+	for lane < len(lanes[s.node]) && lanes[s.node][lane] > fetch {
 		lane++
 	}
 	if lane == len(lanes[s.node]) {
 		lanes[s.node] = append(lanes[s.node], 0)
 	}
 	lanes[s.node][lane] = s.done
-	if s.ready != 0 && s.ready < offered {
-		events = append(events,
-			traceEvent{Name: s.task, Cat: "queue", Ph: "b", Ts: s.ready, Pid: pid, ID: id},
-			traceEvent{Name: s.task, Cat: "queue", Ph: "e", Ts: offered, Pid: pid, ID: id})
+	queue := func(from, to int64) {
+		if from != 0 && from < to {
+			events = append(events, traceEvent{Name: "queue " + s.task, Cat: "queue", Ph: "b", Ts: from, Pid: pid, ID: id},
+				traceEvent{Name: "queue " + s.task, Cat: "queue", Ph: "e", Ts: to, Pid: pid, ID: id})
+		}
 	}
+	queue(cmp.Or(s.ready, s.offered), fetch)
+	queue(fetched, began)
 	args := map[string]any{"task": s.task, "state": s.state.String(), "fetched": s.fetched}
 	for _, p := range []struct {
 		cat      string
 		from, to int64
-	}{{"fetch", offered, began}, {"run", began, ended}, {"store", ended, s.done}} {
+	}{{"fetch", fetch, fetched}, {"run", began, ended}, {"store", ended, s.done}} {
 		if p.to > p.from {
 			events = append(events, traceEvent{Name: p.cat + " " + s.task, Cat: p.cat, Ph: "X", Ts: p.from, Dur: p.to - p.from, Pid: pid, Tid: lane + 1, Args: args})
 		}

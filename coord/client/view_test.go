@@ -33,7 +33,7 @@ func jobEvents() []*Event {
 			{Task: "count[a]", State: wire.StateDone, How: wire.HowMemo, At: at},
 			{Task: "count[b]", State: wire.StateReady, At: at},
 			{Task: "count[b]", State: wire.StateOffered, Node: peerA, NodeName: "node1", At: at + 1000},
-			{Task: "count[b]", Progress: &wire.Progress{Phase: "fetch", Done: 1_200_000, Total: 3_400_000, From: peerB}},
+			{Task: "count[b]", State: wire.StateOffered, NodeName: "node1", At: at + 4000, Progress: &wire.Progress{Phase: "fetch", Done: 1_200_000, Total: 3_400_000, From: peerB}},
 			{Task: "count[c]", State: wire.StateOffered, Node: peerB, NodeName: "node2", At: at + 1000},
 			{Task: "count[c]", State: wire.StateRunning, Node: peerB, NodeName: "node2", At: at + 3000},
 			{Task: "top", State: wire.StateOffered, Node: peerB, NodeName: "node2", At: at + 1000},
@@ -129,8 +129,8 @@ func TestLiveView(t *testing.T) {
 	want := []string{
 		"job jab00000000000000: 4 tasks, 12 files of input (34 kB)",
 		"failed: top on node2: ended with exit code 3",
-		"wc.yaml jab00000000000000  2/4 done: 0 ran, 1 memo, 0 shared, 1 failed; 1 running; 0 B moved; 2.0s",
-		"[#############################                             ]",
+		"2/4 done: 0 ran, 1 memo, 0 shared, 1 failed; 1 running; 0 B moved",
+		"[#############################                             ] 2.0s",
 		"  count[b]  fetching 1.2 MB of 3.4 MB from node2",
 		"  count[c]  running on node2 2.0s",
 	}
@@ -204,7 +204,7 @@ func TestTraceView(t *testing.T) {
 	at := noon.UnixMicro()
 	events := append(jobEvents(), &Event{Notices: []wire.Notice{
 		{Task: "count[b]", State: wire.StateRunning, NodeName: "node1", At: at + 5000},
-		{Task: "count[b]", State: wire.StateDone, How: wire.HowRan, NodeName: "node1", Run: 4 * time.Millisecond, At: at + 10_000},
+		{Task: "count[b]", State: wire.StateDone, How: wire.HowRan, NodeName: "node1", Run: 4 * time.Millisecond, Fetched: 7, At: at + 10_000},
 	}})
 	for _, e := range events {
 		if err := v.Event(e, noon); err != nil {
@@ -228,7 +228,7 @@ func TestTraceView(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s %s +%d %d", e.Ph, e.Cat, e.Ts-at, e.Dur))
 		}
 	}
-	want := []string{"b queue +0 0", "e queue +1000 0", "X fetch +1000 4000", "X run +5000 4000", "X store +9000 1000"}
+	want := []string{"b queue +0 0", "e queue +1000 0", "b queue +4000 0", "e queue +5000 0", "X fetch +1000 3000", "X run +5000 4000", "X store +9000 1000"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("spans of count[b] (-want +got):\n%s", d)
 	}
