@@ -17,6 +17,15 @@
 // of tasks ("count[a.go]") and below an input or target that is all instances at once: there a
 // key that is a usable relative path stays one, any other is percent-encoded.
 //
+// Paths. Local references are relative to the graph file and stay below its directory; roots may
+// be anywhere on the machine. A list of inputs keeps the path that each has where it is from, an
+// object gives it a new one. "@task/dir//part" becomes a thunk of its own that the worker runs
+// itself; "part/" with a final slash says that it is a directory, as outputs do.
+//
+// Sub-graphs have their parent's root, env, platform and hints under what they say themselves, its
+// inputs as "@parent/path", for over lists and ranges, and exactly one target. They have no local
+// files, no {"text"}, and no root but the parent's or {"tree"}.
+//
 // Groups. chunk and reduce group by hash of the key, never by position: see group.go.
 //
 // Templates. {{name}} stands for a variable or parameter in any string of a task, in the sources
