@@ -24,7 +24,7 @@ const space wire.Space = "anna"
 
 // A hub is a coordinator that does what a test says, on links in memory.
 type hub struct {
-	t     *testing.T
+	t     testing.TB
 	epoch uint64
 	links chan net.Conn
 	down  atomic.Bool // Dial fails
@@ -33,7 +33,7 @@ type hub struct {
 	dials []time.Time
 }
 
-func newHub(t *testing.T) *hub { return &hub{t: t, epoch: 1, links: make(chan net.Conn, 1)} }
+func newHub(t testing.TB) *hub { return &hub{t: t, epoch: 1, links: make(chan net.Conn, 1)} }
 
 func (h *hub) dial(context.Context) (Link, error) {
 	h.mu.Lock()
@@ -57,6 +57,7 @@ type session struct {
 	mu     sync.Mutex // guards frames
 	more   sync.Cond  // signalled when there is another
 	frames []wire.FromNode
+	done   int // outcomes in frames
 }
 
 // answer accepts the next link and sends first in reply to the hello.
@@ -79,6 +80,7 @@ func (h *hub) answer(first *wire.ToNode) *session {
 			}
 			s.mu.Lock()
 			s.frames = append(s.frames, f)
+			s.done += len(f.Results) + len(f.Failures)
 			s.more.Broadcast()
 			s.mu.Unlock()
 		}
@@ -126,6 +128,15 @@ func (s *session) wait(ok func(*wire.FromNode) bool) {
 		if ok(&all) {
 			return
 		}
+		s.more.Wait()
+	}
+}
+
+// waitOutcomes waits for so many outcomes.
+func (s *session) waitOutcomes(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.done < n {
 		s.more.Wait()
 	}
 }
@@ -180,7 +191,7 @@ type lab struct {
 }
 
 // newLab makes a worker with the given slots. Change cfg before start.
-func newLab(t *testing.T, slots int) *lab {
+func newLab(t testing.TB, slots int) *lab {
 	l := &lab{hub: newHub(t), store: blobstore.NewMemory()}
 	begun := time.Now()
 	l.cfg = Config{
@@ -253,7 +264,7 @@ func (l *lab) thunk(lease wire.LeaseID, name string, inputs ...wire.Object) wire
 	return offerOf(l.t, lease, t)
 }
 
-func offerOf(t *testing.T, lease wire.LeaseID, thunk wire.Thunk) wire.Offer {
+func offerOf(t testing.TB, lease wire.LeaseID, thunk wire.Thunk) wire.Offer {
 	t.Helper()
 	u, err := wire.NewThunk(thunk)
 	if err != nil {
