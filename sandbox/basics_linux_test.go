@@ -113,14 +113,17 @@ func TestFixed(t *testing.T) {
 		{Path: "b/c/file", Source: writeFile(t, filepath.Join(dir, "1"), "x", 0o644)},
 		{Path: "a", Source: writeFile(t, filepath.Join(dir, "2"), "y", 0o644), Exec: true},
 		{Path: "w", Source: writeFile(t, filepath.Join(dir, "3"), "z", 0o644), Writable: true},
+		{Path: "large", Source: writeFile(t, filepath.Join(dir, "4"), strings.Repeat("x", 2*inlineMax), 0o444)},
+		{Path: "tree", Source: filepath.Dir(writeFile(t, filepath.Join(dir, "5/x"), "x", 0o444)), Dir: true},
 	}
-	got := b.sh("stat -c '%n %a %Y' a w b b/c b/c/file; ls -U", Spec{Inputs: inputs})
+	const script = "stat -c '%n %a %Y' a w b b/c b/c/file; stat -c '%n %u %g' / /job /tmp /bin /bin/sh a b b/c w large tree tree/x; ls -U"
+	got := b.sh(script, Spec{Inputs: inputs})
 	for range 3 {
-		if again := b.sh("stat -c '%n %a %Y' a w b b/c b/c/file; ls -U", Spec{Inputs: inputs}); again != got {
+		if again := b.sh(script, Spec{Inputs: inputs}); again != got {
 			t.Errorf("a second time: %s", again)
 		}
 	}
-	if !strings.HasPrefix(got, "a 555 0\nw 644 0\nb 755 0\nb/c 755 0\nb/c/file 444 0\n") {
+	if !strings.HasPrefix(got, "a 555 0\nw 644 0\nb 755 0\nb/c 755 0\nb/c/file 444 0\n") || strings.Count(got, " 1000 1000\n") != 12 {
 		t.Errorf("stat = %s", got)
 	}
 	maps := b.sh("cat /proc/self/maps", Spec{})

@@ -44,6 +44,18 @@ func cloneTree(dir int, p string) (int, error) {
 	return fd, nil
 }
 
+// giveTo has a mount that nobody sees yet show owners as the user namespace says. Some file
+// systems cannot; there a command sees foreign files. On failure the mount is closed.
+func giveTo(mount, owner int) error {
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(owner)}
+	err := unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH, &attr)
+	if err == nil || err == unix.EINVAL {
+		return nil
+	}
+	unix.Close(mount)
+	return err
+}
+
 func attach(fd, dir int, name string) error {
 	return unix.MoveMount(fd, "", dir, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }

@@ -313,8 +313,7 @@ func (s *slot) pipe() (r *os.File, w int, err error) {
 		return nil, 0, fmt.Errorf("making a pipe: %w", err)
 	}
 	if s.engine.distinct {
-		id := s.engine.config.FirstUID + s.index
-		err = unix.Fchown(p[1], id, id)
+		err = unix.Fchown(p[1], s.uid(), s.uid())
 	}
 	if err == nil {
 		err = unix.SetNonblock(p[0], true) // for Go's poller

@@ -33,6 +33,7 @@ type remote struct {
 	kills int
 	in    receiver
 	group *group // nil: no cgroup
+	owner int    // user namespace in which the engine's uid is the slot's; -1: they are one
 	seq   uint64 // of the last Exec
 	roots [keptRoots]mountedRoot
 }
@@ -54,7 +55,7 @@ func (s *slot) start() (err error) {
 	if err != nil {
 		return err
 	}
-	z := &remote{sock: ours[0], kills: ours[1], in: receiver{sock: ours[0]}}
+	z := &remote{sock: ours[0], kills: ours[1], in: receiver{sock: ours[0]}, owner: -1}
 	z.cmd, err = s.command(theirs)
 	if err == nil {
 		err = z.cmd.Start()
@@ -74,6 +75,11 @@ func (s *slot) start() (err error) {
 	if s.engine.groups.memory != "" || s.engine.groups.pids != "" {
 		if z.group, err = s.engine.groups.open(s.index, z.cmd.Process.Pid); err != nil {
 			return wire.Errorf(wire.CauseSandbox, "", "starting a sandbox: %v", err)
+		}
+	}
+	if s.engine.distinct {
+		if z.owner, err = ownerMap(s.uid()); err != nil {
+			return wire.Errorf(wire.CauseSandbox, setupHint(err), "starting a sandbox: %v", err)
 		}
 	}
 	late := time.AfterFunc(startTimeout, func() { z.cmd.Process.Kill() })
@@ -119,7 +125,7 @@ func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
 	if e.distinct {
-		uid, gid = e.config.FirstUID+s.index, e.config.FirstUID+s.index
+		uid, gid = s.uid(), s.uid()
 	}
 	cmd := exec.Command("/proc/self/exe", string(arg))
 	cmd.Args[0] = zygoteName
@@ -143,6 +149,32 @@ func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 		Setsid: true, // the terminal's Ctrl-C is for the engine
 	}
 	return cmd, nil
+}
+
+// uid is the host's uid and gid of the slot, where it has its own.
+func (s *slot) uid() int { return s.engine.config.FirstUID + s.index }
+
+// ownerMap returns a user namespace that says, given to a mount, that what the superuser owns is
+// owned by uid. Commands thus see the same owner whether the engine is the superuser's or not.
+func ownerMap(uid int) (int, error) {
+	cmd := exec.Command("/proc/self/exe", holderArg)
+	cmd.Args[0] = zygoteName
+	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: one, GidMappings: one}
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		return -1, err
+	}
+	if err := cmd.Start(); err != nil {
+		return -1, err
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	hold.Close()
+	if e := cmd.Wait(); err == nil && e != nil {
+		unix.Close(fd)
+		return -1, e
+	}
+	return fd, err
 }
 
 func (s *slot) startHint(err error) string {
@@ -183,6 +215,9 @@ func (z *remote) end() {
 	z.cmd.Process.Kill()
 	z.cmd.Wait() // returns once the whole pid namespace is gone
 	closeAll([]int{z.sock, z.kills})
+	if z.owner >= 0 {
+		unix.Close(z.owner)
+	}
 	if z.group != nil {
 		z.group.close()
 	}
@@ -275,6 +310,9 @@ func (b *batch) tree(p string) (source string, err error) {
 		return p, err
 	}
 	fd, err := cloneTree(b.slot.engine.slash, p)
+	if err == nil && b.slot.zygote.owner >= 0 {
+		err = giveTo(fd, b.slot.zygote.owner)
+	}
 	if err != nil {
 		return "", fmt.Errorf("cloning %s: %w", p, err)
 	}

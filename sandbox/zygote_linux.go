@@ -18,6 +18,7 @@ import (
 
 const (
 	zygoteName = "gaggle-slot" // argv[0] of a zygote
+	holderArg  = "hold"        // its argument in a process that holds a namespace until its input ends
 	requests   = 3             // descriptor of the socket for requests
 	kills      = 4             // and of that for kills
 	firstPid   = 100           // of the command; the zygote's threads have lower ids
@@ -39,6 +40,10 @@ func isZygote() bool { return len(os.Args) == 2 && os.Args[0] == zygoteName }
 func Main() {
 	if !isZygote() {
 		return
+	}
+	if os.Args[1] == holderArg {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
 	}
 	z := zygote{host: -1}
 	err := json.Unmarshal([]byte(os.Args[1]), &z.zygoteConfig)
