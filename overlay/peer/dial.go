@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -93,7 +94,54 @@ func (h *Host) Open(ctx context.Context, p wire.PeerID, proto string) (*Stream, 
 }
 
 // reach returns a certified connection to p.
-func (h *Host) reach(ctx context.Context, p wire.PeerID) (*link, error) {
+func (h *Host) reach(ctx context.Context, p wire.PeerID) (l *link, err error) {
+	err = h.persist(ctx, p, func() error {
+		l, err = h.tryReach(ctx, p)
+		return err
+	})
+	return l, err
+}
+
+const (
+	// maxRetries and firstRetry spread the members of a cluster over a few seconds.
+	maxRetries = 6
+	firstRetry = 50 * time.Millisecond
+)
+
+// A cutError is of a connection that was made and then broke off before it was of use.
+type cutError struct {
+	addr string
+	err  error
+}
+
+func (e *cutError) Error() string { return e.err.Error() }
+
+// persist tries again after a *cutError, a few times: libp2p's QUIC listener drops connections
+// when more than sixteen wait to be accepted, as when a whole cluster comes back at once.
+func (h *Host) persist(ctx context.Context, p wire.PeerID, try func() error) error {
+	pause := firstRetry
+	for left := maxRetries; ; left-- {
+		err := try()
+		var cut *cutError
+		if !errors.As(err, &cut) {
+			return err
+		}
+		if left == 0 {
+			return unreachable(p, []string{cut.addr}, cut.err)
+		}
+		timer := time.NewTimer(pause + rand.N(pause))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+		pause *= 2
+	}
+}
+
+// tryReach is one try of reach.
+func (h *Host) tryReach(ctx context.Context, p wire.PeerID) (*link, error) {
 	l := h.certified(p)
 	if l == nil {
 		var err error
@@ -108,12 +156,22 @@ func (h *Host) reach(ctx context.Context, p wire.PeerID) (*link, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	l.close()
+	defer l.close()
+	return nil, l.failed(err)
+}
+
+// failed explains why a connection was of no use.
+func (l *link) failed(err error) error {
 	var e *wire.Error
-	if errors.As(err, &e) {
-		return nil, &wire.Error{Cause: e.Cause, Hint: e.Hint, Message: fmt.Sprintf("connecting to %s: %s", p, e.Message)}
+	var lost *network.ConnError
+	addr := l.conn.RemoteMultiaddr().String()
+	switch {
+	case errors.As(err, &e):
+		return &wire.Error{Cause: e.Cause, Hint: e.Hint, Message: fmt.Sprintf("connecting to %s: %s", l.peer, e.Message)}
+	case errors.As(err, &lost), err == errEnded, l.conn.IsClosed():
+		return &cutError{addr, err}
 	}
-	return nil, unreachable(p, []string{l.conn.RemoteMultiaddr().String()}, err)
+	return unreachable(l.peer, []string{addr}, err)
 }
 
 // dial returns a connection to p, certified or not.
@@ -135,7 +193,7 @@ func (h *Host) dial(ctx context.Context, p wire.PeerID) (*link, error) {
 		if l := h.linkOf(c); l != nil {
 			return l, nil
 		}
-		err = errEnded
+		return nil, &cutError{c.RemoteMultiaddr().String(), errEnded}
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

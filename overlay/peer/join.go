@@ -218,22 +218,26 @@ func join(ctx context.Context, cfg Config, t *wire.Ticket, owner, name string) (
 
 // ask sends a request to join to a coordinator, on a connection with or without certificates.
 func (h *Host) ask(ctx context.Context, coordinator wire.PeerID, req joinRequest) (*wire.Certificate, error) {
-	l := h.certified(coordinator)
-	if l == nil {
-		var err error
-		if l, err = h.dial(ctx, coordinator); err != nil {
-			return nil, err
-		}
-	}
-	req.Now = h.now().UnixMicro()
 	var m credential
-	cctx, cancel := context.WithTimeoutCause(ctx, certTimeout, errSilent)
-	defer cancel()
-	if err := call(cctx, l.conn, wire.ProtocolJoin, &req, &m); err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+	err := h.persist(ctx, coordinator, func() error {
+		l := h.certified(coordinator)
+		if l == nil {
+			var err error
+			if l, err = h.dial(ctx, coordinator); err != nil {
+				return err
+			}
 		}
-		return nil, unreachable(coordinator, []string{l.conn.RemoteMultiaddr().String()}, err)
+		cctx, cancel := context.WithTimeoutCause(ctx, certTimeout, errSilent)
+		defer cancel()
+		req.Now = h.now().UnixMicro()
+		err := call(cctx, l.conn, wire.ProtocolJoin, &req, &m)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		return l.failed(err)
+	})
+	if err != nil {
+		return nil, err
 	}
 	if m.Error != nil {
 		return nil, m.Error
