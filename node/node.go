@@ -41,6 +41,9 @@ func (c *call) run(ctx context.Context) error {
 	}
 	n := &node{call: c, dir: stateDir(dir), log: c.logger()}
 	defer n.close()
+	if err := standBack(); err != nil {
+		n.log.Info("tasks run at the usual priority", "error", err)
+	}
 	if err := n.open(ctx, ticket); err != nil {
 		return err
 	}

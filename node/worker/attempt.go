@@ -152,7 +152,9 @@ func (w *Worker) fetch(l *lease) error {
 	}
 	var had []wire.Object
 	for _, h := range l.Holders {
-		had = append(had, h.Object)
+		if w.whole(l.Space, []wire.Object{h.Object}) {
+			had = append(had, h.Object)
+		}
 	}
 	w.hold(l.Space, had)
 	return nil

@@ -315,6 +315,7 @@ func (w *Worker) writeFrame(link Link, f *wire.FromNode) error {
 // follows. All of it is given to the syncer, which reports it Stored: at little cost if it was
 // durable before.
 func (w *Worker) writeInventory(link Link) error {
+	w.syncs.renew()
 	var f wire.FromNode
 	n := 0
 	flush := func() error {

@@ -36,11 +36,9 @@ func (w *Worker) receive(f *wire.ToNode) error {
 	for _, p := range f.Pin {
 		w.cfg.Store.Pin(p.Space, p.Object.Digest, p.Owner)
 	}
-	for _, c := range f.Copy {
-		w.order(func() { w.copy(c) })
-	}
+	w.orderCopies(f.Copy)
 	for _, p := range f.Probe {
-		w.order(func() { w.probe(p) })
+		w.orderProbe(p)
 	}
 	return nil
 }

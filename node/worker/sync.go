@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"gaggle/wire"
@@ -50,6 +51,14 @@ func (s *syncer) put(i syncItem) {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// renew forgets what only waits to be reported: a new connection is told everything that is held
+// anyway, and one that breaks again and again would pile it up.
+func (s *syncer) renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = slices.DeleteFunc(s.queue, func(i syncItem) bool { return i.value == nil })
 }
 
 // take returns items of one space with at most syncBatch objects, but at least one item, or nil.

@@ -70,7 +70,7 @@ type Worker struct {
 	self    wire.PeerID
 	fetches *gate // leases that fetch
 	slots   *gate // leases that run
-	copies  *gate // copies and probes
+	probes  *gate
 	syncs   syncer
 	logs    logbook
 	links   linkRates
@@ -86,7 +86,9 @@ type Worker struct {
 	outcomes map[wire.LeaseID]*outcome // not yet acknowledged
 	out      *outbox                   // of the connection; nil without one
 	renewed  time.Duration             // boot time of the last frame
-	orders   int                       // copies and probes, waiting ones too
+	toCopy   []wire.CopyOrder
+	copiers  int // goroutines that work on toCopy
+	probing  int // probes, waiting ones too
 	stopping bool
 	draining bool // the disk is full
 	paused   bool
@@ -99,9 +101,6 @@ const (
 	// fetchesPerSlot leases fetch at once: while one computes, the next has its inputs ready and
 	// the one after that is waiting for a slow peer.
 	fetchesPerSlot = 3
-	// maxCopies bounds copies and probes under way, maxOrders those that wait as well.
-	maxCopies = 4
-	maxOrders = 65_536
 )
 
 // New returns a worker; Run sets it going.
@@ -125,7 +124,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, log: cfg.Logger, self: wire.PeerOf(cfg.Key), epoch: epoch,
-		fetches: newGate(max(4, fetchesPerSlot*cfg.Hello.Slots)), slots: newGate(cfg.Hello.Slots), copies: newGate(maxCopies),
+		fetches: newGate(max(4, fetchesPerSlot*cfg.Hello.Slots)), slots: newGate(cfg.Hello.Slots), probes: newGate(1),
 		leases: map[wire.LeaseID]*lease{}, outcomes: map[wire.LeaseID]*outcome{},
 	}
 	w.syncs.init()

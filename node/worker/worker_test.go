@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -417,6 +419,40 @@ func TestWorkerCopiesPinsAndProbes(t *testing.T) {
 		}
 	})
 }
+
+// Many copies travel in few requests, and one that cannot be had does not keep the others.
+func TestWorkerCopiesManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, 0).start()
+		s := l.accept()
+		var orders []wire.CopyOrder
+		var want []wire.Object
+		for i := range 500 {
+			o := wire.FileObject(wire.BlobID{1}, 1, false)
+			if i != 300 {
+				o = l.exch.elsewhere(fmt.Sprint("object ", i))
+				want = append(want, o)
+			}
+			orders = append(orders, wire.CopyOrder{Space: space, Held: wire.Held{Object: o, Peers: []wire.PeerID{{}}}})
+		}
+		s.send(&wire.ToNode{Copy: orders})
+		time.Sleep(time.Second)
+		stored := objects(s.heard().Stored)
+		slices.SortFunc(stored, byDigest)
+		slices.SortFunc(want, byDigest)
+		if !slices.Equal(stored, want) {
+			t.Errorf("%d stored, want %d", len(stored), len(want))
+		}
+		if n := len(l.exch.fetches); n < 2 || n > 2+copyBatch {
+			t.Errorf("%d requests", n)
+		}
+		if len(l.w.toCopy) != 0 || l.w.copiers != 0 {
+			t.Errorf("%d orders and %d copiers left", len(l.w.toCopy), l.w.copiers)
+		}
+	})
+}
+
+func byDigest(a, b wire.Object) int { return bytes.Compare(a.Digest[:], b.Digest[:]) }
 
 func TestWorkerStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
