@@ -68,15 +68,10 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 			root.Kind = wire.Dir
 			o.Root = &root
 		}
-		h := obj.holder(n.ref)
-		if h != nil && h.have {
+		if h := obj.holder(n.ref); h != nil && h.have {
 			continue
 		}
-		if h == nil {
-			obj.holders = append(obj.holders, holder{node: n.ref})
-			h = &obj.holders[len(obj.holders)-1]
-		}
-		h.coming++
+		obj.mayHold(n.ref).coming++
 		l.coming = append(l.coming, ref)
 		obj.refs++
 		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))})
@@ -125,10 +120,11 @@ func (s *State) endLease(l *lease) {
 	}
 	for _, ref := range l.coming {
 		o := s.objects.at(ref)
-		if h := o.holder(n.ref); h != nil {
+		if i, ok := o.find(n.ref); ok {
+			h := &o.holders[i]
 			h.coming--
 			if h.coming == 0 && !h.have {
-				o.holders = slices.DeleteFunc(o.holders, func(h holder) bool { return h.node == n.ref })
+				o.holders = slices.Delete(o.holders, i, i+1)
 			}
 		}
 		s.dropRef(ref)

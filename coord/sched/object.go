@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"cmp"
 	"slices"
 
 	"gaggle/wire"
@@ -13,7 +14,7 @@ type object struct {
 	size    uint64
 	refs    uint32   // runs and leases that need it, jobs that keep it
 	kept    uint32   // of those, jobs that keep it: its loss is looked into at once
-	holders []holder // in the order they came
+	holders []holder // ascending by node
 	hungry  []runRef // that wait for somebody to hold it
 }
 
@@ -65,13 +66,25 @@ func (s *State) tidy(r objRef, o *object) {
 // asObject returns what names the object on the wire.
 func (o *object) asObject() wire.Object { return wire.Object{Kind: o.kind, Digest: o.id, Size: o.size} }
 
+// holder returns what is known of the node as a holder, nil if nothing.
 func (o *object) holder(n nodeRef) *holder {
-	for i := range o.holders {
-		if o.holders[i].node == n {
-			return &o.holders[i]
-		}
+	if i, ok := o.find(n); ok {
+		return &o.holders[i]
 	}
 	return nil
+}
+
+func (o *object) find(n nodeRef) (int, bool) {
+	return slices.BinarySearchFunc(o.holders, n, func(h holder, n nodeRef) int { return cmp.Compare(h.node, n) })
+}
+
+// mayHold returns the node among the holders, added if it is new.
+func (o *object) mayHold(n nodeRef) *holder {
+	i, ok := o.find(n)
+	if !ok {
+		o.holders = slices.Insert(o.holders, i, holder{node: n})
+	}
+	return &o.holders[i]
 }
 
 // held reports whether a live node holds the object.
@@ -107,11 +120,7 @@ func everHeld(o *object) bool {
 // gain notes that a node holds an object.
 func (s *State) gain(n *node, r objRef, durable bool) {
 	o := s.objects.at(r)
-	h := o.holder(n.ref)
-	if h == nil {
-		o.holders = append(o.holders, holder{node: n.ref})
-		h = &o.holders[len(o.holders)-1]
-	}
+	h := o.mayHold(n.ref)
 	fresh := !h.have
 	durable = durable && !h.durable
 	h.have, h.durable, h.life = true, h.durable || durable, n.life
@@ -126,8 +135,8 @@ func (s *State) gain(n *node, r objRef, durable bool) {
 // lose notes that a node does not hold an object.
 func (s *State) lose(n *node, r objRef) {
 	o := s.objects.at(r)
-	i := slices.IndexFunc(o.holders, func(h holder) bool { return h.node == n.ref })
-	if i < 0 {
+	i, ok := o.find(n.ref)
+	if !ok {
 		return
 	}
 	if h := &o.holders[i]; h.coming > 0 {

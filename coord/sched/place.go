@@ -119,9 +119,12 @@ func (s *State) gather(run *run) {
 	}
 	for _, ref := range run.need {
 		o := s.objects.at(ref)
-		many, from := smallCandidates, 0
+		if len(o.holders) == 0 {
+			continue // its recall is weighed; placing looked at its inputs
+		}
+		many, from := smallCandidates, int(run.seq%uint64(len(o.holders)))
 		if o.size >= smallFetch || run.builtin {
-			many, from = holderCandidates, int(run.seq%uint64(len(o.holders)))
+			many = holderCandidates
 		}
 		for i := range min(many, len(o.holders)) {
 			if h := &o.holders[(from+i)%len(o.holders)]; h.have {
@@ -204,8 +207,9 @@ func (s *State) fit(run *run, n *node) fit {
 func (s *State) source(o *object, n *node) (best *node) {
 	var bestRate float64
 	looked := 0
-	for i := range o.holders {
-		h := &o.holders[i]
+	k := len(o.holders)
+	for i := range k {
+		h := &o.holders[(int(n.ref)+i)%k]
 		src := s.nodes[h.node]
 		if !h.have || src.state != nodeUp || src == n {
 			continue

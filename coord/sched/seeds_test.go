@@ -2,6 +2,7 @@ package sched
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -11,8 +12,7 @@ import (
 	"gaggle/wire"
 )
 
-// seeds is how many worlds TestSeeds goes through.
-const seeds = 300
+var seeds = flag.Uint64("seeds", 300, "how many worlds TestSeeds goes through")
 
 // randomGraph is a graph of up to 25 tasks over some leaves, as text, with the names of its tasks.
 func randomGraph(rng *rand.Rand) (text string, names []string) {
@@ -165,7 +165,7 @@ func (w *world) restart() {
 // TestSeeds runs jobs in faulty worlds. When the faults have stopped every job ends, with the values
 // of a serial run unless it was cancelled. Each world is run twice, and must want the same.
 func TestSeeds(t *testing.T) {
-	first, last := uint64(1), uint64(seeds)
+	first, last := uint64(1), *seeds
 	if *seedFlag != 0 {
 		first, last = *seedFlag, *seedFlag
 	}
