@@ -14,7 +14,7 @@ gaggle: 1
 defaults: {tools: [sh, sleep, cat]}
 tasks:
   step: {for: {n: {range: [0, 12]}}, inputs: {in: "data/{{n}}"}, shell: "sleep 1; cat in > out", outputs: [out]}
-  all: {inputs: {parts: "@step/out"}, shell: "cat parts/*/out > out", outputs: [out]}
+  all: {inputs: {parts: "@step/out"}, shell: "cat parts/* > out", outputs: [out]}
 targets: {all.txt: "@all/out"}
 `
 
