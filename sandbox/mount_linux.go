@@ -207,33 +207,67 @@ func (z *zygote) mountRoot(i, fd int) error {
 // A scratch is the pair of tmpfs at /job and /tmp of a root.
 type scratch struct {
 	mounted       bool
-	used          bool // by a command, or for one
 	index         int
 	bytes, inodes int64
+	fresh         [len(scratchDirs)]unix.Stat_t // as they were when mounted
 }
 
 var scratchDirs = [...]string{"/job", "/tmp"}
 
-// renew mounts fresh scratch directories on the root at s.index. A descriptor of the old ones
-// keeps them for whoever holds it.
+const scratchFlags = unix.MS_NOSUID | unix.MS_NODEV
+
+// renew has fresh scratch directories on the root at s.index, in the size of s. Ones that nobody
+// has touched stay. A descriptor of the old ones keeps them for whoever holds it.
 func (z *zygote) renew(s scratch) error {
-	if z.scratch.mounted {
-		z.scratch.mounted = false
-		for _, d := range scratchDirs {
-			if err := unix.Unmount(rootPath(z.scratch.index)+d, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+	old := z.scratch
+	keep := old.mounted && old.index == s.index && old.bytes == s.bytes && old.inodes == s.inodes
+	z.scratch.mounted = false
+	for i, d := range scratchDirs {
+		at := rootPath(s.index) + d
+		if keep && untouched(at, &old.fresh[i]) {
+			s.fresh[i] = old.fresh[i]
+			continue
+		}
+		if old.mounted {
+			if err := unix.Unmount(rootPath(old.index)+d, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 				return fmt.Errorf("unmounting %s: %w", d, err)
 			}
 		}
-	}
-	for _, d := range scratchDirs {
-		const flags = unix.MS_NOSUID | unix.MS_NODEV
-		if err := unix.Mount("tmpfs", rootPath(s.index)+d, "tmpfs", flags, s.options(true)); err != nil {
+		if err := unix.Mount("tmpfs", at, "tmpfs", scratchFlags, s.options(true)); err != nil {
 			return fmt.Errorf("mounting %s: %w", d, err)
 		}
+		if err := unix.Lstat(at, &s.fresh[i]); err != nil {
+			return err
+		}
 	}
-	s.mounted, s.used = true, false
+	s.mounted = true
 	z.scratch = s
 	return nil
+}
+
+// untouched reports whether the directory at dir is as it was when it was mounted. Whatever is
+// done to it changes its ctime; that may be too coarse to tell what happens within a tick of
+// mounting, hence the rest.
+func untouched(dir string, then *unix.Stat_t) bool {
+	var now unix.Stat_t
+	if unix.Lstat(dir, &now) != nil || now.Ctim != then.Ctim || now.Mtim != then.Mtim || now.Mode != then.Mode || now.Size != then.Size {
+		return false
+	}
+	if n, err := unix.Llistxattr(dir, nil); n != 0 || err != nil && err != unix.EOPNOTSUPP {
+		return false
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var buf [512]byte
+	n, err := unix.ReadDirent(fd, buf[:])
+	if err != nil {
+		return false
+	}
+	_, entries, _ := unix.ParseDirent(buf[:n], -1, nil)
+	return entries == 0
 }
 
 // options of a tmpfs; only a fresh one takes a mode.
@@ -258,8 +292,7 @@ func (z *zygote) resize(s scratch) error {
 		return nil
 	}
 	for _, d := range scratchDirs {
-		const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV
-		if err := unix.Mount("", rootPath(s.index)+d, "", flags, s.options(false)); err != nil {
+		if err := unix.Mount("", rootPath(s.index)+d, "", unix.MS_REMOUNT|scratchFlags, s.options(false)); err != nil {
 			return fmt.Errorf("resizing %s: %w", d, err)
 		}
 	}

@@ -34,7 +34,6 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 	if err != nil {
 		return err
 	}
-	z.scratch.used = true
 	pid, err := z.start(program, x, files)
 	if err != nil {
 		return startError(root, program, err)
@@ -194,11 +193,18 @@ func (z *zygote) reap(command int, r *reply) error {
 
 // freshNetwork moves the thread into a new network namespace if the last command left
 // connections behind (in TIME_WAIT, say): the next one could not listen on their ports.
-func freshNetwork() error {
-	b, err := os.ReadFile("/proc/self/net/sockstat")
+func (z *zygote) freshNetwork() (err error) {
+	if z.sockets < 0 {
+		if z.sockets, err = unix.Open("/proc/self/net/sockstat", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("opening sockstat: %w", err)
+		}
+	}
+	var buf [512]byte
+	n, err := unix.Pread(z.sockets, buf[:], 0)
 	if err != nil {
 		return fmt.Errorf("reading sockstat: %w", err)
 	}
+	b := buf[:n]
 	// TCP: inuse 0 orphan 0 tw 0 alloc 4 mem 0; the last two are of all namespaces, tw is of IPv6 too.
 	var inuse, orphan, tw int
 	_, line, _ := bytes.Cut(b, []byte("TCP: "))
@@ -208,6 +214,8 @@ func freshNetwork() error {
 	if inuse == 0 && tw == 0 {
 		return nil
 	}
+	unix.Close(z.sockets)
+	z.sockets = -1
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("renewing the network: %w", err)
 	}

@@ -45,7 +45,7 @@ func Main() {
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}
-	z := zygote{host: -1}
+	z := zygote{host: -1, sockets: -1}
 	err := json.Unmarshal([]byte(os.Args[1]), &z.zygoteConfig)
 	if err == nil {
 		err = z.setup()
@@ -70,6 +70,7 @@ type zygoteConfig struct {
 type zygote struct {
 	zygoteConfig
 	host     int    // descriptor of the machine's root, -1 if Distinct
+	sockets  int    // of the network namespace's sockstat, -1 if not open
 	lastPid  int    // of ns_last_pid
 	oomAdj   int    // of its own oom_score_adj
 	oomScore []byte // what that was at the start
@@ -289,7 +290,6 @@ func (z *zygote) carryOut(q *request, fds *[]int) error {
 	if len(q.Inputs) == 0 {
 		return nil
 	}
-	z.scratch.used = true
 	l, err := openLayout(rootPath(q.Use)+"/job", z.host)
 	if err != nil {
 		return err
@@ -325,8 +325,12 @@ func (z *zygote) answer(x *execRequest, fds []int) error {
 		r = reply{Trouble: troubleOf(err)}
 	} else {
 		job := rootPath(z.scratch.index) + "/job"
-		unix.Chmod(job, 0o755) // the command may have locked itself out
-		fd, err := unix.Open(job, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOFOLLOW
+		fd, err := unix.Open(job, flags, 0)
+		if err == unix.EACCES { // the command has locked itself out
+			unix.Chmod(job, 0o755)
+			fd, err = unix.Open(job, flags, 0)
+		}
 		if err != nil {
 			return fmt.Errorf("opening /job: %w", err)
 		}
@@ -338,12 +342,12 @@ func (z *zygote) answer(x *execRequest, fds []int) error {
 		return err
 	}
 	// After the reply: unmounting waits for RCU, up to milliseconds on a busy machine.
-	if z.scratch.mounted && z.scratch.used {
+	if z.scratch.mounted {
 		if err := z.renew(z.scratch); err != nil {
 			return err
 		}
 	}
-	return freshNetwork()
+	return z.freshNetwork()
 }
 
 // watch ends the zygote when its engine has died, and the kernel then all in its pid namespace;
