@@ -322,9 +322,16 @@ func (s *State) watchKeeps() {
 				s.checkKeep(j, k)
 			}
 		}
-		if j.detach && !j.accepted && s.now-j.since >= membersAfter && !slices.ContainsFunc(s.nodes[1:], func(n *node) bool { return n.member(j) }) {
+		if j.detach && !j.accepted && s.now-j.since >= membersAfter && !s.memberExpected(j) {
 			s.refuse(j, wire.Errorf(wire.CauseInvalid, "submit without --detach, or start gaggle-node on another machine",
 				"a detached job needs another machine to keep its inputs, and there is none"))
 		}
 	}
+}
+
+// memberExpected reports whether there is, or lately was, a member that may take copies for the job.
+func (s *State) memberExpected(j *job) bool {
+	return slices.ContainsFunc(s.nodes[1:], func(n *node) bool {
+		return n.member(j) || n.hello.Slots > 0 && n.peer != j.client && s.now-n.seen < lostAfterLaptop
+	})
 }

@@ -129,6 +129,7 @@ func (s *State) nodeUp(e *NodeUp) {
 // reconcile compares the leases a node says it has with those it was given: an offer may have been
 // lost with the connection, a lease may be of an earlier epoch or long over.
 func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) {
+	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool { return o.node == n.ref })
 	for _, l := range slices.Clone(n.leases) {
 		if s.leases[l.id] == l && !slices.Contains(running, l.id) {
 			s.emit(Cancel{n.peer, l.id}) // it may be under way to it

@@ -24,6 +24,10 @@ const (
 	// lookAt bounds the search for nodes of the right class among the least loaded before all of
 	// the class are looked through.
 	lookAt = 32
+	// guessable is the longest fetch that is begun over a link that was not measured; a longer one
+	// waits for the probe, which takes about a second at 10 Mbit/s, but not for ever.
+	guessable     = 2 * time.Second
+	probePatience = 4 * time.Second
 )
 
 // place gives the ready runs to the nodes where they are done soonest. Bytes to move are a cost
@@ -69,6 +73,8 @@ func (s *State) placeRun(r runRef) {
 	switch {
 	case n == nil:
 		s.stick(r)
+	case now && f.guess && f.fetch > guessable && s.now-run.since < probePatience:
+		s.park(r, n, f.run) // until the link is measured
 	case now:
 		s.grant(r, n, f)
 	default:

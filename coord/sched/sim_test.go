@@ -77,7 +77,9 @@ type simNode struct {
 	durable map[wire.Digest]bool
 	leases  []*simLease
 	unacked []simOutcome
-	rate    float64 // bytes per second to fetch
+	rate    float64       // bytes per second to fetch
+	sent    time.Duration // when the last message to the coordinator arrives
+	got     time.Duration // and the last from it
 }
 
 type simLease struct {
@@ -324,7 +326,8 @@ func (n *simNode) crash(wipe bool) {
 // send tells the coordinator something, unless the connection breaks before it arrives.
 func (n *simNode) send(events ...Event) {
 	life := n.life
-	n.w.after(n.w.delay(), func() {
+	n.sent = max(n.sent, n.w.now+n.w.delay()) // a stream keeps the order
+	n.w.after(n.sent-n.w.now, func() {
 		if n.up && n.life == life {
 			n.w.step(append([]Event{Beat{Peer: n.peer}}, events...)...)
 		}
@@ -402,7 +405,8 @@ func (w *world) carryOut(a Action) {
 func (w *world) to(p wire.PeerID, do func(*simNode)) {
 	n := w.node(p)
 	life := n.life
-	w.after(w.delay(), func() {
+	n.got = max(n.got, w.now+w.delay())
+	w.after(n.got-w.now, func() {
 		if n.up && n.life == life {
 			do(n)
 		}
