@@ -19,7 +19,8 @@ const (
 	// anew, so that the rate follows the link.
 	rateSample = 256 << 10
 	maxSample  = 4 << 20
-	// newWeight is the weight of a new sample in the moving averages.
+	// newWeight is the weight of a new sample in what was measured. Of rates the bytes and the
+	// times are averaged, each: TCP delivers in bursts, and most samples are of bursts.
 	newWeight = 0.3
 	// maxMembers bounds the peers we keep counts of.
 	maxMembers = 2 * wire.MaxPeers
@@ -39,7 +40,8 @@ type member struct {
 	waiting int       // requests under way
 	from    time.Time // since when sample counts
 	sample  int64
-	rate    float64 // bytes/s; 0 unknown
+	bytes   float64 // averages; their ratio is the rate, and 0 unknown
+	seconds float64
 	rtt     time.Duration
 }
 
@@ -146,9 +148,23 @@ func (m *member) received(n int) {
 
 // measure takes the sample into the rate if it is large enough. Called with mu held.
 func (m *member) measure(now time.Time) {
-	if took := now.Sub(m.from); m.sample >= rateSample && took > 0 {
-		m.rate = average(m.rate, float64(m.sample)/took.Seconds())
+	if m.sample >= rateSample {
+		m.rated(m.sample, now.Sub(m.from))
 	}
+}
+
+// rated takes in that so many bytes took so long. Called with mu held.
+func (m *member) rated(n int64, took time.Duration) {
+	m.bytes += newWeight * (float64(n) - m.bytes)
+	m.seconds += newWeight * (max(took, time.Microsecond).Seconds() - m.seconds)
+}
+
+// rate returns bytes per second, 0 if they are not known. Called with mu held.
+func (m *member) rate() float64 {
+	if m.bytes == 0 {
+		return 0
+	}
+	return m.bytes / m.seconds
 }
 
 // answered takes in how long a holder took to answer for a first small object, unless that had
@@ -159,19 +175,16 @@ func (m *member) answered(took time.Duration) {
 	if m.waiting > 1 {
 		return
 	}
-	m.rtt = time.Duration(average(float64(m.rtt), float64(took)))
-}
-
-func average(old, sample float64) float64 {
-	if old == 0 {
-		return sample
+	if m.rtt == 0 {
+		m.rtt = took
 	}
-	return old + newWeight*(sample-old)
+	m.rtt += time.Duration(newWeight * float64(took-m.rtt))
 }
 
 // link returns what was measured; ok is false if no rate was.
 func (m *member) link(p wire.PeerID) (l wire.Link, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return wire.Link{From: p, BytesPerSec: m.rate, RTT: m.rtt}, m.rate > 0
+	r := m.rate()
+	return wire.Link{From: p, BytesPerSec: r, RTT: m.rtt}, r > 0
 }

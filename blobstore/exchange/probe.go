@@ -53,8 +53,8 @@ func (x *Exchange) probe(ctx context.Context, from wire.PeerID) (wire.Link, erro
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rtt = rtt
-	m.rate = average(m.rate, probeBytes/max(took, time.Microsecond).Seconds())
-	return wire.Link{From: from, BytesPerSec: m.rate, RTT: rtt}, nil
+	m.rated(probeBytes, took)
+	return wire.Link{From: from, BytesPerSec: m.rate(), RTT: rtt}, nil
 }
 
 // probe asks for n bytes of noise. It returns how long the answer took to begin, and from then to

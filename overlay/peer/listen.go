@@ -31,7 +31,7 @@ func (h *Host) listen(addrs []string, anyPort bool) error {
 		return h.listenEach(addrs, false)
 	}
 	err := h.listenEach(listenOn(DefaultPort), true)
-	if !anyPort || !errors.Is(err, syscall.EADDRINUSE) {
+	if !anyPort || !portTaken(err) {
 		return err
 	}
 	h.swarm.ListenClose(h.swarm.ListenAddresses()...)
@@ -50,7 +50,7 @@ func (h *Host) listenEach(addrs []string, lax bool) error {
 		if err = h.swarm.AddListenAddr(a); err == nil {
 			continue
 		}
-		taken := errors.Is(err, syscall.EADDRINUSE)
+		taken := portTaken(err)
 		switch {
 		case lax && !taken && strings.HasPrefix(s, "/ip6/"):
 			h.log.Info("not listening on IPv6", "addr", s, "error", err)
@@ -62,6 +62,13 @@ func (h *Host) listenEach(addrs []string, lax bool) error {
 		}
 	}
 	return nil
+}
+
+// wsaAddrInUse is what Windows says where others say EADDRINUSE.
+const wsaAddrInUse = syscall.Errno(10048)
+
+func portTaken(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaAddrInUse)
 }
 
 // Addrs returns where others may reach the host now, as multiaddrs, best first, at most
