@@ -165,11 +165,8 @@ func (w *Worker) hold(space wire.Space, objs []wire.Object) {
 	for _, o := range objs {
 		w.cfg.Store.Hold(space, o)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.out != nil {
-		w.out.have(space, objs)
-	}
+	w.tell(func(out *outbox) { out.have(space, objs) })
+	w.recheck(space, objs)
 }
 
 // wanted returns what of root and inputs is not whole here, with the holders from the offer.

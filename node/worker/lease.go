@@ -90,12 +90,15 @@ func (w *Worker) decodeOffer(o *wire.Offer) (*wire.Thunk, error) {
 func (w *Worker) serve(l *lease) {
 	defer l.cancel(nil)
 	o, err := w.attempt(l)
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if err == nil {
+		w.mu.Lock()
 		w.answer(l, o)
+		w.mu.Unlock()
+		w.recheck(l.Space, o.outputs)
 		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch cause := context.Cause(l.ctx); {
 	case cause == nil: // the attempt itself went wrong
 		w.answer(l, w.failed(l, nil, failureOf(err, wire.CauseSandbox)))

@@ -128,8 +128,11 @@ func (w *Worker) session(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { link.Close() })
 	defer stop()
 	out := newOutbox(w.cfg.Key)
-	hello := w.attach(out)
+	hello, again := w.attach(out)
 	defer w.detach(out)
+	for _, o := range again {
+		w.recheck(o.receipt.Space, o.outputs)
+	}
 	welcome, err := w.greet(link, hello)
 	if err != nil {
 		return err
@@ -162,8 +165,8 @@ func beatEvery(welcome *wire.Welcome) time.Duration {
 }
 
 // attach makes out the place for all that is to be told from now on, puts in what a new
-// connection has to hear, and returns the hello.
-func (w *Worker) attach(out *outbox) *wire.Hello {
+// connection has to hear, and returns the hello and the outcomes that are told again.
+func (w *Worker) attach(out *outbox) (*wire.Hello, []*outcome) {
 	inventory := 0
 	for range w.cfg.Store.Held() {
 		inventory++
@@ -193,7 +196,7 @@ func (w *Worker) attach(out *outbox) *wire.Hello {
 	}
 	out.beat(w.beat())
 	w.out = out
-	return &h
+	return &h, held
 }
 
 func (w *Worker) detach(out *outbox) {

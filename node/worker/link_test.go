@@ -44,6 +44,40 @@ func TestLinkHoldsResultsUntilAcknowledged(t *testing.T) {
 	})
 }
 
+// A result that is told again must not make the coordinator believe that its outputs are here if
+// they were lost meanwhile.
+func TestLinkTellsLostAfterResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, 1).start()
+		s := l.accept()
+		s.offer(l.thunk(1, "a"))
+		v, err := wire.DecodeValue(s.heard().Results[0].Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.down.Store(true)
+		s.cut()
+		l.store.Lose(v.Outputs[0].Digest)
+		l.down.Store(false)
+		s = l.accept()
+		s.heard()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		told := ""
+		for _, f := range s.frames {
+			if len(f.Have)+len(f.Stored)+len(f.Results) > 0 {
+				told += "here "
+			}
+			if lost := objects(f.Lost); len(lost) == 1 && lost[0].Digest == v.Outputs[0].Digest {
+				told += "lost "
+			}
+		}
+		if told != "here lost " {
+			t.Errorf("the coordinator heard %q, want here lost", told)
+		}
+	})
+}
+
 func TestLinkKeepsLeasesAcrossReconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, 1)

@@ -12,6 +12,7 @@ import (
 type outcome struct {
 	seq     uint64 // of the lease
 	result  *wire.Result
+	outputs []wire.Object // of result
 	attempt *wire.Attempt // if result is nil
 	receipt wire.Receipt
 }
@@ -44,7 +45,7 @@ type run struct {
 // done returns the outcome of a lease whose thunk has the value v. r is nil if nothing had to run.
 func (w *Worker) done(l *lease, r *run, v *wire.Value) *outcome {
 	digest, enc := v.Encode()
-	o := &outcome{receipt: receipt(l, r)}
+	o := &outcome{outputs: v.Outputs, receipt: receipt(l, r)}
 	o.receipt.Value = digest
 	o.result = &wire.Result{Lease: l.Lease, Space: l.Space, Thunk: l.id, Value: enc, Fetched: l.fetched}
 	if r != nil {

@@ -76,12 +76,7 @@ func (r *linkRates) take() []wire.Link {
 // learned passes on what a fetch has found out about other peers.
 func (w *Worker) learned(r exchange.Report) {
 	w.links.add(r.Links)
-	if len(r.Gone) == 0 {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.out != nil {
-		w.out.gone(r.Gone)
+	if len(r.Gone) > 0 {
+		w.tell(func(out *outbox) { out.gone(r.Gone) })
 	}
 }

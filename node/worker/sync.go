@@ -134,9 +134,6 @@ func (w *Worker) syncItems(ctx context.Context, items []syncItem) {
 }
 
 func (w *Worker) stored(space wire.Space, objs []wire.Object) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.out != nil {
-		w.out.stored(space, objs)
-	}
+	w.tell(func(out *outbox) { out.stored(space, objs) })
+	w.recheck(space, objs)
 }

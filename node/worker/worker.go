@@ -195,22 +195,39 @@ func (w *Worker) Announce(space wire.Space, objs []wire.Object) {
 	for _, o := range objs {
 		w.cfg.Store.Hold(space, o)
 	}
-	w.mu.Lock()
-	if w.out != nil {
-		w.out.have(space, objs)
-	}
-	w.mu.Unlock()
+	w.tell(func(out *outbox) { out.have(space, objs) })
+	w.recheck(space, objs)
 	w.syncs.add(space, objs)
+}
+
+// tell has put add to what the coordinator is told. Without a connection it does nothing: the next
+// one begins with all that matters.
+func (w *Worker) tell(put func(*outbox)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.out != nil {
+		put(w.out)
+	}
+}
+
+// recheck follows every report that objects are here. Of an object lost just before the report the
+// coordinator has heard in the wrong order, and would count on it for ever.
+func (w *Worker) recheck(space wire.Space, objs []wire.Object) {
+	var lost []wire.Digest
+	for _, o := range objs {
+		if !w.whole(space, []wire.Object{o}) {
+			lost = append(lost, o.Digest)
+		}
+	}
+	if len(lost) > 0 {
+		w.Lost(space, lost)
+	}
 }
 
 // Lost tells the coordinator of objects that are no longer whole in the store; it is what
 // blobstore.Options.OnLost should call.
 func (w *Worker) Lost(space wire.Space, ds []wire.Digest) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.out != nil {
-		w.out.lost(space, ds)
-	}
+	w.tell(func(out *outbox) { out.lost(space, ds) })
 }
 
 // beat says how the node fares. Called under w.mu.
