@@ -24,6 +24,8 @@ const (
 	builtinRun = 5 * time.Millisecond
 	// maxKinds bounds the kinds kept; those beyond it share one.
 	maxKinds = 20_000
+	// maxClasses is how many classes are kept that no run asks for.
+	maxClasses = 1000
 )
 
 func (s *State) kind(space uint32, name string) *kind {
@@ -167,10 +169,12 @@ func fetchTime(bytes uint64, rate float64) time.Duration {
 
 // A class is what runs ask of a node: platform, abi and labels.
 type class struct {
+	key      string // in State.classOf
 	platform string
 	abi      uint64
 	labels   []string  // k, v, k, v ...
 	nodes    []nodeRef // that have them, in order
+	runs     int       // that ask for it
 }
 
 func (s *State) class(v *view, labels map[string]string) *class {
@@ -179,7 +183,7 @@ func (s *State) class(v *view, labels map[string]string) *class {
 	if c != nil {
 		return c
 	}
-	c = &class{platform: string(v.platform), abi: v.abi}
+	c = &class{key: id, platform: string(v.platform), abi: v.abi}
 	if v.builtin {
 		c.platform = "" // any node can
 	}
@@ -197,6 +201,15 @@ func (s *State) class(v *view, labels map[string]string) *class {
 	s.classes = append(s.classes, c)
 	s.classOf[id] = c
 	return c
+}
+
+// leaveClass notes that a run that asked for a class is over.
+func (s *State) leaveClass(c *class) {
+	if c.runs--; c.runs > 0 || len(s.classes) <= maxClasses {
+		return
+	}
+	delete(s.classOf, c.key)
+	s.classes = slices.DeleteFunc(s.classes, func(o *class) bool { return o == c })
 }
 
 // fits reports whether the node has what the class asks for.
@@ -254,7 +267,7 @@ func (s *State) memoryFits(run *run, bytes int64) bool {
 
 // admits reports whether the node's memory holds one more run beside what it may run at once: the
 // largest of its leases, one a slot.
-func (n *node) admits(h wire.Hints) bool {
+func (n *node) admits(h *wire.Hints) bool {
 	if n.hello.MemBytes == 0 || n.mem+h.MemBytes <= n.hello.MemBytes {
 		return true
 	}

@@ -225,7 +225,7 @@ func (s *State) gangFailed(r runRef, f wire.Failure) {
 		m.ended = true
 		return
 	case f.Cause.Task():
-		run.failures++
+		run.troubled().failures++
 		if int(run.failures) <= run.hints.Retries {
 			s.restartGang(g)
 			return

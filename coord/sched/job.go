@@ -231,6 +231,7 @@ func (s *State) released(id wire.JobID) {
 
 // hint interns hints: the tasks of a job have few different ones.
 func (j *job) hint(h wire.Hints) uint32 {
+	h.MemBytes, h.Timeout = h.Memory(), h.Deadline()
 	k := hintKey(h)
 	i, ok := j.hintOf[k]
 	if !ok {

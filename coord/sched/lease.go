@@ -40,7 +40,7 @@ func (s *State) grant(r runRef, n *node, fit *fit) {
 	run := s.runs.at(r)
 	s.leavePlace(r)
 	s.lease++
-	l := &lease{id: wire.LeaseID(uint64(s.epoch)<<32 | uint64(s.lease)), run: r, node: n, hints: run.hints, given: s.now,
+	l := &lease{id: wire.LeaseID(uint64(s.epoch)<<32 | uint64(s.lease)), run: r, node: n, hints: *run.hints, given: s.now,
 		est: fit.run, fetch: fit.fetch, source: fit.source}
 	copyOf := run.lease()
 	s.addLease(l)
@@ -243,6 +243,9 @@ func (s *State) resulted(e *Resulted) {
 	}
 	run.kind.sample(e.Result.Run)
 	s.record(&k, outs, e)
+	if l != nil && l.run == r {
+		s.endLease(l)
+	}
 	s.succeed(r, outs, ran{n.ref, e.Result.Run, e.Result.Fetched})
 }
 

@@ -62,8 +62,8 @@ const (
 	// machines that people close: those without slots, and those labelled laptop=true.
 	lostAfter       = 10 * time.Second
 	lostAfterLaptop = 60 * time.Second
-	// forgetAfter is when a node that is gone is not remembered any more.
-	forgetAfter = 24 * time.Hour
+	// maxNodes is how many nodes are remembered; beyond it the one that is gone for longest is not.
+	maxNodes = 2 * wire.MaxPeers
 	// inventoryWait bounds the wait for a node to report what it holds after it connected.
 	inventoryWait = 30 * time.Second
 )
@@ -106,8 +106,16 @@ func (s *State) seen(p wire.PeerID) *node {
 func (s *State) nodeUp(e *NodeUp) {
 	r := s.nodeOf[e.Peer]
 	if r == 0 {
-		r = nodeRef(len(s.nodes))
-		s.nodes = append(s.nodes, &node{ref: r, peer: e.Peer})
+		if len(s.nodes) > maxNodes {
+			s.forgetNode()
+		}
+		if k := len(s.freeNodes); k > 0 {
+			r, s.freeNodes = s.freeNodes[k-1], s.freeNodes[:k-1]
+		} else {
+			r = nodeRef(len(s.nodes))
+			s.nodes = append(s.nodes, nil)
+		}
+		s.nodes[r] = &node{ref: r, peer: e.Peer}
 		s.nodeOf[e.Peer] = r
 	}
 	n := s.nodes[r]
@@ -124,36 +132,6 @@ func (s *State) nodeUp(e *NodeUp) {
 	s.inventoried(n)
 	s.moved = true
 	s.feedAll()
-}
-
-// reconcile compares the leases a node says it has with those it was given: an offer may have been
-// lost with the connection, a lease may be of an earlier epoch or long over.
-func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) {
-	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool { return o.node == n.ref })
-	for _, l := range slices.Clone(n.leases) {
-		if s.leases[l.id] == l && !slices.Contains(running, l.id) {
-			s.emit(Cancel{n.peer, l.id}) // it may be under way to it
-			s.leaseLost(l, wire.Failure{}, 0)
-		}
-	}
-	for i, id := range running {
-		if s.leases[id] != nil {
-			continue
-		}
-		if uint32(id>>32) == s.epoch || i >= len(working) {
-			if uint32(id>>32) == s.epoch {
-				s.emit(Cancel{n.peer, id})
-			}
-			continue
-		}
-		w := working[i]
-		o := orphan{lease: id, node: n.ref, key: key{s.space(w.Space), wire.Digest(w.Thunk)}, began: w.Started, since: s.now}
-		if run := s.runOf.find(&o.key); run != 0 && s.runs.at(run).place != placeLeased {
-			s.adopt(run, o)
-		} else {
-			s.orphans = append(s.orphans, o)
-		}
-	}
 }
 
 func (s *State) nodeGone(p wire.PeerID) {
@@ -287,66 +265,4 @@ func (s *State) byLoadCmp(r nodeRef, n *node) int {
 		return c
 	}
 	return cmp.Compare(r, n.ref)
-}
-
-// An orphan is a lease of an earlier epoch that nothing needs so far: the job that does may not have
-// come to it yet.
-type orphan struct {
-	key
-	lease wire.LeaseID
-	node  nodeRef
-	began bool
-	since time.Duration
-}
-
-// orphanLife is how long a node may go on with what nothing needs.
-const orphanLife = time.Minute
-
-// adopt takes over a lease of an earlier epoch.
-func (s *State) adopt(r runRef, o orphan) {
-	s.leavePlace(r)
-	run := s.runs.at(r)
-	n := s.nodes[o.node]
-	l := &lease{id: o.lease, run: r, node: n, hints: run.hints, given: s.now, est: run.kind.estimate(run.builtin), adopted: true}
-	s.addLease(l)
-	if o.began {
-		s.begin(l)
-	}
-	st := wire.StateOffered
-	if l.began {
-		st = wire.StateRunning
-	}
-	for _, tr := range run.waiters {
-		s.tasks.at(tr).node = n.ref
-		s.enter(tr, st, wire.Notice{Resolved: wire.ThunkID(run.id), Node: n.peer, NodeName: n.hello.Name})
-	}
-}
-
-// adoptOrphan gives a new run the lease of an earlier epoch that computes it, if there is one.
-func (s *State) adoptOrphan(r runRef) bool {
-	k := s.runs.at(r).key
-	i := slices.IndexFunc(s.orphans, func(o orphan) bool { return o.key == k && s.nodes[o.node].live() })
-	if i < 0 {
-		return false
-	}
-	o := s.orphans[i]
-	s.orphans = slices.Delete(s.orphans, i, i+1)
-	s.adopt(r, o)
-	return true
-}
-
-// forgetOrphan drops a lease of an earlier epoch whose outcome came.
-func (s *State) forgetOrphan(n *node, id wire.LeaseID) {
-	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool { return o.lease == id && o.node == n.ref })
-}
-
-// dropOrphans ends leases that nothing came to need.
-func (s *State) dropOrphans() {
-	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool {
-		old := s.now-o.since > orphanLife
-		if old {
-			s.emit(Cancel{s.nodes[o.node].peer, o.lease})
-		}
-		return old || !s.nodes[o.node].live()
-	})
 }

@@ -152,6 +152,9 @@ func (s *State) Snapshot(id wire.JobID) (list []wire.Notice) {
 func (s *State) Nodes() []wire.NodeStatus {
 	list := make([]wire.NodeStatus, 0, len(s.nodes))
 	for _, n := range s.nodes[1:] {
+		if s.nodeOf[n.peer] != n.ref {
+			continue // forgotten
+		}
 		st := wire.NodeStatus{Info: wire.PeerInfo{Peer: n.peer, Name: n.hello.Name, Addrs: n.hello.Addrs}, Versions: n.hello.Versions,
 			Owner: n.owner, State: "up", Slots: n.hello.Slots, Busy: n.running, MemBytes: n.hello.MemBytes, StoreMax: n.hello.StoreMax,
 			StoreUsed: n.storeUsed, Labels: n.hello.Labels, Ran: n.ran, Fetched: n.fetchedBytes, SilentFor: s.now - n.seen}

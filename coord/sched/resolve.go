@@ -123,10 +123,11 @@ func (s *State) makeRun(first taskRef, k key, enc []byte) runRef {
 	r := s.runs.add()
 	x := s.runs.at(r)
 	*x = run{
-		key: k, enc: enc, seq: s.age(), job: j.ref, pos: -1, builtin: s.view.builtin, hints: h,
+		key: k, enc: enc, seq: s.age(), job: j.ref, pos: -1, builtin: s.view.builtin,
+		hints: &j.hints[t.hints], trouble: noTrouble,
 		class: s.class(&s.view, h.Labels), kind: s.kind(j.space, kindName(t.name)), since: s.now,
 	}
-	x.hints.MemBytes, x.hints.Timeout = h.Memory(), h.Deadline()
+	x.class.runs++
 	for _, in := range s.view.inputs {
 		x.need = s.addNeed(x.need, k.of, in.object)
 	}

@@ -14,8 +14,8 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 	r := l.run
 	run := s.runs.at(r)
 	s.endLease(l)
-	if len(run.attempts) < 2*maxInfra+10 {
-		run.attempts = append(run.attempts, f)
+	if tr := run.troubled(); len(tr.attempts) < 2*maxInfra+10 {
+		tr.attempts = append(tr.attempts, f)
 	}
 	if run.gang != nil {
 		s.gangFailed(r, f)
@@ -25,11 +25,13 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		s.infraFailed(r, l, f)
 		return
 	}
-	run.failures++
+	run.troubled().failures++
 	if f.Cause == wire.CauseMemory && !run.doubled && s.memoryFits(run, 2*l.hints.MemBytes) {
-		run.doubled = true
-		run.hints.MemBytes = max(run.hints.MemBytes, 2*l.hints.MemBytes)
-		run.failures--
+		run.troubled().doubled = true
+		wide := *run.hints
+		wide.MemBytes = max(wide.MemBytes, 2*l.hints.MemBytes)
+		run.hints = &wide
+		run.troubled().failures--
 		if run.lease() == nil {
 			s.requeue(r, 0)
 		}
@@ -56,13 +58,13 @@ func (s *State) infraFailed(r runRef, l *lease, f wire.Failure) {
 		s.requeue(r, 0) // its inputs are the matter, not the node
 		return
 	}
-	run.infra++
+	run.troubled().infra++
 	if run.infra >= maxInfra {
 		s.failWaiters(r, f, func(wire.Hints) bool { return false })
 		return
 	}
 	if !slices.Contains(run.avoid, l.node.ref) {
-		run.avoid = append(run.avoid, l.node.ref)
+		run.troubled().avoid = append(run.avoid, l.node.ref)
 	}
 	s.requeue(r, firstBackoff<<(run.infra-1))
 }

@@ -26,32 +26,48 @@ type run struct {
 	key     // of a space; the resolved thunk
 	enc     []byte
 	seq     uint64
-	waiters []taskRef // the first is the one it runs for, the others share it
-	need    []objRef  // its inputs and, last, its root
-	hints   wire.Hints
+	waiters []taskRef   // the first is the one it runs for, the others share it
+	need    []objRef    // its inputs and, last, its root
+	hints   *wire.Hints // widest of those who wait; shared, never changed
 	class   *class
 	kind    *kind
 	gang    *gang
 	leases  [2]*lease
 
-	attempts []wire.Failure
-	avoid    []nodeRef     // where it failed for reasons of the infrastructure
+	*trouble               // noTrouble while nothing went wrong
 	since    time.Duration // when it came to its place
-	until    time.Duration // when it leaves placeBacking
 	job      jobRef        // whose heap it stands in
 	pos      int32         // there
 	node     nodeRef       // where it is parked
 	est      time.Duration // how long it is expected to run there
 	want     objRef        // that it is hungry for
 	place    place
-	infra    uint8 // attempts that failed for reasons of the infrastructure
-	failures uint8 // attempts that failed for its own
 	recalls  uint8
-	doubled  bool // its memory was
 	builtin  bool
 	root     bool // the last of need is its root
 	forMemo  bool // it is hungry for a value that was known
 	deadline bool // stands in State.timed
+}
+
+// A trouble is what went wrong with a run so far.
+type trouble struct {
+	attempts []wire.Failure
+	avoid    []nodeRef     // where it failed for reasons of the infrastructure
+	until    time.Duration // when it leaves placeBacking
+	infra    uint8         // attempts that failed for reasons of the infrastructure
+	failures uint8         // attempts that failed for its own
+	doubled  bool          // its memory was
+}
+
+// noTrouble is what runs have that had none.
+var noTrouble = new(trouble)
+
+// troubled returns the run's trouble, to be changed.
+func (run *run) troubled() *trouble {
+	if run.trouble == noTrouble {
+		run.trouble = new(trouble)
+	}
+	return run.trouble
 }
 
 // A waiter names a run in a list from which it is not removed: if seq differs it is another.
@@ -81,9 +97,8 @@ func (s *State) attach(tr taskRef, r runRef) {
 	t.run = r
 	if len(run.waiters) > 1 {
 		old := run.hints
-		run.hints = old.Widest(h)
-		if run.doubled && run.hints.MemBytes < 2*h.Memory() {
-			run.doubled = false
+		if wide := old.Widest(h); !sameLimits(&wide, old) {
+			run.hints = &wide
 		}
 		if run.place == placeReady && run.hints.Priority != old.Priority {
 			s.reorder(r)
@@ -104,6 +119,11 @@ func (s *State) attach(tr taskRef, r runRef) {
 	if run.place == placeHungry {
 		s.tellHungry(r, tr)
 	}
+}
+
+func sameLimits(a, b *wire.Hints) bool {
+	return a.MilliCPU == b.MilliCPU && a.MemBytes == b.MemBytes && a.Timeout == b.Timeout && a.Priority == b.Priority &&
+		a.Retries == b.Retries
 }
 
 // detach ends a task's wait for its run. A run nobody waits for is over.
@@ -149,6 +169,7 @@ func (s *State) dropRun(r runRef) {
 	for _, o := range run.need {
 		s.dropRef(o)
 	}
+	s.leaveClass(run.class)
 	if run.gang == nil {
 		s.runOf.del(r)
 	} else {
@@ -203,7 +224,8 @@ func (s *State) requeue(r runRef, wait time.Duration) {
 	s.leavePlace(r)
 	run.since = s.now
 	if wait > 0 {
-		run.place, run.until = placeBacking, s.now+wait
+		run.place = placeBacking
+		run.troubled().until = s.now + wait
 		s.backing = append(s.backing, s.waiter(r))
 		return
 	}

@@ -89,6 +89,7 @@ type State struct {
 
 	nodes       []*node // by ref; 0 is none
 	nodeOf      map[wire.PeerID]nodeRef
+	freeNodes   []nodeRef // of nodes that were forgotten
 	byLoad      []nodeRef // that take offers, least loaded first
 	leases      map[wire.LeaseID]*lease
 	orphans     []orphan // leases of earlier epochs that nothing needs so far

@@ -1,0 +1,57 @@
+package sched
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"gaggle/wire"
+)
+
+func TestOldestLostNodeIsForgotten(t *testing.T) {
+	w, client := small(t, 1)
+	w.calm = true
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, nil, "a")
+	w.run(time.Minute, w.ended(id))
+	object := wire.Object{Kind: wire.File, Digest: wire.Sum([]byte("x")), Size: 1}
+	for i := range maxNodes + 50 {
+		peer := wire.PeerID{1}
+		binary.BigEndian.PutUint32(peer[1:], uint32(i))
+		at := w.now + time.Duration(i)*100*time.Millisecond
+		w.s.Step(at, time.Unix(0, 0), []Event{
+			Beat{Peer: client.peer}, Beat{Peer: w.nodes[1].peer},
+			NodeUp{Peer: peer, Hello: wire.Hello{Name: "visitor", Inventory: 1}},
+			Have{Peer: peer, Set: wire.SpaceSet{Space: "t", Objects: []wire.Object{object}}}, NodeGone{peer}})
+	}
+	if n := len(w.s.Nodes()); n > maxNodes+1 {
+		t.Errorf("%d nodes are remembered, want at most %d", n, maxNodes)
+	}
+	if err := checkState(w.s, nil); err != nil {
+		t.Error(err)
+	}
+	if n := len(w.s.Holders("t", object.Digest)); n == 0 || n > 700 {
+		t.Errorf("%d live holders; those heard of in the last minute are 600", n)
+	}
+}
+
+func TestSleepOfTheCoordinatorLosesNobody(t *testing.T) {
+	w, _ := small(t, 2)
+	w.run(time.Second, nil)
+	actions := w.s.Step(w.now+10*time.Minute, time.Unix(0, 0), []Event{Tick{}})
+	for _, n := range w.s.Nodes() {
+		if n.State != "up" {
+			t.Errorf("%s is %s after the coordinator slept: %v", n.Info.Name, n.State, actions)
+		}
+	}
+}
+
+func TestNamesOfKinds(t *testing.T) {
+	for name, want := range map[string]string{
+		"count": "count", "count[a.go]": "count", "count[src/a.go]": "count", "fib/a": "a", "fib/a[x/y]/sum[1]": "sum", "a[b[c/d]]": "a",
+	} {
+		if got := kindName(name); got != want {
+			t.Errorf("kindName(%q) = %q, want %q", name, got, want)
+		}
+	}
+}

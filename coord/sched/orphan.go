@@ -1,0 +1,139 @@
+package sched
+
+import (
+	"slices"
+	"time"
+
+	"gaggle/wire"
+)
+
+// reconcile compares the leases a node says it has with those it was given: an offer may have been
+// lost with the connection, a lease may be of an earlier epoch or long over.
+func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) {
+	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool { return o.node == n.ref })
+	for _, l := range slices.Clone(n.leases) {
+		if s.leases[l.id] == l && !slices.Contains(running, l.id) {
+			s.emit(Cancel{n.peer, l.id}) // it may be under way to it
+			s.leaseLost(l, wire.Failure{}, 0)
+		}
+	}
+	for i, id := range running {
+		if s.leases[id] != nil {
+			continue
+		}
+		if uint32(id>>32) == s.epoch || i >= len(working) {
+			if uint32(id>>32) == s.epoch {
+				s.emit(Cancel{n.peer, id})
+			}
+			continue
+		}
+		w := working[i]
+		o := orphan{lease: id, node: n.ref, key: key{s.space(w.Space), wire.Digest(w.Thunk)}, began: w.Started, since: s.now}
+		if run := s.runOf.find(&o.key); run != 0 && s.runs.at(run).place != placeLeased {
+			s.adopt(run, o)
+		} else {
+			s.orphans = append(s.orphans, o)
+		}
+	}
+}
+
+// An orphan is a lease of an earlier epoch that nothing needs so far: the job that does may not have
+// come to it yet.
+type orphan struct {
+	key
+	lease wire.LeaseID
+	node  nodeRef
+	began bool
+	since time.Duration
+}
+
+// orphanLife is how long a node may go on with what nothing needs.
+const orphanLife = time.Minute
+
+// adopt takes over a lease of an earlier epoch.
+func (s *State) adopt(r runRef, o orphan) {
+	s.leavePlace(r)
+	run := s.runs.at(r)
+	n := s.nodes[o.node]
+	l := &lease{id: o.lease, run: r, node: n, hints: *run.hints, given: s.now, est: run.kind.estimate(run.builtin), adopted: true}
+	s.addLease(l)
+	if o.began {
+		s.begin(l)
+	}
+	st := wire.StateOffered
+	if l.began {
+		st = wire.StateRunning
+	}
+	for _, tr := range run.waiters {
+		s.tasks.at(tr).node = n.ref
+		s.enter(tr, st, wire.Notice{Resolved: wire.ThunkID(run.id), Node: n.peer, NodeName: n.hello.Name})
+	}
+}
+
+// adoptOrphan gives a new run the lease of an earlier epoch that computes it, if there is one.
+func (s *State) adoptOrphan(r runRef) bool {
+	k := s.runs.at(r).key
+	i := slices.IndexFunc(s.orphans, func(o orphan) bool { return o.key == k && s.nodes[o.node].live() })
+	if i < 0 {
+		return false
+	}
+	o := s.orphans[i]
+	s.orphans = slices.Delete(s.orphans, i, i+1)
+	s.adopt(r, o)
+	return true
+}
+
+// forgetOrphan drops a lease of an earlier epoch whose outcome came.
+func (s *State) forgetOrphan(n *node, id wire.LeaseID) {
+	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool { return o.lease == id && o.node == n.ref })
+}
+
+// dropOrphans ends leases that nothing came to need.
+func (s *State) dropOrphans() {
+	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool {
+		old := s.now-o.since > orphanLife
+		if old {
+			s.emit(Cancel{s.nodes[o.node].peer, o.lease})
+		}
+		return old || !s.nodes[o.node].live()
+	})
+}
+
+// forgetNode gives up the ref of the node that is gone for longest, and all that names it.
+func (s *State) forgetNode() {
+	var old *node
+	for _, n := range s.nodes[1:] {
+		if n.state == nodeLost && !n.connected && n.peer != (wire.PeerID{}) && (old == nil || n.seen < old.seen) {
+			old = n
+		}
+	}
+	if old == nil {
+		return
+	}
+	s.sweep(old, func(*holder) bool { return true })
+	for _, r := range slices.Concat(s.live, s.over) {
+		j := s.jobs.at(r)
+		s.unpinIf(j, func(p pin) bool { return p.node == old.ref })
+		for _, k := range j.keeps {
+			if nodes := j.pinOf[k.obj]; len(nodes) > 0 {
+				j.pinOf[k.obj] = slices.DeleteFunc(nodes, func(r nodeRef) bool { return r == old.ref })
+			}
+			k.ordered = slices.DeleteFunc(k.ordered, func(r nodeRef) bool { return r == old.ref })
+		}
+		for _, t := range j.tasks {
+			if t := s.tasks.at(t); t.node == old.ref {
+				t.node = 0
+			}
+		}
+	}
+	for r := range s.nodes {
+		delete(s.links, [2]nodeRef{old.ref, nodeRef(r)})
+		delete(s.links, [2]nodeRef{nodeRef(r), old.ref})
+	}
+	for _, c := range s.classes {
+		c.nodes = slices.DeleteFunc(c.nodes, func(r nodeRef) bool { return r == old.ref })
+	}
+	delete(s.nodeOf, old.peer)
+	s.nodes[old.ref] = &node{ref: old.ref, state: nodeLost, whole: true}
+	s.freeNodes = append(s.freeNodes, old.ref)
+}
