@@ -77,19 +77,35 @@ func (m *meshServer) everything(ctx context.Context) (jobs, nodes *wire.Response
 // The page /status. Ids are text, times seconds.
 type (
 	pageStatus struct {
-		Jobs    []pageJob    `json:"jobs"`
-		Nodes   []pageNode   `json:"nodes"`
-		Traffic wire.Traffic `json:"traffic"`
+		Jobs    []pageJob   `json:"jobs"`
+		Nodes   []pageNode  `json:"nodes"`
+		Traffic pageTraffic `json:"traffic"`
 	}
 	pageJob struct {
-		Job     string      `json:"job"`
-		Name    string      `json:"name"`
-		State   string      `json:"state"`
-		Waiting string      `json:"waiting,omitempty"`
-		Client  string      `json:"client"`
-		Begun   float64     `json:"begun"`
-		Ended   float64     `json:"ended,omitempty"`
-		Counts  wire.Counts `json:"counts"`
+		Job     string     `json:"job"`
+		Name    string     `json:"name"`
+		State   string     `json:"state"`
+		Waiting string     `json:"waiting,omitempty"`
+		Client  string     `json:"client"`
+		Begun   float64    `json:"begun"`
+		Ended   float64    `json:"ended,omitempty"`
+		Counts  pageCounts `json:"counts"`
+	}
+	pageCounts struct { // a wire.Counts
+		Tasks     int   `json:"tasks"`
+		Ran       int   `json:"ran"`
+		Memo      int   `json:"memo"`
+		Shared    int   `json:"shared"`
+		Failed    int   `json:"failed"`
+		Cancelled int   `json:"cancelled"`
+		Running   int   `json:"running"`
+		Ready     int   `json:"ready"`
+		Moved     int64 `json:"moved_bytes"`
+	}
+	pageTraffic struct { // a wire.Traffic
+		SubGraphBytes int64 `json:"sub_graph_bytes"`
+		BlobBytes     int64 `json:"blob_bytes"`
+		RelayedBytes  int64 `json:"relayed_bytes"`
 	}
 	pageNode struct {
 		Name      string  `json:"name"`
@@ -113,14 +129,14 @@ func (m *meshServer) statusPage(w http.ResponseWriter, r *http.Request) {
 	page := pageStatus{Jobs: []pageJob{}, Nodes: []pageNode{}}
 	for _, j := range jobs.Jobs {
 		page.Jobs = append(page.Jobs, pageJob{Job: j.Job.String(), Name: j.Name, State: j.State, Waiting: j.Waiting, Client: j.Client,
-			Begun: float64(j.Begun) / 1e6, Ended: float64(j.Ended) / 1e6, Counts: j.Counts})
+			Begun: float64(j.Begun) / 1e6, Ended: float64(j.Ended) / 1e6, Counts: pageCounts(j.Counts)})
 	}
 	for _, n := range nodes.Nodes {
 		page.Nodes = append(page.Nodes, pageNode{Name: n.Info.Name, Peer: n.Info.Peer.String(), State: n.State, Slots: n.Slots, Busy: n.Busy,
 			Ran: n.Ran, Fetched: n.Fetched, StoreUsed: n.StoreUsed, Silent: n.SilentFor.Seconds()})
 	}
 	if nodes.Traffic != nil {
-		page.Traffic = *nodes.Traffic
+		page.Traffic = pageTraffic(*nodes.Traffic)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(page); err != nil {

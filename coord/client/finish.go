@@ -30,15 +30,11 @@ func (j *job) close(ctx context.Context, d *wire.Done) {
 			end.Error = asError(err)
 		}
 	}
-	j.unpin()
 	j.mu.Lock()
 	means := j.board.Means()
-	j.rec.Ended = true
 	j.mu.Unlock()
 	j.b.learn(j.rec.Name, means)
-	if err := j.b.dir.saveRecord(j.rec); err != nil {
-		j.b.log.Error("recording the end of a job", "job", j.id, "error", err)
-	}
+	j.letGo()
 	j.finish(end)
 }
 

@@ -90,20 +90,29 @@ func (j *job) run(ctx context.Context) {
 
 // giveUp ends the following of a job that the coordinator refuses, or does not know.
 func (j *job) giveUp(err error) {
-	j.unpin()
-	if j.isAccepted() || j.submit == nil {
-		j.rec.Ended = true
-		if err := j.b.dir.saveRecord(j.rec); err != nil {
-			j.b.log.Error("recording the end of a job", "job", j.id, "error", err)
-		}
+	known := j.isAccepted() || j.submit == nil
+	if known {
+		j.letGo()
+	} else {
+		j.unpin()
 	}
 	j.finish(&End{Error: asError(err)})
-	if !j.isAccepted() && j.submit != nil {
+	if !known {
 		j.b.dir.forgetJob(j.rec.Job)
 	}
 }
 
-// unpin lets the inputs of the job go.
+// letGo lets the inputs of the job go, and records that no later agent need follow it.
+func (j *job) letGo() {
+	j.unpin()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.rec.Ended = true
+	if err := j.b.dir.saveRecord(j.rec); err != nil {
+		j.b.log.Error("recording the end of a job", "job", j.id, "error", err)
+	}
+}
+
 func (j *job) unpin() {
 	for _, d := range j.pinned {
 		j.b.store.Unpin(j.link.space, d, j.id.String())
@@ -218,8 +227,9 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 			return r.Error
 		case r.Accepted != nil:
 			j.accept()
-			if j.rec.Detached && j.link.name != "" {
-				j.finish(&End{}) // it needs this machine no more
+			if j.rec.Detached && j.link.name != "" { // it needs this machine no more
+				j.letGo()
+				j.finish(&End{})
 				return errJobOver
 			}
 		case r.Done != nil:

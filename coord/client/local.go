@@ -30,9 +30,12 @@ type localMesh struct {
 	worker *worker.Worker
 	engine *sandbox.Engine
 	cert   *wire.Certificate // this process is the only member
-	ctx    context.Context
+	ctx    context.Context   // of the coordinator and all streams
 	end    context.CancelFunc
 	loops  sync.WaitGroup
+
+	stopWorker context.CancelFunc
+	worked     chan struct{} // closed when the node has stopped
 }
 
 // openLocal starts coordinator and node.
@@ -76,11 +79,14 @@ func (b *backend) openLocal() (*link, error) {
 			b.log.Error("the local coordinator stopped", "error", err)
 		}
 	})
-	m.loops.Go(func() {
-		if err := m.worker.Run(m.ctx); err != nil {
+	working, stopWorker := context.WithCancel(m.ctx)
+	m.stopWorker, m.worked = stopWorker, make(chan struct{})
+	go func() {
+		defer close(m.worked)
+		if err := m.worker.Run(working); err != nil {
 			b.log.Error("the local node stopped", "error", err)
 		}
-	})
+	}()
 	return &link{coordinator: m, worker: m.worker, space: localSpace}, nil
 }
 
@@ -177,8 +183,10 @@ func (s ownStream) Peer() wire.PeerID { return s.self }
 // Reach has nowhere to go.
 func (m *localMesh) Reach(context.Context) error { return nil }
 
-// Close ends coordinator and node.
+// Close ends the node, which says its last words, and then the coordinator.
 func (m *localMesh) Close() error {
+	m.stopWorker()
+	<-m.worked
 	m.end()
 	m.loops.Wait()
 	return m.engine.Close()
