@@ -199,8 +199,8 @@ func (sv *server) object(w wish) error {
 	return sv.send(b, left)
 }
 
-// readAhead is how much of a large object is read and hashed while what came before it is being
-// sent: quic-go sends nothing between two writes.
+// readAhead is how much of a large object is read and hashed at once, while what came before it is
+// being sent: quic-go sends nothing between two writes. At the other end likewise.
 const readAhead = 256 << 10
 
 var aheads = sync.Pool{New: func() any { return new([readAhead]byte) }}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"gaggle/wire"
@@ -21,7 +23,7 @@ type session struct {
 	opened   bool // the grant was sent
 	answered bool // something came back for the last request
 	deadline time.Time
-	buf      [4 * chunk]byte // the store hashes and writes at once what is this large
+	buf      [chunk]byte
 }
 
 var (
@@ -165,24 +167,61 @@ func (st *session) head() (size uint64, v verdict, err error) {
 // body reads n bytes of an answer and hands them on. Where take does not want more the error is
 // errGivenUp.
 func (st *session) body(n uint64, take func([]byte) bool) error {
-	for n > 0 {
-		p := st.buf[:min(n, uint64(len(st.buf)))]
-		for from := 0; from < len(p); from += chunk {
-			part := p[from:min(from+chunk, len(p))]
-			if err := st.within(st.x.cfg.Limits.Stall); err != nil {
-				return err
-			}
-			if _, err := io.ReadFull(st.r, part); err != nil {
-				return unexpected(err)
-			}
-			st.m.received(len(part))
-		}
-		if !take(p) {
-			return errGivenUp
-		}
-		n -= uint64(len(p))
+	if n > chunk {
+		return st.stream(n, take)
+	}
+	p := st.buf[:n]
+	if _, err := st.read(p); err != nil {
+		return err
+	}
+	if n > 0 && !take(p) {
+		return errGivenUp
 	}
 	return nil
+}
+
+// stream is body for many bytes: while some are hashed and stored others are read. Of one
+// connection QUIC lets half a MiB be on the way, growing only on long links; if nobody reads
+// meanwhile the holder waits.
+func (st *session) stream(n uint64, take func([]byte) bool) error {
+	pieces := make(chan piece, 1)
+	var stopped atomic.Bool // take wants no more
+	var taker sync.WaitGroup
+	taker.Go(func() {
+		for p := range pieces {
+			if !stopped.Load() && !take(p.buf[:p.n]) {
+				stopped.Store(true)
+			}
+			aheads.Put(p.buf)
+		}
+	})
+	var err error
+	for n > 0 && err == nil && !stopped.Load() {
+		p := piece{buf: aheads.Get().(*[readAhead]byte)}
+		p.n, err = st.read(p.buf[:min(n, readAhead)])
+		n -= uint64(p.n)
+		pieces <- p // after an error too: the next holder goes on from there
+	}
+	close(pieces)
+	taker.Wait()
+	if stopped.Load() {
+		return errGivenUp
+	}
+	return err
+}
+
+// read fills p, a chunk within each deadline, and returns how much of it is filled.
+func (st *session) read(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		if err = st.within(st.x.cfg.Limits.Stall); err != nil {
+			break
+		}
+		var k int
+		k, err = io.ReadFull(st.r, p[n:min(n+chunk, len(p))])
+		st.m.received(k)
+		n += k
+	}
+	return n, unexpected(err)
 }
 
 // skip passes over n bytes of an answer that is of no use, or gives up the stream if they are many.
