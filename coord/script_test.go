@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,7 +80,7 @@ func TestScripts(t *testing.T) {
 				if out, err := stop.CombinedOutput(); err != nil {
 					t.Errorf("stopping the background process: %v\n%s", err, out)
 				}
-				if err := os.RemoveAll(state); err != nil {
+				if err := removeAll(state); err != nil {
 					t.Error(err)
 				}
 			})
@@ -93,6 +94,17 @@ func TestScripts(t *testing.T) {
 			"interrupt":  interrupt,
 		},
 	})
+}
+
+// removeAll removes a state directory, whose store has read-only directories.
+func removeAll(dir string) error {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			err = os.Chmod(path, 0o700)
+		}
+		return err
+	})
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // exits CODE COMMAND... runs a command, which must exit with the code.

@@ -19,31 +19,39 @@ import (
 // An agentRun is an agent in this process.
 type agentRun struct {
 	said string // on Ready
-	done chan error
 	stop context.CancelFunc
+	done chan struct{} // closed when it has ended
+	err  error         // why; valid then
 }
 
 // startAgent runs an agent until it has said how its start went.
 func startAgent(t *testing.T, cfg AgentConfig) *agentRun {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancel(context.Background())
 	r, w := io.Pipe()
 	cfg.Ready, cfg.Logger = w, slog.New(slog.DiscardHandler)
-	run := &agentRun{done: make(chan error, 1), stop: stop}
-	go func() { run.done <- RunAgent(ctx, cfg) }()
+	run := &agentRun{done: make(chan struct{}), stop: stop}
+	go func() {
+		defer close(run.done)
+		run.err = RunAgent(ctx, cfg)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-run.done
+	})
 	b, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	run.said = string(b)
-	t.Cleanup(stop)
 	return run
 }
 
 func (r *agentRun) wait(t *testing.T) {
 	t.Helper()
-	if err := <-r.done; err != nil {
-		t.Errorf("the agent ended with %v", err)
+	<-r.done
+	if r.err != nil {
+		t.Errorf("the agent ended with %v", r.err)
 	}
 }
 

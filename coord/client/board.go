@@ -19,6 +19,7 @@ type Board struct {
 	begun   int                    // how many became active so far
 	running int                    // of the active
 	peak    int                    // most that ran at once
+	first   time.Time              // when the first did
 }
 
 // kindCount counts the tasks of one template.
@@ -90,6 +91,9 @@ func (b *Board) Apply(n *wire.Notice, now time.Time) {
 		b.active[n.Task] = t
 		if n.State == wire.StateRunning {
 			b.running++
+			if b.first.IsZero() {
+				b.first = now
+			}
 		}
 		b.peak = max(b.peak, b.running)
 	case n.State != 0: // back in the queue
@@ -177,16 +181,20 @@ func (b *Board) Means() map[string]Kind {
 }
 
 // Remaining estimates how long the job still takes: what its tasks took on average in this job
-// (nothing if their value was known), or else in earlier ones, times how many are left, on as
-// many slots as it has had at once. It is 0 if nothing is known.
-func (b *Board) Remaining() time.Duration {
-	var work time.Duration
+// (nothing if their value was known), or else in earlier ones, times how many are left, at the
+// rate at which running time has been got done so far. It is 0 if nothing is known.
+func (b *Board) Remaining(now time.Time) time.Duration {
+	var work, ran time.Duration
 	for _, k := range b.kinds {
 		mean := k.mean
 		if k.done > 0 {
 			mean = k.total / time.Duration(k.done)
 		}
 		work += mean * time.Duration(max(0, k.tasks-k.done))
+		ran += k.total
+	}
+	if took := now.Sub(b.first); ran > 0 && took > 0 {
+		return time.Duration(float64(work) * float64(took) / float64(ran))
 	}
 	return work / time.Duration(max(1, b.peak))
 }

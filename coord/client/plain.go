@@ -117,7 +117,7 @@ func (v *jobView) progress() string {
 // time is how long the job has taken, and how long it may still take.
 func (v *jobView) time(now time.Time) string {
 	s := Span(now.Sub(v.begun))
-	if left := v.board.Remaining(); left > time.Second {
+	if left := v.board.Remaining(now); left > time.Second {
 		s += ", about " + Span(left) + " left"
 	}
 	return s

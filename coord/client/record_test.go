@@ -101,7 +101,7 @@ func TestHistory(t *testing.T) {
 
 func TestBoardRemaining(t *testing.T) {
 	b := NewBoard(&Started{Tasks: 10, Kinds: map[string]Kind{"a": {Tasks: 8, Mean: 10 * time.Second}, "b": {Tasks: 2}}}, noon)
-	if got := b.Remaining(); got != 80*time.Second {
+	if got := b.Remaining(noon); got != 80*time.Second {
 		t.Errorf("before anything ran: %v, want 80s on one slot", got)
 	}
 	for _, task := range []string{"a[1]", "a[2]"} {
@@ -110,7 +110,7 @@ func TestBoardRemaining(t *testing.T) {
 	for _, task := range []string{"a[1]", "a[2]"} {
 		b.Apply(&wire.Notice{Task: task, State: wire.StateDone, How: wire.HowRan, Run: 4 * time.Second}, noon)
 	}
-	if got := b.Remaining(); got != 12*time.Second {
+	if got := b.Remaining(noon.Add(4 * time.Second)); got != 12*time.Second {
 		t.Errorf("after two of 4 s at once: %v, want 6 of them on 2 slots: 12s", got)
 	}
 	if b.running != 0 || b.Done() != 2 {
