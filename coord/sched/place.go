@@ -133,7 +133,7 @@ func (s *State) gather(run *run) {
 			many = holderCandidates
 		}
 		for i := range min(many, len(o.holders)) {
-			if h := &o.holders[(from+i)%len(o.holders)]; h.have {
+			if h := &o.holders[(from+i)%len(o.holders)]; h.have || h.coming > 0 {
 				add(h.node)
 			}
 		}
