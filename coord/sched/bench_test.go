@@ -137,6 +137,7 @@ func BenchmarkMemoHits(b *testing.B) {
 		n++
 		e.Job = wire.JobID{n, byte(b.N)}
 		s.Step(time.Duration(n), time.Unix(0, 0), []Event{e})
+		s.Step(time.Duration(n), time.Unix(0, 0), []Event{Released{e.Job}})
 		if len(s.live) != 0 {
 			b.Fatal("the job is not over")
 		}

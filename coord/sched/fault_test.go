@@ -74,6 +74,34 @@ func TestLostIntermediateRunsAgain(t *testing.T) {
 	}
 }
 
+func TestTargetLostBeforeItIsFetchedRunsAgain(t *testing.T) {
+	w, client := small(t, 2)
+	p := makePlan(t, "a -> src; b -> a")
+	id := w.submit(1, client, p, nil, "b")
+	w.run(time.Minute, w.ended(id))
+	o := w.done[id].Targets[0].Held.Object
+	w.dropEverywhere(o.Digest)
+	w.run(10*time.Second, nil)
+	if len(w.s.Holders("t", o.Digest)) == 0 {
+		t.Error("nobody holds the target again")
+	}
+	if n := w.ran[p.ids["a"]]; n != 1 {
+		t.Errorf("a, which is not lost, ran %d times", n)
+	}
+	w.wantIdle()
+}
+
+func TestLingeringJobIsFreed(t *testing.T) {
+	w, client := small(t, 1)
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, nil, "a")
+	w.run(time.Minute, w.ended(id))
+	w.run(lingerFor+time.Minute, nil)
+	if w.s.tasks.n != 0 || len(w.s.live) != 0 {
+		t.Errorf("%d tasks are kept of a job that nobody fetches from", w.s.tasks.n)
+	}
+}
+
 func TestLostSubGraphOutputRunsAgain(t *testing.T) {
 	w, client := small(t, 2)
 	p := makePlan(t, "sub:2 -> src; b -> sub; c -> b sub")

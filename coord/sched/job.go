@@ -59,6 +59,14 @@ type target struct {
 	output int
 }
 
+const (
+	// lingerFor is how long a job that is over keeps its tasks unless its targets are released;
+	// fetching begins at once when somebody watches.
+	lingerFor = 10 * time.Minute
+	// maxLingering bounds the tasks so kept; the oldest jobs go first.
+	maxLingering = 200_000
+)
+
 func (s *State) submitted(e *Submitted) {
 	if r, ok := s.jobOf[e.Job]; ok {
 		j := s.jobs.at(r)
@@ -162,7 +170,7 @@ func (s *State) checkEnds() bool {
 	s.check = nil
 	for _, r := range jobs {
 		j := s.jobs.at(r)
-		if j.ref == 0 || j.ended != nil || j.open > 0 || !s.allKept(j) {
+		if j.ended != nil || j.open > 0 || !s.allKept(j) {
 			continue
 		}
 		done := wire.Done{Failures: j.failures, Counts: j.counts}
@@ -187,11 +195,39 @@ func (s *State) heldBy(space uint32, o wire.Object) wire.Held {
 	return h
 }
 
-// end closes a job, whose tasks are all over, and frees what it had.
+// end closes a job, whose tasks are all over. One that reached its targets lingers, so that those
+// that are lost before they are fetched can be made again.
 func (s *State) end(j *job, done wire.Done) {
-	j.ended, j.endedAt = &done, s.wall
+	j.ended, j.endedAt, j.since = &done, s.wall, s.now
 	s.emit(Record{RowJobState{Job: j.id, Cancelled: j.cancelled, Done: &done, At: s.wall}})
 	s.emit(End{j.id, done})
+	if len(done.Targets) == 0 {
+		s.free(j)
+		return
+	}
+	s.lingering += len(j.tasks)
+	for _, r := range slices.Clone(s.live) {
+		if o := s.jobs.at(r); s.lingering > maxLingering && o.ended != nil {
+			s.free(o)
+		}
+	}
+}
+
+// expireJobs frees the jobs that have lingered long enough.
+func (s *State) expireJobs() {
+	for _, r := range slices.Clone(s.live) {
+		if j := s.jobs.at(r); j.ended != nil && s.now-j.since > lingerFor {
+			s.free(j)
+		}
+	}
+}
+
+// free gives up the tasks of a job that is over. Its targets stay pinned until they are released.
+func (s *State) free(j *job) {
+	if len(j.ended.Targets) > 0 {
+		s.lingering -= len(j.tasks)
+	}
+	s.cancelOpen(j, wire.Failure{Cause: wire.CauseCancelled, Message: "the job is over"})
 	s.endKeeps(j)
 	s.work = slices.DeleteFunc(s.work, func(r taskRef) bool { return s.tasks.at(r).of == uint32(j.ref) })
 	for _, r := range j.tasks {
@@ -225,6 +261,9 @@ func (s *State) released(id wire.JobID) {
 		return
 	}
 	j := s.jobs.at(r)
+	if j.tasks != nil {
+		s.free(j)
+	}
 	s.unpin(j)
 	s.emit(Record{RowJobState{Job: j.id, Released: true, Cancelled: j.cancelled, At: s.wall}})
 }

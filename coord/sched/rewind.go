@@ -140,9 +140,7 @@ func (s *State) checkLost() {
 	s.lostObjs = nil
 	for _, ref := range lost {
 		for _, r := range slices.Clone(s.live) {
-			if j := s.jobs.at(r); j.ended == nil {
-				s.keepLost(j, ref)
-			}
+			s.keepLost(s.jobs.at(r), ref)
 		}
 	}
 }

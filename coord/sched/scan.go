@@ -26,6 +26,7 @@ func (s *State) scan() {
 	if s.now >= s.nextReweigh {
 		s.nextReweigh = s.now + reweighEvery
 		s.reestimate()
+		s.expireJobs()
 		if len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
 			s.unparkEvery()
 		}

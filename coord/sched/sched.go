@@ -62,17 +62,18 @@ type State struct {
 	spaces  []wire.Space // by number; 0 is none
 	spaceOf map[wire.Space]uint32
 
-	jobs   slab[jobRef, job]
-	jobOf  map[wire.JobID]jobRef
-	live   []jobRef // not over, oldest first
-	over   []jobRef // over, oldest first
-	check  []jobRef // may have come to their end in this Step
-	tasks  slab[taskRef, task]
-	taskOf index[taskRef]
-	edges  slab[edgeRef, edge]
-	work   []taskRef // became ready, to be resolved
-	runs   slab[runRef, run]
-	runOf  index[runRef]
+	jobs      slab[jobRef, job]
+	jobOf     map[wire.JobID]jobRef
+	live      []jobRef // that have tasks, oldest first: not over, or lingering
+	over      []jobRef // the others, in the order they were freed
+	lingering int      // tasks of jobs that are over
+	check     []jobRef // may have come to their end in this Step
+	tasks     slab[taskRef, task]
+	taskOf    index[taskRef]
+	edges     slab[edgeRef, edge]
+	work      []taskRef // became ready, to be resolved
+	runs      slab[runRef, run]
+	runOf     index[runRef]
 
 	objects  slab[objRef, object]
 	objectOf index[objRef]

@@ -230,6 +230,9 @@ func simulate(t *testing.T, seed uint64) *world {
 func (w *world) wantIdle() {
 	w.t.Helper()
 	s := w.s
+	for _, r := range slices.Clone(s.live) {
+		w.step(Released{s.jobs.at(r).id})
+	}
 	if len(s.live) != 0 || s.tasks.n != 0 || s.runs.n != 0 || s.edges.n != 0 || len(s.leases) != 0 || len(s.ready) != 0 {
 		w.t.Fatalf("left over: %d jobs, %d tasks, %d runs, %d edges, %d leases", len(s.live), s.tasks.n, s.runs.n, s.edges.n, len(s.leases))
 	}
