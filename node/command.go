@@ -124,7 +124,9 @@ func newCommand() *cobra.Command {
 			return c.run(cmd.Context())
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("node --help lists the flags", "%v", err) })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return usagef("node --help lists the flags", "%v", err)
+	})
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	c.flags(cmd)
 	return cmd
@@ -135,12 +137,17 @@ func (c *call) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&c.join, "join", "", "join a mesh with this `TICKET`, or the one in a file")
-	f.StringVar(&c.state, "state", "", "`DIR` of identity, settings and store (default "+defaultState()+")")
+	f.StringVar(&c.state, "state", "",
+		"`DIR` of identity, settings and store (default "+defaultState()+")")
 	f.StringVar(&given.Name, "name", "", "what to call this machine (default its host name)")
-	f.IntVar(&given.Slots, "slots", 0, fmt.Sprintf("tasks to run at once (default %d: one core is left for you)", defaultSlots()))
-	f.Var((*listenFlag)(&given.Listen), "listen", "`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070, else any port)")
-	f.Var((*sizeFlag)(&given.StoreMax), "store-max", "most the store may take on disk, a `SIZE` like 20GiB (default half of what is free)")
-	f.Var(&labelFlag{&given.Labels}, "label", "a label `k=v` that tasks can ask for; may be repeated, replaces earlier ones")
+	f.IntVar(&given.Slots, "slots", 0,
+		fmt.Sprintf("tasks to run at once (default %d: one core is left for you)", defaultSlots()))
+	f.Var((*listenFlag)(&given.Listen), "listen",
+		"`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070, else any port)")
+	f.Var((*sizeFlag)(&given.StoreMax), "store-max",
+		"most the store may take on disk, a `SIZE` like 20GiB (default half of what is free)")
+	f.Var(&labelFlag{&given.Labels}, "label",
+		"a label `k=v` that tasks can ask for; may be repeated, replaces earlier ones")
 	f.BoolVar(&given.Battery, "battery", false, "take work on battery power, too")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log what happens")
 	c.change = func(s *settings) {

@@ -17,7 +17,8 @@ var sizeUnits = []struct {
 	name string
 	n    float64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
-	{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40}}
+	{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
+	{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40}}
 
 // Set reads a size like 20GiB.
 func (s *sizeFlag) Set(text string) error {
@@ -130,7 +131,8 @@ func multiaddrs(text string) ([]string, error) {
 		if ip.Is6() {
 			net = "/ip6/"
 		}
-		out = append(out, net+ip.WithZone("").String()+"/udp/"+port+"/quic-v1", net+ip.WithZone("").String()+"/tcp/"+port)
+		out = append(out, net+ip.WithZone("").String()+"/udp/"+port+"/quic-v1",
+			net+ip.WithZone("").String()+"/tcp/"+port)
 	}
 	// QUIC first: it is what peers should try first.
 	slices.SortStableFunc(out, func(a, b string) int { return quicFirst(a) - quicFirst(b) })

@@ -26,11 +26,13 @@ func readTicket(arg string) (*wire.Ticket, error) {
 		fi, err := os.Stat(arg)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, usagef("copy the whole line that coord serve printed, from gag1- on", "%q is neither a ticket nor a file with one", arg)
+			return nil, usagef("copy the whole line that coord serve printed, from gag1- on",
+				"%q is neither a ticket nor a file with one", arg)
 		case err != nil:
 			return nil, &usageError{fmt.Errorf("reading the ticket: %w", err)}
 		case fi.Size() > maxTicketFile:
-			return nil, usagef("coord serve writes one to DIR/ticket", "%s is too large for a ticket", arg)
+			return nil, usagef("coord serve writes one to DIR/ticket",
+				"%s is too large for a ticket", arg)
 		}
 		b, err := os.ReadFile(arg)
 		if err != nil {
@@ -49,7 +51,8 @@ func readTicket(arg string) (*wire.Ticket, error) {
 }
 
 // enroll makes this machine a member of the ticket's mesh and puts that into the settings.
-func (c *call) enroll(ctx context.Context, s *settings, key ed25519.PrivateKey, t *wire.Ticket) error {
+func (c *call) enroll(ctx context.Context, s *settings, key ed25519.PrivateKey,
+	t *wire.Ticket) error {
 	if s.Mesh != "" && s.Mesh != t.Mesh.String() {
 		return usagef("run a second node with --state DIR and --name NAME, or remove this directory first",
 			"the state in %s belongs to a node of another mesh", c.state)
@@ -59,7 +62,8 @@ func (c *call) enroll(ctx context.Context, s *settings, key ed25519.PrivateKey, 
 		return err
 	}
 	if !cert.Has(wire.RoleNode) {
-		return usagef("on the coordinator, coord ticket makes one for nodes", "this ticket is for submitting, not for running tasks")
+		return usagef("on the coordinator, coord ticket makes one for nodes",
+			"this ticket is for submitting, not for running tasks")
 	}
 	s.Mesh, s.Coordinator, s.Addrs, s.Certificate = t.Mesh.String(), t.Coordinator.String(), t.Addrs, cert.Encode()
 	return nil
@@ -67,7 +71,8 @@ func (c *call) enroll(ctx context.Context, s *settings, key ed25519.PrivateKey, 
 
 // redeem trades the ticket for a certificate. While the coordinator cannot be reached it keeps
 // trying.
-func (c *call) redeem(ctx context.Context, s *settings, key ed25519.PrivateKey, t *wire.Ticket) (*wire.Certificate, error) {
+func (c *call) redeem(ctx context.Context, s *settings, key ed25519.PrivateKey,
+	t *wire.Ticket) (*wire.Certificate, error) {
 	trouble := trouble{out: c.out, addrs: t.Addrs}
 	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
 		cert, err := peer.Join(ctx, key, t, owner(), s.name())

@@ -19,7 +19,9 @@ func memory() int64 {
 	}
 	total := int64(info.Totalram) * int64(info.Unit)
 	// In a container the machine's memory is not ours: cgroup v2 and v1 show the limit here.
-	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+	for _, path := range []string{
+		"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+	} {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			continue

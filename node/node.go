@@ -23,7 +23,8 @@ import (
 // run carries the call out: join if asked, then serve until ctx ends.
 func (c *call) run(ctx context.Context) error {
 	if runtime.GOOS != "linux" {
-		return wire.Errorf(wire.CauseSandbox, "this machine can submit: use coord", "node runs on Linux only, and this is %s", runtime.GOOS)
+		return wire.Errorf(wire.CauseSandbox, "this machine can submit: use coord",
+			"node runs on Linux only, and this is %s", runtime.GOOS)
 	}
 	var ticket *wire.Ticket
 	if c.join != "" {
@@ -115,7 +116,8 @@ func (n *node) open(ctx context.Context, ticket *wire.Ticket) error {
 		return err
 	}
 	n.trouble = trouble{out: n.out, addrs: n.settings.Addrs}
-	n.engine, err = sandbox.New(sandbox.Config{Dir: n.dir.path("scratch"), Slots: n.slots(), Logger: n.log})
+	n.engine, err = sandbox.New(sandbox.Config{Dir: n.dir.path("scratch"), Slots: n.slots(),
+		Logger: n.log})
 	if err != nil {
 		return err
 	}
@@ -154,14 +156,16 @@ func (n *node) openNetwork() error {
 	if err != nil {
 		return usagef("", "the address %q to listen on is no good: %v", n.settings.Listen, err)
 	}
-	n.host, err = peer.New(peer.Config{Key: n.key, Mesh: n.member.mesh, Cert: n.member.cert, Listen: listen, AnyPort: listen == nil, Logger: n.log})
+	n.host, err = peer.New(peer.Config{Key: n.key, Mesh: n.member.mesh, Cert: n.member.cert,
+		Listen: listen, AnyPort: listen == nil, Logger: n.log})
 	if err != nil {
 		return err
 	}
 	n.host.AddAddrs(n.member.coordinator, n.settings.Addrs)
 	n.exchange = exchange.New(exchange.Config{
 		Store: n.store, Trusted: n.trusted, Self: n.host.ID(), Logger: n.log,
-		Dialer: exchange.DialFunc(func(ctx context.Context, p wire.PeerID, protocol string) (exchange.Stream, error) {
+		Dialer: exchange.DialFunc(func(ctx context.Context, p wire.PeerID,
+			protocol string) (exchange.Stream, error) {
 			s, err := n.host.Open(ctx, p, protocol)
 			if err != nil {
 				return nil, err // not s: an interface holding nil is not nil
@@ -205,7 +209,8 @@ func (n *node) serve(ctx context.Context) error {
 
 func (n *node) hello() wire.Hello {
 	return wire.Hello{
-		Versions: wire.Versions{Release: release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1},
+		Versions: wire.Versions{Release: release, Protocol: wire.ProtocolVersion,
+			Thunks:    []uint64{1},
 			Platforms: []string{runtime.GOOS + "/" + runtime.GOARCH}, ABIs: []uint64{wire.ABI}},
 		Name: n.settings.name(), Slots: n.slots(), MemBytes: memory(), StoreMax: n.storeMax, Labels: n.settings.Labels,
 	}
@@ -247,7 +252,8 @@ func (n *node) welcomed(welcome *wire.Welcome) {
 		if n.slots() > 1 {
 			slots = fmt.Sprintf("%d slots", n.slots())
 		}
-		fmt.Fprintf(n.out, "joined mesh %s as %s: %s, %s of memory for tasks, store of up to %s in %s\n", welcome.MemberOf,
+		fmt.Fprintf(n.out,
+			"joined mesh %s as %s: %s, %s of memory for tasks, store of up to %s in %s\n", welcome.MemberOf,
 			n.settings.name(), slots, sizeText(memory()), sizeText(n.storeMax), n.dir.path("store"))
 	})
 	if back {
@@ -264,7 +270,8 @@ func (n *node) paused() func() bool {
 	return func() bool {
 		now := worker.OnBattery("/sys/class/power_supply")
 		if now && !last {
-			fmt.Fprintln(n.out, "on battery power: taking no tasks (node --battery takes them anyway)")
+			fmt.Fprintln(n.out,
+				"on battery power: taking no tasks (node --battery takes them anyway)")
 		} else if last && !now {
 			fmt.Fprintln(n.out, "on mains power again: taking tasks")
 		}
@@ -287,7 +294,8 @@ const renewEvery = time.Hour
 // renew replaces the certificate when half of its life is over, until ctx ends.
 func (n *node) renew(ctx context.Context) {
 	for {
-		if c := n.host.Certificate(); c == nil || time.Until(time.Unix(c.Expires, 0)) < wire.CertLife/2 {
+		if c := n.host.Certificate(); c == nil ||
+			time.Until(time.Unix(c.Expires, 0)) < wire.CertLife/2 {
 			if err := n.renewNow(ctx); err != nil && ctx.Err() == nil {
 				n.log.Info("cannot renew the certificate yet", "error", err)
 			}

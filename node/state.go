@@ -37,7 +37,8 @@ func (d stateDir) path(name string) string { return filepath.Join(string(d), nam
 // is secret has its own mode.
 func (d stateDir) make() error {
 	if err := os.MkdirAll(string(d), 0o711); err != nil {
-		return wire.Errorf(wire.CauseInvalid, "name another directory with --state", "cannot make the state directory: %v", err)
+		return wire.Errorf(wire.CauseInvalid, "name another directory with --state",
+			"cannot make the state directory: %v", err)
 	}
 	return nil
 }
@@ -64,7 +65,8 @@ func (d stateDir) load() (*settings, error) {
 		err = json.Unmarshal(b, s)
 	}
 	if err != nil {
-		return nil, wire.Errorf(wire.CauseInvalid, "remove it and join again: node --join TICKET", "the settings in %s are damaged: %v", f.Name(), err)
+		return nil, wire.Errorf(wire.CauseInvalid, "remove it and join again: node --join TICKET",
+			"the settings in %s are damaged: %v", f.Name(), err)
 	}
 	return s, nil
 }
@@ -101,7 +103,8 @@ type membership struct {
 // membership returns what the node is a member of.
 func (s *settings) membership() (*membership, error) {
 	if s.Mesh == "" {
-		return nil, usagef("start it once as node --join TICKET; coord serve prints the ticket", "this machine has not joined a mesh yet")
+		return nil, usagef("start it once as node --join TICKET; coord serve prints the ticket",
+			"this machine has not joined a mesh yet")
 	}
 	m := new(membership)
 	var err error
@@ -112,7 +115,8 @@ func (s *settings) membership() (*membership, error) {
 		m.cert, err = wire.DecodeCertificate(s.Certificate)
 	}
 	if err != nil {
-		return nil, wire.Errorf(wire.CauseInvalid, "join again: node --join TICKET", "the settings of this node are damaged: %v", err)
+		return nil, wire.Errorf(wire.CauseInvalid, "join again: node --join TICKET",
+			"the settings of this node are damaged: %v", err)
 	}
 	return m, nil
 }

@@ -36,8 +36,10 @@ func (t *trouble) say(err error) {
 		fmt.Fprintf(t.out, "cannot work with the coordinator: %v\n  trying again\n", err)
 		return
 	}
-	fmt.Fprintf(t.out, "cannot reach the coordinator at %s: %s\n", strings.Join(t.addrs, ", "), message(err))
-	fmt.Fprintf(t.out, "  trying again; check that coord serve runs there, and that its port (UDP, or TCP) is open for this machine\n")
+	fmt.Fprintf(t.out, "cannot reach the coordinator at %s: %s\n", strings.Join(t.addrs, ", "),
+		message(err))
+	fmt.Fprintln(t.out, "  trying again; check that coord serve runs there, "+
+		"and that its port (UDP, or TCP) is open for this machine")
 }
 
 // over takes note that all is well, and reports whether anybody was told otherwise.

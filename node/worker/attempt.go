@@ -41,7 +41,8 @@ func (w *Worker) attempt(l *lease) (*outcome, error) {
 	}
 	v := wire.NewValue(r.Outputs)
 	if err := v.Matches(l.thunk); err != nil {
-		return nil, wire.Errorf(wire.CauseInternal, "", "the sandbox returned a wrong value: %v", err)
+		return nil, wire.Errorf(wire.CauseInternal, "", "the sandbox returned a wrong value: %v",
+			err)
 	}
 	return w.valued(l, r, v), nil
 }
@@ -55,7 +56,8 @@ func (w *Worker) attemptBuiltin(l *lease) (*outcome, error) {
 		return nil, err
 	}
 	in := l.thunk.Inputs[0].Object
-	out, err := choose(func(id wire.TreeID) (*wire.Tree, error) { return w.cfg.Store.Tree(l.Space, id) }, in, l.thunk.Command[1])
+	tree := func(id wire.TreeID) (*wire.Tree, error) { return w.cfg.Store.Tree(l.Space, id) }
+	out, err := choose(tree, in, l.thunk.Command[1])
 	if err != nil {
 		return w.infrastructure(l, err, wire.CauseInternal)
 	}

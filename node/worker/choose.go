@@ -15,7 +15,8 @@ const maxLinks = 40
 // choose returns the object at a path in a directory. It follows symbolic links as long as they
 // stay below the directory. A path that is not there, or leaves the directory, is the task's
 // failure: a wire.Error of CauseOutputMissing that names what is there instead.
-func choose(tree func(wire.TreeID) (*wire.Tree, error), dir wire.Object, want string) (wire.Object, error) {
+func choose(tree func(wire.TreeID) (*wire.Tree, error), dir wire.Object,
+	want string) (wire.Object, error) {
 	c := chooser{tree: tree, want: want, stack: []wire.Object{dir}}
 	rest := strings.Split(want, "/")
 	for len(rest) > 0 {
@@ -70,10 +71,12 @@ func (c *chooser) step(name string) (target string, err error) {
 		return "", nil
 	}
 	if c.links++; c.links > maxLinks {
-		return "", c.missing("too many symbolic links on the way, the last is %s", path.Join(strings.Join(c.names, "/"), name))
+		return "", c.missing("too many symbolic links on the way, the last is %s",
+			path.Join(strings.Join(c.names, "/"), name))
 	}
 	if path.IsAbs(e.Target) {
-		return "", c.missing("%s is a symbolic link to %s, outside the directory", path.Join(strings.Join(c.names, "/"), name), e.Target)
+		return "", c.missing("%s is a symbolic link to %s, outside the directory",
+			path.Join(strings.Join(c.names, "/"), name), e.Target)
 	}
 	return e.Target, nil
 }

@@ -46,12 +46,14 @@ func (w *Worker) accept(o *wire.Offer) {
 	if w.leases[o.Lease] != nil || w.outcomes[o.Lease] != nil {
 		return
 	}
-	if w.stopping || w.draining || w.paused || w.cfg.Hello.Slots == 0 || len(w.leases)+len(w.outcomes) >= maxLeases {
+	if w.stopping || w.draining || w.paused || w.cfg.Hello.Slots == 0 ||
+		len(w.leases)+len(w.outcomes) >= maxLeases {
 		w.out.recalled(o.Lease)
 		return
 	}
 	w.seq++
-	l := &lease{Offer: *o, seq: w.seq, id: wire.ThunkID(wire.Sum(o.Thunk)), accepted: time.Now(), since: w.cfg.Boot()}
+	l := &lease{Offer: *o, seq: w.seq, id: wire.ThunkID(wire.Sum(o.Thunk)), accepted: time.Now(),
+		since: w.cfg.Boot()}
 	l.ctx, l.cancel = context.WithCancelCause(w.ctx)
 	t, err := w.decodeOffer(o)
 	if err != nil {
@@ -68,20 +70,24 @@ func (w *Worker) accept(o *wire.Offer) {
 // before: a refusal here is a mistake of one of the two.
 func (w *Worker) decodeOffer(o *wire.Offer) (*wire.Thunk, error) {
 	if !o.Space.Valid() {
-		return nil, wire.Errorf(wire.CauseInternal, "", "the coordinator offers a thunk of the space %q", o.Space)
+		return nil, wire.Errorf(wire.CauseInternal, "",
+			"the coordinator offers a thunk of the space %q", o.Space)
 	}
 	t, err := wire.DecodeThunk(o.Thunk)
 	switch {
 	case err != nil:
 		return nil, err
 	case !t.Resolved():
-		return nil, wire.Errorf(wire.CauseInternal, "", "the coordinator offers a thunk whose inputs are not all known")
+		return nil, wire.Errorf(wire.CauseInternal, "",
+			"the coordinator offers a thunk whose inputs are not all known")
 	case t.Builtin():
 		return t, nil
 	case !slices.Contains(w.cfg.Hello.Versions.ABIs, t.ABI):
-		return nil, wire.Errorf(wire.CauseVersion, "update gaggle on this machine", "sandbox profile %d is not known here", t.ABI)
+		return nil, wire.Errorf(wire.CauseVersion, "update gaggle on this machine",
+			"sandbox profile %d is not known here", t.ABI)
 	case !slices.Contains(w.cfg.Hello.Versions.Platforms, t.Platform):
-		return nil, wire.Errorf(wire.CauseNoPlatform, "", "a thunk for %s was offered to a node of %v", t.Platform, w.cfg.Hello.Versions.Platforms)
+		return nil, wire.Errorf(wire.CauseNoPlatform, "",
+			"a thunk for %s was offered to a node of %v", t.Platform, w.cfg.Hello.Versions.Platforms)
 	}
 	return t, nil
 }

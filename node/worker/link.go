@@ -188,10 +188,12 @@ func (w *Worker) attach(out *outbox) (*wire.Hello, []*outcome) {
 	}
 	// A lease is held until its outcome is recorded: one that was not named would be given to
 	// another node in the moment before its result arrives.
-	held := slices.SortedFunc(maps.Values(w.outcomes), func(a, b *outcome) int { return cmp.Compare(a.seq, b.seq) })
+	older := func(a, b *outcome) int { return cmp.Compare(a.seq, b.seq) }
+	held := slices.SortedFunc(maps.Values(w.outcomes), older)
 	for _, o := range held {
 		h.Running = append(h.Running, o.lease())
-		h.Working = append(h.Working, wire.Work{Space: o.receipt.Space, Thunk: o.receipt.Thunk, Started: true})
+		work := wire.Work{Space: o.receipt.Space, Thunk: o.receipt.Thunk, Started: true}
+		h.Working = append(h.Working, work)
 		out.outcome(o)
 	}
 	out.beat(w.beat())
@@ -221,13 +223,15 @@ func (w *Worker) greet(link Link, hello *wire.Hello) (*wire.Welcome, error) {
 		return nil, &refusedError{f.Refuse}
 	}
 	if f.Welcome == nil {
-		return nil, wire.Errorf(wire.CauseInvalid, "", "the coordinator's first frame is no welcome")
+		return nil, wire.Errorf(wire.CauseInvalid, "",
+			"the coordinator's first frame is no welcome")
 	}
 	if err := w.obey(f.Epoch); err != nil {
 		return nil, err
 	}
 	if d := time.Since(time.UnixMicro(f.Welcome.Now)); d.Abs() > wire.MaxClockSkew {
-		w.log.Warn("the clocks of this machine and the coordinator differ; set the wrong one", "ahead", d.Round(time.Second))
+		w.log.Warn("the clocks of this machine and the coordinator differ; set the wrong one",
+			"ahead", d.Round(time.Second))
 	}
 	if w.cfg.Welcomed != nil {
 		w.cfg.Welcomed(f.Welcome)
@@ -292,7 +296,8 @@ func (w *Worker) writeFrames(link Link, out *outbox) error {
 	frames, overflow := out.take()
 	defer out.wrote()
 	if overflow {
-		return wire.Errorf(wire.CauseBusy, "", "the coordinator does not read: %d frames wait for it", len(frames))
+		return wire.Errorf(wire.CauseBusy, "",
+			"the coordinator does not read: %d frames wait for it", len(frames))
 	}
 	for _, f := range frames {
 		if err := w.writeFrame(link, &f.FromNode); err != nil {

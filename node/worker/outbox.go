@@ -53,7 +53,8 @@ func (o *outbox) add(bytes int, put func(*frame)) {
 	if n := len(o.frames); n > 0 {
 		f = o.frames[n-1]
 	}
-	if f == nil || f.items >= wire.MaxBatch || f.bytes+bytes > frameBytes && f.items > 0 || len(f.Lost) > 0 {
+	if f == nil || f.items >= wire.MaxBatch || f.bytes+bytes > frameBytes && f.items > 0 ||
+		len(f.Lost) > 0 {
 		f = new(frame)
 		o.frames = append(o.frames, f)
 	}

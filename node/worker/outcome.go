@@ -47,7 +47,8 @@ func (w *Worker) done(l *lease, r *run, v *wire.Value) *outcome {
 	digest, enc := v.Encode()
 	o := &outcome{outputs: v.Outputs, receipt: receipt(l, r)}
 	o.receipt.Value = digest
-	o.result = &wire.Result{Lease: l.Lease, Space: l.Space, Thunk: l.id, Value: enc, Fetched: l.fetched}
+	o.result = &wire.Result{Lease: l.Lease, Space: l.Space, Thunk: l.id, Value: enc,
+		Fetched: l.fetched}
 	if r != nil {
 		o.result.Run, o.result.PeakMem = r.Run, r.PeakMem
 	}

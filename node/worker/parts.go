@@ -47,12 +47,14 @@ type storeMemo interface {
 // Files gives objects as host paths; *blobstore.Store does.
 type Files interface {
 	File(space wire.Space, d wire.Digest, exec bool) (path string, release func(), err error)
-	Resident(ctx context.Context, space wire.Space, id wire.TreeID) (dir string, release func(), err error)
+	Resident(ctx context.Context, space wire.Space, id wire.TreeID) (dir string, release func(),
+		err error)
 }
 
 // An Exchange moves objects between peers; *exchange.Exchange does.
 type Exchange interface {
-	Fetch(ctx context.Context, space wire.Space, want []wire.Held, progress func(exchange.Progress)) (exchange.Report, error)
+	Fetch(ctx context.Context, space wire.Space, want []wire.Held,
+		progress func(exchange.Progress)) (exchange.Report, error)
 	Probe(ctx context.Context, from wire.PeerID) (wire.Link, error)
 	SetGrant(*wire.Grant)
 }

@@ -68,7 +68,8 @@ func (r *linkRates) take() []wire.Link {
 	if len(r.rates) == 0 {
 		return nil
 	}
-	ls := slices.SortedFunc(maps.Values(r.rates), func(a, b wire.Link) int { return slices.Compare(a.From[:], b.From[:]) })
+	byPeer := func(a, b wire.Link) int { return slices.Compare(a.From[:], b.From[:]) }
+	ls := slices.SortedFunc(maps.Values(r.rates), byPeer)
 	clear(r.rates)
 	return ls
 }

@@ -10,13 +10,16 @@ func (w *Worker) receive(f *wire.ToNode) error {
 	if f.Refuse != nil {
 		return &refusedError{f.Refuse}
 	}
-	for _, n := range []int{len(f.Grants), len(f.Offers), len(f.Recall), len(f.Cancel), len(f.Pin), len(f.Unpin), len(f.Copy), len(f.Probe), len(f.Acked)} {
+	for _, n := range []int{len(f.Grants), len(f.Offers), len(f.Recall), len(f.Cancel),
+		len(f.Pin), len(f.Unpin), len(f.Copy), len(f.Probe), len(f.Acked)} {
 		if n > wire.MaxBatch {
-			return wire.Errorf(wire.CauseTooLarge, "", "the coordinator sent a list of %d; the bound is %d", n, wire.MaxBatch)
+			return wire.Errorf(wire.CauseTooLarge, "",
+				"the coordinator sent a list of %d; the bound is %d", n, wire.MaxBatch)
 		}
 	}
 	if len(f.Peers) > wire.MaxPeers {
-		return wire.Errorf(wire.CauseTooLarge, "", "the coordinator named %d peers; the bound is %d", len(f.Peers), wire.MaxPeers)
+		return wire.Errorf(wire.CauseTooLarge, "",
+			"the coordinator named %d peers; the bound is %d", len(f.Peers), wire.MaxPeers)
 	}
 	if len(f.Peers) > 0 && w.cfg.AddPeers != nil {
 		w.cfg.AddPeers(f.Peers)

@@ -126,10 +126,12 @@ func (l *runLog) add(stderr bool, b []byte) {
 		l.first += int64(over)
 		b = b[over:]
 	}
-	if n := len(l.pieces); n > 0 && l.pieces[n-1].stderr == stderr && len(l.pieces[n-1].data)+len(b) <= smallPiece {
+	if n := len(l.pieces); n > 0 && l.pieces[n-1].stderr == stderr &&
+		len(l.pieces[n-1].data)+len(b) <= smallPiece {
 		l.pieces[n-1].data = append(l.pieces[n-1].data, b...)
 	} else {
-		l.pieces = append(l.pieces, piece{l.first + int64(l.size), stderr, append([]byte(nil), b...)})
+		l.pieces = append(l.pieces, piece{l.first + int64(l.size), stderr,
+			append([]byte(nil), b...)})
 	}
 	l.size += len(b)
 	n := 0

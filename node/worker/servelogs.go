@@ -45,7 +45,8 @@ func (w *Worker) enterLogs() error {
 	w.logs.mu.Lock()
 	defer w.logs.mu.Unlock()
 	if w.logs.readers >= maxLogReaders {
-		return wire.Errorf(wire.CauseBusy, "try again later", "%d logs are being read here already", w.logs.readers)
+		return wire.Errorf(wire.CauseBusy, "try again later",
+			"%d logs are being read here already", w.logs.readers)
 	}
 	w.logs.readers++
 	return nil
@@ -71,11 +72,13 @@ func (w *Worker) serveLogs(s LogStream) error {
 	l, ends, ok := w.logs.find(logKey{req.Space, req.Thunk})
 	switch {
 	case !ok:
-		return wire.Errorf(wire.CauseNotFound, "its receipt may name the ends of its output", "no output of this thunk is kept here")
+		return wire.Errorf(wire.CauseNotFound, "its receipt may name the ends of its output",
+			"no output of this thunk is kept here")
 	case l != nil:
 		return w.follow(s, l, req.Follow)
 	}
-	return errors.Join(w.sendEnd(s, req.Space, ends.stdout, false), w.sendEnd(s, req.Space, ends.stderr, true))
+	return errors.Join(w.sendEnd(s, req.Space, ends.stdout, false), w.sendEnd(s, req.Space,
+		ends.stderr, true))
 }
 
 func (w *Worker) mayRead(req *wire.LogRequest, peer wire.PeerID) error {
@@ -88,7 +91,8 @@ func (w *Worker) mayRead(req *wire.LogRequest, peer wire.PeerID) error {
 		return err
 	}
 	if g.Space != req.Space {
-		return wire.Errorf(wire.CauseUnauthorized, "", "a grant for the space %q is none for %q", g.Space, req.Space)
+		return wire.Errorf(wire.CauseUnauthorized, "", "a grant for the space %q is none for %q",
+			g.Space, req.Space)
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ func (s *hostStage) fill(ctx context.Context, files Files, space wire.Space, t *
 		return fmt.Errorf("laying out the root: %w", err)
 	}
 	s.release = append(s.release, release)
-	s.spec = sandbox.Spec{Root: root, Argv: t.Command, Outputs: t.Outputs, Inputs: make([]sandbox.Input, 0, len(t.Inputs))}
+	s.spec = sandbox.Spec{Root: root, Argv: t.Command, Outputs: t.Outputs,
+		Inputs: make([]sandbox.Input, 0, len(t.Inputs))}
 	for _, v := range t.Env {
 		s.spec.Env = append(s.spec.Env, v.Name+"="+v.Value)
 	}
@@ -59,7 +60,8 @@ func (s *hostStage) fill(ctx context.Context, files Files, space wire.Space, t *
 	return nil
 }
 
-func open(ctx context.Context, files Files, space wire.Space, o wire.Object) (string, func(), error) {
+func open(ctx context.Context, files Files, space wire.Space,
+	o wire.Object) (string, func(), error) {
 	if o.Kind == wire.Dir {
 		return files.Resident(ctx, space, wire.TreeID(o.Digest))
 	}

@@ -101,7 +101,8 @@ func (w *Worker) claim(items []syncItem) {
 		if i.value == nil {
 			continue
 		}
-		if err := w.cfg.Store.AddClaim(wire.SignClaim(w.cfg.Key, i.space, i.thunk, i.value)); err != nil {
+		c := wire.SignClaim(w.cfg.Key, i.space, i.thunk, i.value)
+		if err := w.cfg.Store.AddClaim(c); err != nil {
 			w.log.Info("cannot remember a value", "thunk", i.thunk, "error", err)
 		}
 	}

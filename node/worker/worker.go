@@ -124,7 +124,8 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, log: cfg.Logger, self: wire.PeerOf(cfg.Key), epoch: epoch,
-		fetches: newGate(max(4, fetchesPerSlot*cfg.Hello.Slots)), slots: newGate(cfg.Hello.Slots), probes: newGate(1),
+		fetches: newGate(max(4, fetchesPerSlot*cfg.Hello.Slots)),
+		slots:   newGate(cfg.Hello.Slots), probes: newGate(1),
 		leases: map[wire.LeaseID]*lease{}, outcomes: map[wire.LeaseID]*outcome{},
 	}
 	w.syncs.init()
