@@ -259,6 +259,14 @@ func TestStoreFails(t *testing.T) {
 	if _, err = Expand(context.Background(), f, env); !strings.Contains(err.Error(), `"a" may not be read: make it readable`) {
 		t.Errorf("error = %v, want the file and its permissions", err)
 	}
+	env.Files = failing{m, wire.Errorf(wire.CauseNotFound, "check it", "there is no file /graph/a")}
+	if _, err = Expand(context.Background(), f, env); err.Error() != `g.yaml:4: tasks.t.inputs[0]: "a" does not exist: it is relative to "/graph"` {
+		t.Errorf("error = %v, want the place in the file", err)
+	}
+	env.Files = failing{m, fmt.Errorf("adding: %w", wire.Errorf(wire.CauseInvalid, "rename it", "a holds a bad name"))}
+	if _, err = Expand(context.Background(), f, env); err.Error() != `g.yaml:4: tasks.t.inputs[0]: a holds a bad name: rename it` {
+		t.Errorf("error = %v, want the place in the file", err)
+	}
 	if _, err := Decode(failingReader{}, "g.yaml"); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Decode of a closed file = %v", err)
 	}

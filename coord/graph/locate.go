@@ -13,8 +13,9 @@ import (
 
 // fileProblem notes why a local file cannot be had.
 func (x *expander) fileProblem(p pos, path string, err error) {
+	var we *wire.Error
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case absent(err):
 		hint := "it is relative to " + x.where()
 		if containsWildcard(path) {
 			hint = `a pattern is written {"glob": ..}`
@@ -22,9 +23,22 @@ func (x *expander) fileProblem(p pos, path string, err error) {
 		x.ps.add(p, hint, "%q does not exist", clip(path))
 	case errors.Is(err, fs.ErrPermission):
 		x.ps.add(p, "make it readable", "%q may not be read", clip(path))
+	case errors.As(err, &we) && we.Cause == wire.CauseInvalid:
+		x.ps.add(p, we.Hint, "%s", we.Message)
 	default:
 		x.fail(fmt.Errorf("reading %q: %w", clip(path), err))
 	}
+}
+
+// absent reports whether err says that there is no such file.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || wire.CauseOf(err) == wire.CauseNotFound
+}
+
+// ofTheStore reports whether err is of the store or the context rather than of one file, so that
+// the next one would not fare better.
+func ofTheStore(err error) bool {
+	return err != nil && !absent(err) && !errors.Is(err, fs.ErrPermission) && wire.CauseOf(err) != wire.CauseInvalid
 }
 
 func containsWildcard(s string) bool {
@@ -116,7 +130,7 @@ func (x *expander) addAll(paths []string) ([]wire.Object, []error) {
 			for i := range next {
 				host := filepath.Join(x.env.Dir, filepath.FromSlash(paths[i]))
 				objects[i], errs[i] = x.env.Files.Add(ctx, host)
-				if errs[i] != nil && !errors.Is(errs[i], fs.ErrNotExist) {
+				if ofTheStore(errs[i]) {
 					cancel() // a full disk does not get better with the next file
 				}
 			}

@@ -78,7 +78,7 @@ func TestSubGraphsShare(t *testing.T) {
 }
 
 func TestSubGraphOverrides(t *testing.T) {
-	p, err := expandSub(t, `{"gaggle":1,"params":{"k":3},
+	_, err := expandSub(t, `{"gaggle":1,"params":{"k":3},
 "defaults":{"env":{"LEVEL":"down"},"memory":"128MiB","labels":{"gpu":"no"}},
 "tasks":{
  "x":{"for":{"i":{"range":[0,"{{k}}"]}},"inputs":["@parent/data//part/{{i}}", "@parent/data"],"run":["cat","{{i}}"],"outputs":["stdout"]},
@@ -87,7 +87,7 @@ func TestSubGraphOverrides(t *testing.T) {
 	if err == nil {
 		t.Fatal("an input below an input is accepted")
 	}
-	p, err = expandSub(t, `{"gaggle":1,"params":{"k":3},
+	p, err := expandSub(t, `{"gaggle":1,"params":{"k":3},
 "defaults":{"env":{"LEVEL":"down"},"memory":"128MiB","labels":{"gpu":"no"}},
 "tasks":{
  "x":{"for":{"i":{"range":[0,"{{k}}"]}},"inputs":["@parent/data//part/{{i}}"],"run":["cat","{{i}}"],"outputs":["stdout"]},

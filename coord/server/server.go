@@ -126,7 +126,7 @@ func (s *Server) recover() error {
 	err = s.cfg.Journal.Load(func(row sched.Row) {
 		switch r := row.(type) {
 		case sched.RowValue:
-			events = append(events, sched.Known{Space: r.Space, Thunk: r.Thunk, Value: r.Value, Signer: r.Signer, Run: r.Run})
+			events = append(events, sched.Known(r))
 		case sched.RowExpansion:
 			r.Expanded.Recorded = true
 			events = append(events, r.Expanded)
