@@ -15,23 +15,31 @@ import (
 	"gaggle/wire"
 )
 
-// serveHTTP answers /status and /metrics on the loopback interface until ctx ends, if an address
-// was given. There is no authentication, so there is no other interface.
-func (m *meshServer) serveHTTP(ctx context.Context) error {
+// listenHTTP opens the port for /status and /metrics if an address was given. There is no
+// authentication, so there is no interface but loopback.
+func (m *meshServer) listenHTTP() (net.Listener, error) {
 	if m.http == "" {
-		<-ctx.Done()
-		return nil
+		return nil, nil
 	}
 	host, port, err := net.SplitHostPort(m.http)
 	if err == nil && host == "" {
 		host = "127.0.0.1"
 	}
 	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return wire.Errorf(wire.CauseInvalid, "use 127.0.0.1:PORT, and a proxy that authenticates for others", "--http %q is not of the loopback interface", m.http)
+		return nil, wire.Errorf(wire.CauseInvalid, "use 127.0.0.1:PORT, and a proxy that authenticates for others", "--http %q is not of the loopback interface", m.http)
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {
-		return wire.Errorf(wire.CauseInvalid, "choose another port", "--http: %v", err)
+		return nil, wire.Errorf(wire.CauseInvalid, "choose another port", "--http: %v", err)
+	}
+	return l, nil
+}
+
+// serveHTTP answers on l, if it is not nil, until ctx ends.
+func (m *meshServer) serveHTTP(ctx context.Context, l net.Listener) error {
+	if l == nil {
+		<-ctx.Done()
+		return nil
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(&collector{m})

@@ -54,7 +54,7 @@ func run(args []string, in, out, errOut *os.File) int {
 	case err == nil:
 		return client.ExitOK
 	case !errors.As(err, &r):
-		fmt.Fprintf(errOut, "coord: %v\n", err)
+		printError(errOut, err)
 		return client.ExitUsage
 	}
 	if r.err != nil && !r.shown {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"os/user"
@@ -111,38 +112,62 @@ func (m *meshServer) run(ctx context.Context) error {
 		return wire.Errorf(wire.CauseBusy, "end it first, or use another --state", "another coord serve (pid %d) has %s", pid, m.dir)
 	}
 	defer release()
-	if m.key, err = peer.LoadKey(filepath.Join(m.dir, "key")); err != nil {
-		return err
-	}
-	if m.mesh, err = peer.LoadKey(filepath.Join(m.dir, "mesh.key")); err != nil {
-		return err
-	}
-	journal, err := server.OpenJournal(m.dir)
+	web, err := m.listenHTTP()
 	if err != nil {
 		return err
+	}
+	if web != nil {
+		defer web.Close()
+	}
+	journal, err := m.load()
+	if err != nil {
+		return err
+	}
+	if err := m.open(journal); err != nil {
+		return errors.Join(err, journal.Close())
+	}
+	return errors.Join(m.serve(ctx, web), m.exchange.Close(), m.host.Close())
+}
+
+// load reads keys and tables, and makes them on first use.
+func (m *meshServer) load() (journal server.Journal, err error) {
+	if m.key, err = peer.LoadKey(filepath.Join(m.dir, "key")); err != nil {
+		return nil, err
+	}
+	if m.mesh, err = peer.LoadKey(filepath.Join(m.dir, "mesh.key")); err != nil {
+		return nil, err
+	}
+	if journal, err = server.OpenJournal(m.dir); err != nil {
+		return nil, err
 	}
 	m.server, err = server.New(server.Config{
 		Key: m.key, Mesh: hostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
 		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1}},
 	})
 	if err != nil {
-		return errors.Join(err, journal.Close())
+		return nil, errors.Join(err, journal.Close())
 	}
-	if err := m.open(journal); err != nil {
-		return errors.Join(err, journal.Close())
-	}
+	return journal, nil
+}
+
+// serve runs the coordinator, which closes its journal, until ctx ends or a part of it fails.
+func (m *meshServer) serve(ctx context.Context, web net.Listener) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	failed := make(chan error, 3)
 	go func() { failed <- m.server.Run(ctx) }()
 	go func() { failed <- m.renew(ctx) }()
-	go func() { failed <- m.serveHTTP(ctx) }()
+	go func() { failed <- m.serveHTTP(ctx, web) }()
 	m.handle(ctx)
+	var err error
+	if web != nil {
+		_, err = fmt.Fprintf(m.out, "status and metrics on  http://%s/status  and  /metrics\n", web.Addr())
+	}
 	for range cap(failed) {
 		err = errors.Join(err, <-failed)
 		end() // one cannot go on without the others
 	}
-	return errors.Join(err, m.exchange.Close(), m.host.Close())
+	return err
 }
 
 // open joins the network as the coordinator and says how others do.

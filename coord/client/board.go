@@ -112,6 +112,20 @@ func (b *Board) drop(t *activeTask) {
 	}
 }
 
+// Stuck returns the first task that waits and why, if none is running.
+func (b *Board) Stuck() (task, why string) {
+	if b.running > 0 {
+		return "", ""
+	}
+	first := b.begun
+	for name, t := range b.active {
+		if t.notice.Waiting != "" && t.order < first {
+			first, task, why = t.order, name, t.notice.Waiting
+		}
+	}
+	return task, why
+}
+
 func (b *Board) finish(n *wire.Notice) {
 	k := b.kinds[KindOf(n.Task)]
 	if k == nil {

@@ -84,7 +84,11 @@ func (v *jobView) notice(b *strings.Builder, n *wire.Notice, now time.Time) {
 	case n.Task == "" && n.Waiting == "" && before != "":
 		fmt.Fprintln(b, "going on")
 	case n.State == wire.StateFailed && n.Failure != nil && n.Failure.Cause != wire.CauseDependency:
-		fmt.Fprintf(b, "failed: %s on %s: %s\n", printable(n.Task), v.nameOf(n.Node, n.NodeName), printable(ending(n.Failure)))
+		where := v.nameOf(n.Node, n.NodeName)
+		if where != "" {
+			where = " on " + where
+		}
+		fmt.Fprintf(b, "failed: %s%s: %s\n", printable(n.Task), where, printable(ending(n.Failure)))
 	}
 }
 
@@ -111,7 +115,11 @@ func (v *jobView) progress() string {
 		return fmt.Sprintf("fetching targets: %s of %s from %s", Bytes(f.Done), Bytes(f.Total), v.nameOf(f.From, ""))
 	}
 	c := v.board.Counts
-	return fmt.Sprintf("%d/%d done: %s; %d running; %s moved", v.board.Done(), c.Tasks, tally(c), v.board.running, Bytes(c.Moved))
+	line := fmt.Sprintf("%d/%d done: %s; %d running; %s moved", v.board.Done(), c.Tasks, tally(c), v.board.running, Bytes(c.Moved))
+	if task, why := v.board.Stuck(); task != "" {
+		line += "; " + printable(task) + " is " + printable(why)
+	}
+	return line
 }
 
 // time is how long the job has taken, and how long it may still take.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"gaggle/coord/graph"
@@ -58,23 +59,28 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 
 // readGraph reads the graph from its file, or from the command.
 func (s *session) readGraph(dir string, sub *Submit, input io.Reader) ([]byte, error) {
+	name := "the graph on standard input"
 	if sub.Graph != "" {
+		name = sub.Graph
 		f, err := os.Open(absolute(dir, sub.Graph))
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, wire.Errorf(wire.CauseInvalid, "name a graph file, or - for standard input", "no graph file %q in %s", sub.Graph, dir)
 		}
 		if err != nil {
-			return nil, wire.Errorf(wire.CauseInvalid, "", "opening the graph file: %v", err)
+			return nil, wire.Errorf(wire.CauseInvalid, "check its permissions", "opening the graph file: %v", err)
 		}
 		defer f.Close()
 		input = f
 	}
 	b, err := io.ReadAll(io.LimitReader(input, wire.MaxGraphFile+1))
 	switch {
+	case errors.Is(err, syscall.EISDIR):
+		return nil, wire.Errorf(wire.CauseInvalid, "name the graph file in it", "%s is a directory", name)
 	case err != nil:
-		return nil, wire.Errorf(wire.CauseInvalid, "", "reading the graph: %v", err)
+		return nil, wire.Errorf(wire.CauseInvalid, "check that it is a readable file", "reading the graph: %v", err)
 	case len(b) > wire.MaxGraphFile:
-		return nil, wire.Errorf(wire.CauseTooLarge, "make the tasks with for, or split the job", "the graph exceeds the bound of %d MiB", wire.MaxGraphFile>>20)
+		return nil, wire.Errorf(wire.CauseTooLarge, "make the tasks with for, or split the job", "%s exceeds the bound of %d MiB for a graph",
+			name, wire.MaxGraphFile>>20)
 	}
 	return b, nil
 }
