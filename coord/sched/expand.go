@@ -97,8 +97,9 @@ func (s *State) askFor(r graphRef) {
 	e.asked = true
 	first := s.tasks.at(e.waiters[0])
 	j := s.jobOfTask(first)
-	s.emit(Expand{Space: s.spaces[space], Thunk: wire.ThunkID(e.id), Output: int(e.of & 1023), Parent: parent, Name: first.name,
-		Hints: j.hints[first.hints], Root: j.roots[wire.Digest(parent.Root)], Nesting: int(first.nesting), Graph: s.heldBy(space, e.graph)})
+	s.emit(Expand{Space: s.spaces[space], Thunk: wire.ThunkID(e.id), Output: int(e.of & 1023), Parent: parent,
+		Name: first.name, Hints: j.hints[first.hints], Root: j.roots[wire.Digest(parent.Root)],
+		Nesting: int(first.nesting), Graph: s.heldBy(space, e.graph)})
 }
 
 // rerunFor sends the tasks that wait for a lost graph back, to have it written again.
@@ -108,7 +109,7 @@ func (s *State) rerunFor(r graphRef) {
 		t := s.tasks.at(tr)
 		s.leaveExpansions(tr)
 		if t.gen++; t.gen > maxGenerations {
-			s.fail(tr, wire.Failure{Cause: wire.CauseInputsGone, Message: "the sub-graph it wrote was lost again and again"}, nil)
+			s.fail(tr, failure(wire.CauseInputsGone, "", "the sub-graph it wrote was lost %d times", maxGenerations), nil)
 			continue
 		}
 		t.more.raw = nil
@@ -236,7 +237,7 @@ func (s *State) join(tr taskRef, e *expansion) {
 	t := s.tasks.at(tr)
 	j := s.jobOfTask(t)
 	bad := func(c wire.Cause, format string, args ...any) {
-		s.fail(tr, wire.Failure{Cause: c, Message: fmt.Sprintf(format, args...)}, nil)
+		s.fail(tr, failure(c, "", format, args...), nil)
 	}
 	if int(t.nesting)+1 > wire.MaxNesting {
 		bad(wire.CauseGraph, "sub-graphs are nested deeper than %d: %s", wire.MaxNesting, shorten(t.name))
@@ -258,7 +259,8 @@ func (s *State) join(tr taskRef, e *expansion) {
 	}
 	index, ok := s.outputOf(target, e.target.Output)
 	if !ok {
-		bad(wire.CauseGraph, "the target of its sub-graph is an output %q that task %q does not have", e.target.Output, s.tasks.at(target).name)
+		bad(wire.CauseGraph, "the target of its sub-graph is an output %q that task %q does not have",
+			e.target.Output, s.tasks.at(target).name)
 		return
 	}
 	if shared {
@@ -271,7 +273,8 @@ func (s *State) join(tr taskRef, e *expansion) {
 	m.subs = append(m.subs, sub{int(e.of & 1023), target, index})
 	m.waits--
 	s.wait(tr, target)
-	s.tell(j, wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), Resolved: wire.ThunkID(m.resolved), State: t.state, Added: len(j.tasks) - before})
+	s.tell(j, wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), Resolved: wire.ThunkID(m.resolved), State: t.state,
+		Added: len(j.tasks) - before})
 	if st := s.tasks.at(target).state; over(st) && st != wire.StateDone {
 		s.giveUp(tr, dependency(s.tasks.at(target).name))
 		s.failUsers(tr)
@@ -340,8 +343,9 @@ func (s *State) expansionsDone(tr taskRef) {
 	for _, x := range m.subs {
 		o := s.tasks.at(x.target).outs[x.index]
 		if dir := s.view.outputs[x.output].kind == wire.Dir; dir != (o.Kind == wire.Dir) {
-			s.fail(tr, wire.Failure{Cause: wire.CauseGraph, Message: fmt.Sprintf("output %q is to be a %s, but the target of its sub-graph is a %s",
-				s.view.outputs[x.output].path, s.view.outputs[x.output].kind, o.Kind)}, nil)
+			out := s.view.outputs[x.output]
+			s.fail(tr, failure(wire.CauseGraph, "", "output %q is to be a %s, but the target of its sub-graph is a %s",
+				out.path, out.kind, o.Kind), nil)
 			return
 		}
 		outs[x.output] = o

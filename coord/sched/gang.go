@@ -63,7 +63,7 @@ func (s *State) joinGang(tr taskRef, k key, enc []byte) {
 	t := s.tasks.at(tr)
 	i := slices.IndexFunc(s.gangs, func(g *gang) bool { return g.job == jobRef(t.of) && g.name == t.more.gang.Name })
 	if i < 0 {
-		s.fail(tr, wire.Failure{Cause: wire.CauseGraph, Message: "a sub-graph cannot add tasks to gang " + t.more.gang.Name}, nil)
+		s.fail(tr, failure(wire.CauseGraph, "", "a sub-graph cannot add tasks to gang %q", t.more.gang.Name), nil)
 		return
 	}
 	g := s.gangs[i]
@@ -191,7 +191,7 @@ func (s *State) gangResult(l *lease, outs []wire.Object, e *Resulted) {
 	g := run.gang
 	s.view.read(run.enc)
 	if !s.view.matches(outs) || !final(outs) {
-		s.attemptEnded(l, wire.Failure{Cause: wire.CauseInternal, Node: e.Peer, Message: "a member of a gang gave a value of another shape"}, 0)
+		s.attemptEnded(l, l.failure(wire.CauseInternal, "a member of a gang gave a value of another shape"), 0)
 		return
 	}
 	m := g.member(l.run)
@@ -273,8 +273,8 @@ func (s *State) watchGangs() {
 			}
 		}
 		if slots > 0 && slots < g.size && s.uptime() >= recoveryWait {
-			s.failGang(g, g.members[0], wire.Failure{Cause: wire.CauseTooLarge, Hint: "join more nodes, or make the gang smaller",
-				Message: fmt.Sprintf("gang %q needs %d slots at once and the mesh has %d", g.name, g.size, slots)})
+			s.failGang(g, g.members[0], failure(wire.CauseTooLarge, "join more nodes, or make the gang smaller",
+				"gang %q needs %d slots at once and the mesh has %d", g.name, g.size, slots))
 			continue
 		}
 		for _, m := range g.members {

@@ -17,6 +17,7 @@ func (s *State) starve(r runRef, want objRef) {
 	run, o := s.runs.at(r), s.objects.at(want)
 	run.place, run.want, run.since = placeHungry, want, s.now
 	o.refs++
+	run.pos = int32(len(o.hungry))
 	o.hungry = append(o.hungry, r)
 	s.hungry = append(s.hungry, s.waiter(r))
 	s.hungrier = true
@@ -26,8 +27,12 @@ func (s *State) starve(r runRef, want objRef) {
 func (s *State) unhunger(r runRef) {
 	run := s.runs.at(r)
 	o := s.objects.at(run.want)
-	i := slices.Index(o.hungry, r)
-	o.hungry = slices.Delete(o.hungry, i, i+1)
+	if i, last := int(run.pos), len(o.hungry)-1; last >= 0 { // feed takes the whole list away
+		o.hungry[i] = o.hungry[last]
+		s.runs.at(o.hungry[i]).pos = int32(i)
+		o.hungry = o.hungry[:last]
+	}
+	run.pos = -1
 	want := run.want
 	run.want, run.place, run.forMemo = 0, placeNone, false
 	s.dropRef(want)
@@ -40,7 +45,9 @@ func (s *State) feed(o *object) {
 		return
 	}
 	o.refs++ // keeps it while the runs let go of it
-	for _, r := range slices.Clone(o.hungry) {
+	hungry := o.hungry
+	o.hungry = nil
+	for _, r := range hungry {
 		if run := s.runs.at(r); run.forMemo {
 			s.reconsider(r)
 		} else {
@@ -157,7 +164,8 @@ func (s *State) watchHungry() {
 			s.feed(s.objects.at(run.want))
 		default:
 			s.rederive(w.run)
-			if run = s.runAt(w, placeHungry); run != nil && !everHeld(s.objects.at(run.want)) && s.now-run.since >= inputsGoneAfter {
+			run = s.runAt(w, placeHungry)
+			if run != nil && !everHeld(s.objects.at(run.want)) && s.now-run.since >= inputsGoneAfter {
 				s.failHungry(w.run)
 			}
 		}
@@ -175,8 +183,8 @@ func (s *State) failHungry(r runRef) {
 		if s.tasks.at(tr).run != r || s.maker(tr, id) != 0 {
 			continue
 		}
-		s.fail(tr, wire.Failure{Cause: wire.CauseInputsGone, Message: "nobody holds input " + id.Short(),
-			Hint: "submit again from the machine that has the files"}, run.attempts)
+		s.fail(tr, failure(wire.CauseInputsGone, "submit again from the machine that has the files",
+			"nobody holds input %s", id.Short()), run.attempts)
 		if r >= s.runs.next || s.runs.at(r).seq != seq {
 			return
 		}

@@ -41,9 +41,8 @@ type job struct {
 	hintOf map[string]uint32
 	roots  map[wire.Digest]uint64 // sizes of root trees
 
-	ready  []runRef // heap, see queue.go
-	active bool     // stands in State.ready
-	pass   time.Duration
+	ready []runRef // heap, see queue.go
+	pass  time.Duration
 
 	keeps  []*keep // objects that must become durable, see keep.go
 	keepOf map[objRef]int

@@ -138,21 +138,25 @@ func (s *State) order(j *job, k *keep, o *object, want int) {
 	if s.now-k.at >= orderAgain {
 		k.ordered = nil
 	}
-	k.ordered = slices.DeleteFunc(k.ordered, func(r nodeRef) bool { return !s.nodes[r].live() || !s.nodes[r].connected })
+	k.ordered = slices.DeleteFunc(k.ordered, func(r nodeRef) bool {
+		return !s.nodes[r].live() || !s.nodes[r].connected
+	})
 	want -= len(k.ordered)
 	if want <= 0 || !s.heldLive(o) {
 		return
 	}
 	give := func(n *node) {
 		h := o.holder(n.ref)
-		if want <= 0 || !n.connected || slices.Contains(k.ordered, n.ref) || !s.keeperCounts(j, k, n) || h != nil && h.durable {
+		if want <= 0 || !n.connected || h != nil && h.durable || slices.Contains(k.ordered, n.ref) ||
+			!s.keeperCounts(j, k, n) {
 			return
 		}
 		want--
 		k.at = s.now
 		k.ordered = append(k.ordered, n.ref)
 		s.pin(j, n.ref, k)
-		s.emit(Copy{n.peer, wire.CopyOrder{Space: s.spaces[o.of], Held: wire.Held{Object: o.asObject(), Peers: s.peersOf(o, 0, wire.MaxHolders, 0)}}})
+		held := wire.Held{Object: o.asObject(), Peers: s.peersOf(o, 0, wire.MaxHolders, 0)}
+		s.emit(Copy{n.peer, wire.CopyOrder{Space: s.spaces[o.of], Held: held}})
 	}
 	for _, h := range slices.Clone(o.holders) {
 		if h.have {
@@ -277,8 +281,9 @@ func (s *State) keepLost(j *job, ref objRef) {
 	o := s.objects.at(ref)
 	k := j.keeps[i]
 	if j.pinOf != nil {
-		s.unpinIf(j, func(p pin) bool { h := o.holder(p.node); return p.obj == ref && (h == nil || !h.have) })
-		j.pinOf[ref] = slices.DeleteFunc(j.pinOf[ref], func(n nodeRef) bool { h := o.holder(n); return h == nil || !h.have })
+		gone := func(n nodeRef) bool { h := o.holder(n); return h == nil || !h.have }
+		s.unpinIf(j, func(p pin) bool { return p.obj == ref && gone(p.node) })
+		j.pinOf[ref] = slices.DeleteFunc(j.pinOf[ref], gone)
 	}
 	k.ordered = nil
 	s.checkKeep(j, k)
@@ -297,9 +302,9 @@ func (s *State) lostHolder() {
 	for _, r := range s.live {
 		j := s.jobs.at(r)
 		for _, k := range j.keeps {
-			if o := s.objects.at(k.obj); !slices.Contains(s.lostObjs, k.obj) && slices.ContainsFunc(o.holders, func(h holder) bool {
-				return h.have && !s.nodes[h.node].live()
-			}) {
+			o := s.objects.at(k.obj)
+			gone := func(h holder) bool { return h.have && !s.nodes[h.node].live() }
+			if slices.ContainsFunc(o.holders, gone) && !slices.Contains(s.lostObjs, k.obj) {
 				s.lostObjs = append(s.lostObjs, k.obj)
 			}
 		}

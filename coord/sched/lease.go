@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -53,7 +52,7 @@ func (s *State) grant(r runRef, n *node, fit *fit) {
 	}
 	for _, tr := range run.waiters {
 		s.tasks.at(tr).node = n.ref
-		s.enter(tr, wire.StateOffered, wire.Notice{Resolved: wire.ThunkID(run.id), Node: n.peer, NodeName: n.hello.Name})
+		s.enter(tr, wire.StateOffered, l.notice(run))
 	}
 }
 
@@ -74,7 +73,8 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 		obj.mayHold(n.ref).coming++
 		l.coming = append(l.coming, ref)
 		obj.refs++
-		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))})
+		peers := s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))
+		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: peers})
 	}
 	return o
 }
@@ -142,6 +142,16 @@ func (s *State) fetched(l *lease) {
 	l.fetch, l.source = 0, nil
 }
 
+// notice tells that a task of the run is at the lease's node.
+func (l *lease) notice(run *run) wire.Notice {
+	return wire.Notice{Resolved: wire.ThunkID(run.id), Node: l.node.peer, NodeName: l.node.hello.Name}
+}
+
+// failure is a reason that names the lease's node.
+func (l *lease) failure(c wire.Cause, message string) wire.Failure {
+	return wire.Failure{Cause: c, Message: message, Node: l.node.peer, NodeName: l.node.hello.Name}
+}
+
 // leaseOf returns the live lease of that id, if the node has it.
 func (s *State) leaseOf(p wire.PeerID, id wire.LeaseID) *lease {
 	if l := s.leases[id]; l != nil && l.node.peer == p {
@@ -161,7 +171,7 @@ func (s *State) started(p wire.PeerID, id wire.LeaseID) {
 	for _, tr := range run.waiters {
 		if t := s.tasks.at(tr); t.state != wire.StateRunning {
 			t.node = l.node.ref
-			s.enter(tr, wire.StateRunning, wire.Notice{Resolved: wire.ThunkID(run.id), Node: p, NodeName: l.node.hello.Name})
+			s.enter(tr, wire.StateRunning, l.notice(run))
 		}
 	}
 	s.watchDeadlines(l.run)
@@ -185,8 +195,9 @@ func (s *State) progressed(e *Progressed) {
 	for _, tr := range run.waiters {
 		t := s.tasks.at(tr)
 		p := e.Progress
-		s.tell(s.jobOfTask(t), wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), Resolved: wire.ThunkID(run.id), State: t.state,
-			Node: e.Peer, NodeName: l.node.hello.Name, Progress: &p})
+		n := l.notice(run)
+		n.Task, n.Thunk, n.State, n.Progress = t.name, wire.ThunkID(t.id), t.state, &p
+		s.tell(s.jobOfTask(t), n)
 	}
 }
 
@@ -236,8 +247,7 @@ func (s *State) resulted(e *Resulted) {
 	s.view.read(run.enc)
 	if !s.view.matches(outs) {
 		if l != nil && l.run == r {
-			s.attemptEnded(l, wire.Failure{Cause: wire.CauseInternal, Node: e.Peer, NodeName: n.hello.Name,
-				Message: fmt.Sprintf("%s sent a value of another shape than the thunk declares", n.hello.Name)}, 0)
+			s.attemptEnded(l, l.failure(wire.CauseInternal, "the node sent a value of another shape than the thunk declares"), 0)
 		}
 		return
 	}
@@ -252,8 +262,7 @@ func (s *State) resulted(e *Resulted) {
 // lateResult keeps a value that nothing waits for.
 func (s *State) lateResult(k *key, e *Resulted) {
 	if l := s.leaseOf(e.Peer, e.Result.Lease); l != nil { // it was given for another thunk
-		s.attemptEnded(l, wire.Failure{Cause: wire.CauseInternal, Node: e.Peer, NodeName: l.node.hello.Name,
-			Message: "the node answered with the value of another thunk"}, 0)
+		s.attemptEnded(l, l.failure(wire.CauseInternal, "the node answered with the value of another thunk"), 0)
 	}
 	s.record(k, e.Value.Outputs, e)
 }

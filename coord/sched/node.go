@@ -221,8 +221,9 @@ func (s *State) nodeLost(n *node) {
 	s.reload(n)
 	for _, l := range slices.Clone(n.leases) {
 		if s.leases[l.id] == l {
-			s.leaseLost(l, wire.Failure{Cause: wire.CauseNodeLost, Node: n.peer, NodeName: n.hello.Name,
-				Message: n.hello.Name + " has not been heard of for " + (s.now - n.seen).Round(time.Second).String()}, s.now-l.since)
+			silent := (s.now - n.seen).Round(time.Second).String()
+			f := l.failure(wire.CauseNodeLost, n.hello.Name+" has not been heard of for "+silent)
+			s.leaseLost(l, f, s.now-l.since)
 		}
 	}
 	s.lostHolder()

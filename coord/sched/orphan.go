@@ -66,7 +66,7 @@ func (s *State) adopt(r runRef, o orphan) {
 	}
 	for _, tr := range run.waiters {
 		s.tasks.at(tr).node = n.ref
-		s.enter(tr, st, wire.Notice{Resolved: wire.ThunkID(run.id), Node: n.peer, NodeName: n.hello.Name})
+		s.enter(tr, st, l.notice(run))
 	}
 }
 

@@ -109,9 +109,11 @@ func (s *State) passDeadlines() {
 			continue // noted again when it begins
 		}
 		ran := s.now - l.since
-		f := wire.Failure{Cause: wire.CauseTimeout, Node: l.node.peer, NodeName: l.node.hello.Name,
-			Message: "it ran longer than its timeout; the run goes on for other jobs", Hint: "give it a longer timeout"}
-		if s.failWaiters(w.run, f, func(h wire.Hints) bool { return h.Deadline() > ran || h.Deadline() >= run.hints.Timeout }) {
+		f := l.failure(wire.CauseTimeout, "it ran longer than its timeout; the run goes on for other jobs")
+		f.Hint = "give it a longer timeout"
+		widest := run.hints.Timeout
+		stays := func(h wire.Hints) bool { return h.Deadline() > ran || h.Deadline() >= widest }
+		if s.failWaiters(w.run, f, stays) {
 			s.watchDeadlines(w.run)
 		}
 	}

@@ -37,8 +37,8 @@ func (s *State) rewind(r taskRef, lost wire.Digest) {
 		return
 	}
 	if t.gen++; t.gen > maxGenerations {
-		s.fail(r, wire.Failure{Cause: wire.CauseInputsGone, Message: fmt.Sprintf("its value was lost %d times", maxGenerations),
-			Hint: "the nodes' stores are too small for the job; raise --store-max"}, nil)
+		s.fail(r, failure(wire.CauseInputsGone, "the nodes' stores are too small for the job; raise --store-max",
+			"its value was lost %d times", maxGenerations), nil)
 		return
 	}
 	for e := t.users; e != 0; e = s.edges.at(e).next {
@@ -90,8 +90,8 @@ func (s *State) nondeterministic(t *task, old, outs []wire.Object, by ran) wire.
 			break
 		}
 	}
-	f := wire.Failure{Cause: wire.CauseNondeterministic, Message: fmt.Sprintf("task %q gave another %s when it ran again", t.name, name),
-		Hint: "make it independent of time, random numbers and the order of its threads"}
+	f := failure(wire.CauseNondeterministic, "make it independent of time, random numbers and the order of its threads",
+		"task %q gave another %s when it ran again", t.name, name)
 	if by.node != 0 {
 		f.Node, f.NodeName = s.nodes[by.node].peer, s.nodes[by.node].hello.Name
 	}

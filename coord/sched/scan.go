@@ -18,7 +18,6 @@ func (s *State) scan() {
 	s.passDeadlines()
 	s.passBackoffs()
 	s.askAgain()
-	s.watchHungry()
 	s.failStuck()
 	s.watchKeeps()
 	s.dropOrphans()
@@ -26,6 +25,7 @@ func (s *State) scan() {
 	if s.now >= s.nextReweigh {
 		s.nextReweigh = s.now + reweighEvery
 		s.reestimate()
+		s.watchHungry()
 		s.expireJobs()
 		if len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
 			s.unparkEvery()

@@ -40,7 +40,6 @@ type world struct {
 	notes  []wire.Notice
 	offers map[wire.PeerID]int
 	calm   bool // no check after each Step
-	events []Event
 }
 
 type simEvent struct {
@@ -91,7 +90,7 @@ func (w *world) begin() {
 			switch r := row.(type) {
 			case RowValue:
 				if pass == 0 {
-					events = append(events, Known{r.Space, r.Thunk, r.Value, r.Signer, r.Run})
+					events = append(events, Known(r))
 				}
 			case RowExpansion:
 				if r.Expanded.Recorded = true; pass == 1 {

@@ -83,12 +83,14 @@ func (s *State) failStuck() {
 		switch {
 		case !slices.ContainsFunc(run.class.nodes, live):
 			if s.now-run.since >= impossibleAfter {
-				s.failWaiters(w.run, wire.Failure{Cause: wire.CauseNoPlatform, Message: "no node has " + cmp.Or(run.class.String(), "slots"),
-					Hint: "join one (coord ticket), or change the platform or labels; coord nodes lists what there is"}, nobody)
+				s.failWaiters(w.run, failure(wire.CauseNoPlatform,
+					"join one (coord ticket), or change the platform or labels; coord nodes lists what there is",
+					"no node has %s", cmp.Or(run.class.String(), "slots")), nobody)
 			}
 		case !s.memoryFits(run, run.hints.MemBytes):
-			s.failWaiters(w.run, wire.Failure{Cause: wire.CauseTooLarge, Message: "no node gives " + bytesText(run.hints.MemBytes) + " of memory to thunks",
-				Hint: "ask for less, or join a larger node; coord nodes lists what there is"}, nobody)
+			s.failWaiters(w.run, failure(wire.CauseTooLarge,
+				"ask for less, or join a larger node; coord nodes lists what there is",
+				"no node gives %s of memory to thunks", bytesText(run.hints.MemBytes)), nobody)
 		}
 	}
 }

@@ -90,13 +90,15 @@ func (s *State) addTask(j *job, spec *wire.TaskSpec, parent taskRef, name string
 		}
 		dep := s.taskOf.find(&key{k.of, in.object.Digest})
 		if dep == 0 {
-			return 0, fmt.Errorf("task %q needs thunk %s, which is not among the tasks before it", name, wire.ThunkID(in.object.Digest))
+			return 0, fmt.Errorf("task %q needs thunk %s, which is not among the tasks before it",
+				name, wire.ThunkID(in.object.Digest))
 		}
 		deps = append(deps, dep)
 	}
 	r := s.tasks.add()
 	t := s.tasks.at(r)
-	*t = task{key: k, enc: spec.Thunk, name: name, seq: s.age(), hints: j.hint(spec.Hints), parent: parent, state: wire.StateBlocked}
+	*t = task{key: k, enc: spec.Thunk, name: name, seq: s.age(), hints: j.hint(spec.Hints), parent: parent,
+		state: wire.StateBlocked}
 	if parent != 0 {
 		t.nesting = s.tasks.at(parent).nesting + 1
 	}
@@ -256,7 +258,7 @@ func (s *State) fail(r taskRef, f wire.Failure, attempts []wire.Failure) {
 	s.enter(r, wire.StateFailed, n)
 	s.failUsers(r)
 	if !j.keepGoing {
-		s.cancelOpen(j, wire.Failure{Cause: wire.CauseCancelled, Message: fmt.Sprintf("the job stopped when task %q failed", t.name)})
+		s.cancelOpen(j, failure(wire.CauseCancelled, "", "the job stopped when task %q failed", t.name))
 	}
 }
 
@@ -278,7 +280,11 @@ func (s *State) failUsers(r taskRef) {
 }
 
 func dependency(name string) wire.Failure {
-	return wire.Failure{Cause: wire.CauseDependency, Message: fmt.Sprintf("task %q, which it needs, failed", name)}
+	return failure(wire.CauseDependency, "", "task %q, which it needs, failed", name)
+}
+
+func failure(c wire.Cause, hint, format string, args ...any) wire.Failure {
+	return wire.Failure{Cause: c, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // giveUp ends a task that is not to blame.
