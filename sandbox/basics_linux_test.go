@@ -21,7 +21,7 @@ import (
 var syscallTime = time.Unix(1, 0)
 
 // asUserTests are the tests that behave the same for an ordinary user.
-const asUserTests = "^(TestExit|TestSignals|TestSemantics|TestFixed|TestLookup|TestIsolation|TestSlotsShareNothing|TestInputs|TestStoreStaysClean|" +
+const asUserTests = "^(TestExit|TestSignals|TestSemantics|TestArguments|TestFixed|TestLookup|TestIsolation|TestSlotsShareNothing|TestInputs|TestStoreStaysClean|" +
 	"TestOutputs|TestBadOutputs|TestManyOutputs|TestStreams|TestTimeout|TestCancel|TestZygoteDeath|TestTwoRoots|TestThousand|TestProcesses|TestRoom|TestMemory|TestSinkError|TestParentDeath|TestConcurrent|TestClose)$"
 
 func TestAsOrdinaryUser(t *testing.T) { asUser(t, asUserTests) }
@@ -98,6 +98,28 @@ func TestSemantics(t *testing.T) {
 				t.Errorf("sh %q = %q, want %q", c.script, got, c.want)
 			}
 		})
+	}
+}
+
+func TestArguments(t *testing.T) {
+	b := newBench(t, 1)
+	argv := []string{"sh", "-c", `echo $# ${#1} ${#A}`, "sh"}
+	for range 10 {
+		argv = append(argv, strings.Repeat("x", 100_000))
+	}
+	r := b.run(Spec{Argv: argv, Env: []string{"A=" + strings.Repeat("y", 1000)}})
+	if r.Failure != nil || string(r.Stdout) != "10 100000 1000\n" {
+		t.Errorf("a megabyte of arguments: %q, %+v", r.Stdout, r.Failure)
+	}
+	r = b.run(Spec{Argv: []string{"true", strings.Repeat("x", 200_000)}})
+	if f := r.Failure; f == nil || !f.Cause.Task() || f.Hint == "" {
+		t.Errorf("an argument that is too long: %+v", f)
+	}
+	for _, s := range []Spec{{}, {Argv: []string{""}}, {Argv: []string{"a\x00b"}}, {Argv: []string{"a\xff"}}, {Argv: []string{"a"}, Env: []string{"a\x00"}},
+		{Argv: []string{"a"}, Outputs: []wire.Output{{Path: "../x", Kind: wire.File}}}} {
+		if _, err := b.e.Run(context.Background(), s); wire.CauseOf(err) != wire.CauseInvalid {
+			t.Errorf("Run(%+v) = %v", s, err)
+		}
 	}
 }
 

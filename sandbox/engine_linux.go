@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -64,7 +65,10 @@ func New(c Config) (*Engine, error) {
 		e.free <- s
 	}
 	if err != nil {
-		return nil, errors.Join(err, e.Close())
+		if e := e.Close(); e != nil {
+			err = errors.Join(err, e)
+		}
+		return nil, err
 	}
 	if l := e.Limits(); l != "" {
 		e.log.Warn("limits are not all enforced", "why", l)
@@ -165,8 +169,8 @@ func (s *Spec) check() error {
 	}
 	for _, list := range [][]string{s.Argv, s.Env} {
 		for _, a := range list {
-			if strings.IndexByte(a, 0) >= 0 {
-				return invalid("%q holds a NUL", a)
+			if strings.IndexByte(a, 0) >= 0 || !utf8.ValidString(a) {
+				return invalid("%q holds a NUL or is not UTF-8", a[:min(len(a), 80)])
 			}
 		}
 	}

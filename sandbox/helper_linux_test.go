@@ -168,12 +168,15 @@ func (s *memorySink) PutTree(_ context.Context, t *wire.Tree) (wire.TreeID, erro
 
 // text draws an object: a file as its text, a directory as sorted "path=text" or "path->target".
 func (s *memorySink) text(o wire.Object) string {
+	s.mu.Lock()
+	file, tree := s.files[wire.BlobID(o.Digest)], s.trees[wire.TreeID(o.Digest)]
+	s.mu.Unlock()
 	switch o.Kind {
 	case wire.File, wire.Exec, wire.Graph:
-		return string(s.files[wire.BlobID(o.Digest)])
+		return string(file)
 	case wire.Dir:
 		var parts []string
-		for _, e := range s.trees[wire.TreeID(o.Digest)].Entries {
+		for _, e := range tree.Entries {
 			switch e.Object.Kind {
 			case wire.Symlink:
 				parts = append(parts, e.Name+"->"+e.Target)

@@ -70,6 +70,7 @@ type reply struct {
 	Peak    int64       `cbor:"peak,omitempty"`    // of memory, as sampled, in bytes
 	Full    bool        `cbor:"full,omitempty"`    // there is no room left in /job or /tmp
 	Status  uint32      `cbor:"status,omitempty"`  // as wait(2) gives it
+	Run     int64       `cbor:"run,omitempty"`     // time until the command ended, in nanoseconds
 	User    int64       `cbor:"user,omitempty"`    // of all its processes, in nanoseconds
 	System  int64       `cbor:"system,omitempty"`
 	MaxRSS  int64       `cbor:"maxrss,omitempty"` // of its largest process, in bytes

@@ -26,8 +26,7 @@ type run struct {
 	out    [2]stream // stdout, stderr
 	reply  reply
 	job    *os.File // what the command left; nil if it did not start
-	took   time.Duration
-	late   bool // it was killed at its timeout
+	late   bool     // it was killed at its timeout
 }
 
 func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
@@ -109,9 +108,8 @@ func (r *run) execute(ctx context.Context) error {
 	}
 	wall := time.AfterFunc(r.limits.Wall, func() { k.kill(true) })
 	defer wall.Stop()
-	begun := time.Now()
+	k.watch()
 	fds, err := z.in.receive(&r.reply)
-	r.took = time.Since(begun)
 	r.late = k.over()
 	if len(fds) == 1 {
 		r.job = os.NewFile(uintptr(fds[0]), "job")

@@ -228,10 +228,35 @@ type killer struct {
 	zygote *remote
 	seq    uint64
 
-	mu    sync.Mutex
+	mu    sync.Mutex // guards the fields below
 	done  bool
 	late  bool        // killed, and for its timeout
 	grace *time.Timer // not nil once killed
+	oom   *time.Timer // nil without a cgroup
+}
+
+// oomEvery is how often the OOM killer's count is looked at while a command runs. The killer
+// takes one process, and the others might wait for it for ever.
+const oomEvery = 100 * time.Millisecond
+
+// watch kills the command soon after the OOM killer has struck in its cgroup.
+func (k *killer) watch() {
+	if k.zygote.group == nil || k.zygote.group.memory == "" {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.oom = time.AfterFunc(oomEvery, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		switch {
+		case k.done:
+		case k.zygote.group.outOfMemory():
+			k.strike()
+		default:
+			k.oom.Reset(oomEvery)
+		}
+	})
 }
 
 // killGrace is how long a zygote may take to kill and reap before it is killed itself. It is
@@ -242,10 +267,17 @@ const killGrace = 20 * time.Second
 func (k *killer) kill(late bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.done || k.grace != nil {
+	if !k.done && k.grace == nil {
+		k.late = late
+		k.strike()
+	}
+}
+
+// strike is kill, with mu held.
+func (k *killer) strike() {
+	if k.grace != nil {
 		return
 	}
-	k.late = late
 	b := binary.LittleEndian.AppendUint64(nil, k.seq)
 	if unix.Sendmsg(k.zygote.kills, b, nil, nil, unix.MSG_NOSIGNAL) != nil {
 		k.zygote.cmd.Process.Kill()
@@ -264,8 +296,10 @@ func (k *killer) over() (late bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.done = true
-	if k.grace != nil {
-		k.grace.Stop()
+	for _, t := range []*time.Timer{k.grace, k.oom} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	return k.late
 }

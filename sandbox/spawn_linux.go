@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -165,7 +166,7 @@ func setLimits(x *execRequest) error {
 // reap waits for the command, reaping orphans meanwhile, then kills and reaps until nothing is
 // left.
 func (z *zygote) reap(command int, r *reply) error {
-	ended := false
+	ended, begun := false, time.Now()
 	for {
 		var ws unix.WaitStatus
 		var ru unix.Rusage
@@ -183,6 +184,7 @@ func (z *zygote) reap(command int, r *reply) error {
 		r.MaxRSS = max(r.MaxRSS, ru.Maxrss<<10)
 		if pid == command {
 			ended = true
+			r.Run = time.Since(begun).Nanoseconds()
 			r.Status = uint32(ws)
 		}
 		if ended {

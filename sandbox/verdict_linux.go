@@ -77,7 +77,7 @@ func (r *run) report(f *wire.Failure) Report {
 		Failure: f,
 		Stdout:  r.out[0].end(),
 		Stderr:  r.out[1].end(),
-		Run:     r.took,
+		Run:     time.Duration(r.reply.Run),
 		CPU:     time.Duration(r.reply.User + r.reply.System),
 		PeakMem: max(r.reply.MaxRSS, r.reply.Peak),
 	}
