@@ -115,11 +115,7 @@ func (v *jobView) progress() string {
 		return fmt.Sprintf("fetching targets: %s of %s from %s", Bytes(f.Done), Bytes(f.Total), v.nameOf(f.From, ""))
 	}
 	c := v.board.Counts
-	line := fmt.Sprintf("%d/%d done: %s; %d running; %s moved", v.board.Done(), c.Tasks, tally(c), v.board.running, Bytes(c.Moved))
-	if task, why := v.board.Stuck(); task != "" {
-		line += "; " + printable(task) + " is " + printable(why)
-	}
-	return line
+	return fmt.Sprintf("%d/%d done: %s; %d running; %s moved", v.board.Done(), c.Tasks, tally(c), v.board.running, Bytes(c.Moved))
 }
 
 // time is how long the job has taken, and how long it may still take.
@@ -185,18 +181,18 @@ func (v *plainView) Tick(now time.Time) error {
 		return nil
 	}
 	v.next = now.Add(v.every)
-	if v.board != nil {
-		said := v.progress()
-		if said == v.said {
-			return nil
-		}
-		v.said = said
-	}
 	line := v.progress()
 	if line == "" {
 		return nil
 	}
 	if v.board != nil {
+		if task, why := v.board.Stuck(); task != "" {
+			line += "; " + printable(task) + " is " + printable(why)
+		}
+		if line == v.said {
+			return nil
+		}
+		v.said = line
 		line += "; " + v.time(now)
 	}
 	_, err := fmt.Fprintln(v.err, line)

@@ -59,7 +59,7 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 
 // readGraph reads the graph from its file, or from the command.
 func (s *session) readGraph(dir string, sub *Submit, input io.Reader) ([]byte, error) {
-	name := "the graph on standard input"
+	name := "standard input"
 	if sub.Graph != "" {
 		name = sub.Graph
 		f, err := os.Open(absolute(dir, sub.Graph))
