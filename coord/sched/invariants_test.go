@@ -221,6 +221,11 @@ func checkObjects(s *State) error {
 		if int(o.refs) != refs[r] || int(o.kept) != kept[r] {
 			return fmt.Errorf("object %s: %d refs and %d kept, want %d and %d", o.id.Short(), o.refs, o.kept, refs[r], kept[r])
 		}
+		for i, h := range o.hungry {
+			if run := s.runs.at(h); run.place != placeHungry || run.want != r || run.pos != int32(i) {
+				return fmt.Errorf("run %d does not wait for object %s", h, o.id.Short())
+			}
+		}
 		if o.refs == 0 && len(o.holders) == 0 {
 			return fmt.Errorf("object %s is kept for nothing", o.id.Short())
 		}
