@@ -35,7 +35,16 @@ type host struct {
 
 func newHost(w *world, name string, slots int) *host {
 	seed := sha256.Sum256([]byte(name))
-	return &host{w: w, name: name, key: ed25519.NewKeyFromSeed(seed[:]), slots: slots, store: blobstore.NewMemory()}
+	h := &host{w: w, name: name, key: ed25519.NewKeyFromSeed(seed[:]), slots: slots, store: blobstore.NewMemory()}
+	h.store.OnLost = func(space wire.Space, ds []wire.Digest) {
+		h.mu.Lock()
+		work := h.work
+		h.mu.Unlock()
+		if work != nil {
+			work.Lost(space, ds)
+		}
+	}
+	return h
 }
 
 func (h *host) id() wire.PeerID { return wire.PeerOf(h.key) }
@@ -62,7 +71,6 @@ func (h *host) start() {
 	h.mu.Lock()
 	h.work, h.stop, h.ended = w, cancel, ended
 	h.mu.Unlock()
-	h.store.OnLost = w.Lost
 	go func() {
 		defer close(ended)
 		if err := w.Run(ctx); err != nil {
