@@ -7,13 +7,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 
 	"gaggle/blobstore"
 	"gaggle/wire"
 )
 
-// maxReports is how many failures are told in full: nobody reads more, and each costs a question
-// to the coordinator.
+// maxReports is how many failures are told in full: nobody reads more.
 const maxReports = 20
 
 // close does what is left when the coordinator has said how the job ended: it tells the
@@ -21,7 +21,7 @@ const maxReports = 20
 func (j *job) close(ctx context.Context, d *wire.Done) {
 	end := &End{Counts: d.Counts, Error: d.Error, Out: j.rec.Out}
 	end.Cancelled = d.Error != nil && d.Error.Cause == wire.CauseCancelled
-	j.report(ctx, d.Failures)
+	j.report(d.Failures)
 	if end.Error == nil {
 		end.Error = infrastructure(d.Failures)
 	}
@@ -54,7 +54,7 @@ func infrastructure(failures []wire.FailedTask) *wire.Error {
 }
 
 // report tells failures with what a person needs in order to act on them.
-func (j *job) report(ctx context.Context, failures []wire.FailedTask) {
+func (j *job) report(failures []wire.FailedTask) {
 	told := 0
 	for i := range failures {
 		f := &failures[i]
@@ -63,7 +63,7 @@ func (j *job) report(ctx context.Context, failures []wire.FailedTask) {
 		}
 		told++
 		t := &FailedTask{Task: f.Task, Failure: f.Failure, Tried: len(f.Attempts) + 1, Again: j.rec.again(f.Task)}
-		if th := j.thunkOf(ctx, f); th != nil {
+		if th := j.thunkOf(f); th != nil {
 			t.Command = th.Command
 			for _, v := range th.Env {
 				t.Env = append(t.Env, v.Name+"="+v.Value)
@@ -73,20 +73,12 @@ func (j *job) report(ctx context.Context, failures []wire.FailedTask) {
 	}
 }
 
-// thunkOf returns the thunk of a failed task: one of those submitted, or of a sub-graph, which
-// the coordinator knows; nil if it has forgotten it.
-func (j *job) thunkOf(ctx context.Context, f *wire.FailedTask) *wire.Thunk {
-	encoded := j.encoded[f.Thunk]
+// thunkOf returns the thunk of a failed task: one of those submitted, or one of a sub-graph; nil if
+// it is not known.
+func (j *job) thunkOf(f *wire.FailedTask) *wire.Thunk {
+	encoded := f.Encoded
 	if encoded == nil {
-		r, err := j.link.ask(ctx, &wire.Request{Explain: &wire.TaskRef{Job: j.id, Task: f.Task}})
-		if err != nil {
-			return nil
-		}
-		for i := range r.Tasks {
-			if r.Tasks[i].Name == f.Task {
-				encoded = r.Tasks[i].Encoded
-			}
-		}
+		encoded = j.encoded[f.Thunk]
 	}
 	th, err := wire.DecodeThunk(encoded)
 	if err != nil {
@@ -121,14 +113,53 @@ func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
 	return nil
 }
 
+// fetchTries is how often targets are fetched before they are given up: holders come back under
+// other addresses, and what all have lost the coordinator has made again. With pauses of up to
+// retryMost, a minute.
+const fetchTries = 15
+
+// fetchTargets brings the targets here. After a failure it asks the coordinator anew who has them.
 func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Target, end *End) error {
-	want, err := j.b.lacking(from.space, targets)
-	if err != nil || len(want) == 0 {
-		return err
+	pause := retryFirst
+	for try := 1; ; try++ {
+		want, err := j.b.lacking(from.space, targets)
+		if err != nil || len(want) == 0 {
+			return err
+		}
+		if try > 1 {
+			from, want = j.holdersNow(ctx, from, want)
+		}
+		moved, err := j.link.Fetch(ctx, from, want, func(f Fetching) { j.tell(&Event{Fetching: &f}) })
+		end.Fetched += moved
+		if err == nil || try == fetchTries || wire.CauseOf(err) == wire.CauseDiskFull {
+			return err
+		}
+		j.tell(&Event{Note: fmt.Sprintf("fetching the targets again: %v", err)})
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, retryMost)
 	}
-	moved, err := j.link.Fetch(ctx, from, want, func(f Fetching) { j.tell(&Event{Fetching: &f}) })
-	end.Fetched += moved
-	return err
+}
+
+// holdersNow asks who has the objects at present. What cannot be learned stays as it was.
+func (j *job) holdersNow(ctx context.Context, from holders, want []wire.Held) (holders, []wire.Held) {
+	for i := 0; i < len(want); i += wire.MaxBatch {
+		part := want[i:min(i+wire.MaxBatch, len(want))]
+		req := &wire.Where{Space: from.space}
+		for _, h := range part {
+			req.Objects = append(req.Objects, h.Object)
+		}
+		r, err := j.link.ask(ctx, &wire.Request{Where: req})
+		if err != nil || len(r.Found) != len(part) {
+			continue
+		}
+		copy(part, r.Found)
+		from.peers, from.grant = append(from.peers, r.Peers...), r.Grant
+	}
+	return from, want
 }
 
 // lacking returns what of the targets is not whole in the store.

@@ -182,17 +182,16 @@ func (v *plainView) Tick(now time.Time) error {
 	}
 	v.next = now.Add(v.every)
 	line := v.progress()
-	if line == "" {
-		return nil
-	}
 	if v.board != nil {
 		if task, why := v.board.Stuck(); task != "" {
 			line += "; " + printable(task) + " is " + printable(why)
 		}
-		if line == v.said {
-			return nil
-		}
-		v.said = line
+	}
+	if line == "" || line == v.said {
+		return nil
+	}
+	v.said = line
+	if v.board != nil {
 		line += "; " + v.time(now)
 	}
 	_, err := fmt.Fprintln(v.err, line)

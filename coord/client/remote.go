@@ -18,6 +18,7 @@ type remoteMesh struct {
 	name        string
 	host        *peer.Host
 	exchange    *exchange.Exchange
+	worker      *worker.Worker
 	coordinator wire.PeerID
 	addrs       []string
 	end         context.CancelFunc
@@ -55,10 +56,8 @@ func (b *backend) openMesh(name string) (*link, error) {
 	trusted := func(p wire.PeerID) bool { return p == coordinator }
 	m.exchange = exchange.New(exchange.Config{Store: b.store, Dialer: exchange.DialFunc(m.openBlob), Trusted: trusted, Self: m.host.ID(), Logger: log})
 	m.host.Handle(wire.ProtocolBlob, func(s *peer.Stream) { m.exchange.Serve(s) })
-	hello := b.hello(0)
-	hello.Addrs = m.host.Addrs()
-	w, err := worker.New(worker.Config{
-		Store: b.store, Exchange: m.exchange, Key: b.key, Hello: hello, Dial: m.dialNode, AddPeers: m.addPeers,
+	m.worker, err = worker.New(worker.Config{
+		Store: b.store, Exchange: m.exchange, Key: b.key, Hello: b.hello(0), Addrs: m.host.Addrs, Dial: m.dialNode, AddPeers: m.addPeers,
 		Trusted: trusted, EpochFile: b.dir.path("meshes", name+".epoch"), Logger: log,
 	})
 	if err != nil {
@@ -67,12 +66,12 @@ func (b *backend) openMesh(name string) (*link, error) {
 	ctx, end := context.WithCancel(context.WithoutCancel(b.ctx))
 	m.end = end
 	m.loops.Go(func() {
-		if err := w.Run(ctx); err != nil {
+		if err := m.worker.Run(ctx); err != nil {
 			log.Error("the coordinator refuses this machine", "error", err)
 		}
 	})
 	m.loops.Go(func() { m.renew(ctx, b, conf) })
-	return &link{coordinator: m, worker: w, name: name, space: cert.Tenants[0]}, nil
+	return &link{coordinator: m, worker: m.worker, name: name, space: cert.Tenants[0]}, nil
 }
 
 // renewEvery is how often the age of the certificate is looked at.
@@ -159,6 +158,7 @@ func (m *remoteMesh) Fetch(ctx context.Context, from holders, want []wire.Held, 
 	r, err := m.exchange.Fetch(ctx, from.space, want, func(p exchange.Progress) {
 		progress(Fetching{Done: p.Done, Total: p.Total, From: p.From})
 	})
+	m.worker.Learned(r)
 	return r.Bytes, err
 }
 

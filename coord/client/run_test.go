@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -176,4 +177,25 @@ func TestAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzQuote checks that whatever is put into a command line is one word there, and the same.
+func FuzzQuote(f *testing.F) {
+	for _, s := range []string{"a", "", "it's", "a b", "$(x) `y` \\ \"z\"", "-n", "\n", "{}", "~", "é#!"} {
+		f.Add(s)
+	}
+	path := f.TempDir()
+	f.Fuzz(func(t *testing.T, s string) {
+		if s == "" || strings.ContainsAny(s, "\x00\r") || !utf8.ValidString(s) {
+			t.Skip("no argument of a command, or none that the shell's parser keeps as it is")
+		}
+		r := &Run{Words: []string{"cat {} > x"}, Args: []string{s}}
+		w, err := commandWords(r.line(0), path)
+		if err != nil {
+			t.Fatalf("line %q: %v", r.line(0), err)
+		}
+		if len(w.files) != 2 || w.files[1] != s {
+			t.Errorf("line %q has the words %q, want cat and %q", r.line(0), w.files, s)
+		}
+	})
 }

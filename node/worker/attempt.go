@@ -211,7 +211,7 @@ func (w *Worker) fetchFrom(ctx context.Context, l *lease, want []wire.Held) erro
 		l.shown.set("fetch", p.Done, p.Total, p.From)
 	})
 	l.fetched += report.Bytes
-	w.learned(report)
+	w.Learned(report)
 	return err
 }
 

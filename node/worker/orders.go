@@ -97,7 +97,7 @@ func (w *Worker) copyFrom(space wire.Space, want []wire.Held) error {
 		return nil
 	}
 	report, err := w.cfg.Exchange.Fetch(w.ctx, space, want, nil)
-	w.learned(report)
+	w.Learned(report)
 	if err != nil && w.ctx.Err() == nil {
 		w.log.Info("cannot copy", "objects", len(want), "error", err)
 		if wire.CauseOf(err) == wire.CauseDiskFull {

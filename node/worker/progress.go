@@ -74,8 +74,9 @@ func (r *linkRates) take() []wire.Link {
 	return ls
 }
 
-// learned passes on what a fetch has found out about other peers.
-func (w *Worker) learned(r exchange.Report) {
+// Learned tells the coordinator what a fetch has found out about other peers: rates, and who does
+// not have what it should. Of a submitter's machine that includes the fetches of targets.
+func (w *Worker) Learned(r exchange.Report) {
 	w.links.add(r.Links)
 	if len(r.Gone) > 0 {
 		w.tell(func(out *outbox) { out.gone(r.Gone) })
