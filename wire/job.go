@@ -190,6 +190,7 @@ type FailedTask struct {
 	Thunk    ThunkID   `cbor:"thunk"`
 	Failure  Failure   `cbor:"failure"`
 	Attempts []Failure `cbor:"attempts,omitempty"` // earlier ones, oldest first
+	Encoded  []byte    `cbor:"encoded,omitempty"`  // the thunk, of a task of a sub-graph
 }
 
 // Counts is how many tasks of a job stand where.
