@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -230,41 +231,47 @@ func (s *State) askAgain() {
 	}
 }
 
+// What to do about a graph that does not come to an end.
+const (
+	endHint   = "have it write its output, not another graph, when there is nothing left to do"
+	cycleHint = "a sub-graph may not ask for what it is to give: have one of these tasks write its output, or change its command or inputs"
+)
+
 // join makes the tasks of a known expansion tasks of the job of tr, which then waits for their
 // target.
 func (s *State) join(tr taskRef, e *expansion) {
 	t := s.tasks.at(tr)
 	j := s.jobOfTask(t)
-	bad := func(c wire.Cause, format string, args ...any) {
-		s.fail(tr, failure(c, "", format, args...), nil)
+	bad := func(c wire.Cause, hint, format string, args ...any) {
+		s.fail(tr, failure(c, hint, format, args...), nil)
 	}
 	if int(t.nesting)+1 > wire.MaxNesting {
-		bad(wire.CauseGraph, "sub-graphs are nested deeper than %d: %s", wire.MaxNesting, shorten(t.name))
+		bad(wire.CauseGraph, endHint, "sub-graphs are nested deeper than %d: %s", wire.MaxNesting, shorten(t.name))
 		return
 	}
 	before, shared := len(j.tasks), false
 	for i := range e.tasks {
 		count := len(j.tasks)
 		if _, err := s.addTask(j, &e.tasks[i], tr, t.name+"/"+lastName(e.tasks[i].Name)); err != nil {
-			bad(wire.CauseGraph, "expanding its sub-graph: %v", err)
+			bad(wire.CauseGraph, endHint, "expanding its sub-graph: %v", err)
 			return
 		}
 		shared = shared || len(j.tasks) == count
 	}
 	target := s.taskOf.find(&key{t.of, wire.Digest(e.target.Thunk)})
 	if target == 0 {
-		bad(wire.CauseGraph, "the target of its sub-graph is none of its tasks")
+		bad(wire.CauseGraph, "", "the target of its sub-graph is none of its tasks")
 		return
 	}
 	index, ok := s.outputOf(target, e.target.Output)
 	if !ok {
-		bad(wire.CauseGraph, "the target of its sub-graph is an output %q that task %q does not have",
+		bad(wire.CauseGraph, "", "the target of its sub-graph is an output %q that task %q does not have",
 			e.target.Output, s.tasks.at(target).name)
 		return
 	}
 	if shared {
 		if path := s.waitPath(target, tr); path != nil {
-			bad(wire.CauseCycle, "it waits for itself: %s", s.pathText(append([]taskRef{tr}, path...)))
+			bad(wire.CauseCycle, cycleHint, "it waits for itself: %s", s.pathText(append([]taskRef{tr}, path...)))
 			return
 		}
 	}
@@ -343,8 +350,8 @@ func (s *State) expansionsDone(tr taskRef) {
 		o := s.tasks.at(x.target).outs[x.index]
 		if dir := s.view.outputs[x.output].kind == wire.Dir; dir != (o.Kind == wire.Dir) {
 			out := s.view.outputs[x.output]
-			s.fail(tr, failure(wire.CauseGraph, "", "output %q is to be a %s, but the target of its sub-graph is a %s",
-				out.path, out.kind, o.Kind), nil)
+			s.fail(tr, failure(wire.CauseGraph, fmt.Sprintf("let the sub-graph target an output that is a %s", out.kind),
+				"output %q is to be a %s, but the target of its sub-graph is a %s", out.path, out.kind, o.Kind), nil)
 			return
 		}
 		outs[x.output] = o

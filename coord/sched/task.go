@@ -243,6 +243,13 @@ func (s *State) done(r taskRef, outs []wire.Object, resolved wire.Digest, how wi
 	}
 }
 
+// A submitter knows the thunks of its graph, but not those of sub-graphs. To show what failed, it
+// is told so many of them, none larger than a long script.
+const (
+	maxShown      = 20
+	maxShownBytes = 64 << 10
+)
+
 // fail ends a task for a reason of its own, and all that wait for it with it. If the job is to
 // stop at the first failure, the rest of it is cancelled.
 func (s *State) fail(r taskRef, f wire.Failure, attempts []wire.Failure) {
@@ -253,7 +260,11 @@ func (s *State) fail(r taskRef, f wire.Failure, attempts []wire.Failure) {
 	j := s.jobOfTask(t)
 	s.unsettle(r)
 	t.rare().failure, t.more.attempts = &f, attempts
-	j.failures = append(j.failures, wire.FailedTask{Task: t.name, Thunk: wire.ThunkID(t.id), Failure: f, Attempts: attempts})
+	failed := wire.FailedTask{Task: t.name, Thunk: wire.ThunkID(t.id), Failure: f, Attempts: attempts}
+	if t.nesting > 0 && len(j.failures) < maxShown && len(t.enc) <= maxShownBytes {
+		failed.Encoded = t.enc
+	}
+	j.failures = append(j.failures, failed)
 	n := wire.Notice{Failure: &f, Node: f.Node, NodeName: f.NodeName}
 	s.enter(r, wire.StateFailed, n)
 	s.failUsers(r)
