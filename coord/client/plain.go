@@ -88,7 +88,7 @@ func (v *jobView) notice(b *strings.Builder, n *wire.Notice, now time.Time) {
 		if where != "" {
 			where = " on " + where
 		}
-		fmt.Fprintf(b, "failed: %s%s: %s\n", printable(n.Task), where, printable(ending(n.Failure)))
+		fmt.Fprintf(b, "failed: %s%s: %s\n", printable(brief(n.Task)), where, printable(ending(n.Failure)))
 	}
 }
 

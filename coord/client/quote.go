@@ -58,7 +58,18 @@ func (r *record) submitAgain(task string) (line []string) {
 	for _, k := range slices.Sorted(maps.Keys(r.Params)) {
 		line = append(line, "-p", k+"="+r.Params[k])
 	}
-	return append(line, "--only", task)
+	return append(line, "--only", within(task))
+}
+
+// within cuts the long path of a task of nested sub-graphs down to that of a task around it.
+func within(task string) string {
+	if len(task) <= 2*maxName {
+		return task
+	}
+	if i := strings.LastIndexByte(task[:2*maxName], '/'); i > 0 {
+		return task[:i]
+	}
+	return task
 }
 
 func (r *Run) again(task string) (line []string) {

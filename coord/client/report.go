@@ -14,7 +14,7 @@ const reportLines = 40
 // report returns what a person reads about a failed task.
 func report(f *FailedTask, node string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "FAILED %s: %s\n", printable(f.Task), printable(ending(&f.Failure)))
+	fmt.Fprintf(&b, "FAILED %s: %s\n", printable(brief(f.Task)), printable(ending(&f.Failure)))
 	if f.Failure.Hint != "" {
 		fmt.Fprintf(&b, "  hint      %s\n", printable(f.Failure.Hint))
 	}
@@ -38,6 +38,19 @@ func report(f *FailedTask, node string) string {
 		fmt.Fprintf(&b, "  again     %s\n", printableText(f.Again))
 	}
 	return b.String()
+}
+
+// maxName is how much of a task's name a line shows. That of a task of nested sub-graphs is its
+// path, which may take kilobytes.
+const maxName = 160
+
+// brief leaves the middle out of a long name.
+func brief(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	half := maxName/2 - 1
+	return strings.ToValidUTF8(name[:half], "") + "..." + strings.ToValidUTF8(name[len(name)-half:], "")
 }
 
 // ending says how a run ended.
