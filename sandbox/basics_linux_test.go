@@ -20,11 +20,8 @@ import (
 
 var syscallTime = time.Unix(1, 0)
 
-// asUserTests are the tests that behave the same for an ordinary user.
-const asUserTests = "^(TestExit|TestSignals|TestSemantics|TestArguments|TestFixed|TestLookup|TestIsolation|TestSlotsShareNothing|TestInputs|TestStoreStaysClean|" +
-	"TestOutputs|TestBadOutputs|TestManyOutputs|TestStreams|TestTimeout|TestCancel|TestZygoteDeath|TestTwoRoots|TestThousand|TestProcesses|TestRoom|TestMemory|TestSinkError|TestParentDeath|TestConcurrent|TestClose)$"
-
-func TestAsOrdinaryUser(t *testing.T) { asUser(t, asUserTests) }
+// TestAsOrdinaryUser runs all the other tests once more without privileges.
+func TestAsOrdinaryUser(t *testing.T) { asUser(t, "-test.skip=^TestAsOrdinaryUser$") }
 
 func TestExit(t *testing.T) {
 	b := newBench(t, 1)
@@ -45,7 +42,8 @@ func TestExit(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	b := newBench(t, 1)
-	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGABRT, unix.SIGFPE, unix.SIGKILL, unix.SIGSEGV,
+	for _, s := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGABRT, unix.SIGFPE, unix.SIGKILL,
+		unix.SIGSEGV,
 		unix.SIGPIPE, unix.SIGALRM, unix.SIGTERM, unix.SIGUSR1} {
 		r := b.run(Spec{Argv: []string{"sh", "-c", fmt.Sprintf("kill -%d $$", s)}})
 		if f := r.Failure; f == nil || f.Cause != wire.CauseSignal || f.Signal != int(s) {
@@ -74,21 +72,23 @@ func TestSemantics(t *testing.T) {
 		script, want string
 		spec         Spec
 	}{
-		"SIGPIPE":         {"(yes; echo $? >&2) | head -1", "y", Spec{}},
-		"descriptors":     {"echo a | cat /dev/fd/0; echo b >/dev/stdout; echo c >/proc/self/fd/1", "a\nb\nc", Spec{}},
-		"no input":        {"cat", "", Spec{}},
-		"input":           {"cat; cat /dev/stdin", "from a file\nfrom a file", Spec{Stdin: stdin}},
-		"substitution":    {"bash -c 'cat <(echo x) <(echo y)'", "x\ny", Spec{}},
-		"orphan":          {"(setsid sh -c 'sleep 0.01; echo done >/tmp/x' &) ; while ! cat /tmp/x 2>/dev/null; do :; done", "done", Spec{}},
-		"detached":        {"setsid sleep 1000 & echo gone", "gone", Spec{}},
-		"here":            {"pwd; hostname; id -u; id -g; umask; echo $$", "/job\nthunk\n1000\n1000\n0022\n100", Spec{}},
-		"core":            {"ulimit -c; ulimit -n", "0\n1024", Spec{}},
-		"exe":             {"readlink /proc/self/exe", "/bin/readlink", Spec{}},
-		"null":            {"echo x >/dev/null; head -c 4 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c", "4\n3", Spec{}},
-		"full":            {"(echo x >/dev/full) 2>/dev/null || echo full", "full", Spec{}},
-		"shared memory":   {"echo x >/dev/shm/y; cat /tmp/y", "x", Spec{}},
-		"large file":      {"dd if=/dev/zero of=big bs=1 count=1 seek=5G 2>/dev/null; stat -c %s big", "5368709121", Spec{}},
-		"job first":       {"./tool", "mine", Spec{Inputs: []Input{{Path: "tool", Source: writeFile(t, filepath.Join(t.TempDir(), "t"), "#!/bin/sh\necho mine\n", 0o755), Exec: true}}}},
+		"SIGPIPE":      {"(yes; echo $? >&2) | head -1", "y", Spec{}},
+		"descriptors":  {"echo a | cat /dev/fd/0; echo b >/dev/stdout; echo c >/proc/self/fd/1", "a\nb\nc", Spec{}},
+		"no input":     {"cat", "", Spec{}},
+		"input":        {"cat; cat /dev/stdin", "from a file\nfrom a file", Spec{Stdin: stdin}},
+		"substitution": {"bash -c 'cat <(echo x) <(echo y)'", "x\ny", Spec{}},
+		"orphan": {"(setsid sh -c 'sleep 0.01; echo done >/tmp/x' &) ; while ! cat /tmp/x 2>/dev/null; do :; done",
+			"done", Spec{}},
+		"detached":      {"setsid sleep 1000 & echo gone", "gone", Spec{}},
+		"here":          {"pwd; hostname; id -u; id -g; umask; echo $$", "/job\nthunk\n1000\n1000\n0022\n100", Spec{}},
+		"core":          {"ulimit -c; ulimit -n", "0\n1024", Spec{}},
+		"exe":           {"readlink /proc/self/exe", "/bin/readlink", Spec{}},
+		"null":          {"echo x >/dev/null; head -c 4 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c", "4\n3", Spec{}},
+		"full":          {"(echo x >/dev/full) 2>/dev/null || echo full", "full", Spec{}},
+		"shared memory": {"echo x >/dev/shm/y; cat /tmp/y", "x", Spec{}},
+		"large file":    {"dd if=/dev/zero of=big bs=1 count=1 seek=5G 2>/dev/null; stat -c %s big", "5368709121", Spec{}},
+		"job first": {"./tool", "mine", Spec{Inputs: []Input{{Path: "tool", Source: writeFile(t, filepath.Join(t.TempDir(),
+			"t"), "#!/bin/sh\necho mine\n", 0o755), Exec: true}}}},
 		"own environment": {"echo $A $TZ", "b Europe/Berlin", Spec{Env: []string{"A=b", "TZ=Europe/Berlin"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,7 +115,8 @@ func TestArguments(t *testing.T) {
 	if f := r.Failure; f == nil || !f.Cause.Task() || f.Hint == "" {
 		t.Errorf("an argument that is too long: %+v", f)
 	}
-	for _, s := range []Spec{{}, {Argv: []string{""}}, {Argv: []string{"a\x00b"}}, {Argv: []string{"a\xff"}}, {Argv: []string{"a"}, Env: []string{"a\x00"}},
+	for _, s := range []Spec{{}, {Argv: []string{""}}, {Argv: []string{"a\x00b"}}, {Argv: []string{"a\xff"}},
+		{Argv: []string{"a"}, Env: []string{"a\x00"}},
 		{Argv: []string{"a"}, Outputs: []wire.Output{{Path: "../x", Kind: wire.File}}}} {
 		if _, err := b.e.Run(context.Background(), s); wire.CauseOf(err) != wire.CauseInvalid {
 			t.Errorf("Run(%+v) = %v", s, err)
@@ -145,7 +146,8 @@ func TestFixed(t *testing.T) {
 			t.Errorf("a second time: %s", again)
 		}
 	}
-	if !strings.HasPrefix(got, "a 555 0\nw 644 0\nb 755 0\nb/c 755 0\nb/c/file 444 0\n") || strings.Count(got, " 1000 1000\n") != 12 {
+	if !strings.HasPrefix(got, "a 555 0\nw 644 0\nb 755 0\nb/c 755 0\nb/c/file 444 0\n") || strings.Count(got,
+		" 1000 1000\n") != 12 {
 		t.Errorf("stat = %s", got)
 	}
 	maps := b.sh("cat /proc/self/maps", Spec{})
@@ -285,7 +287,8 @@ func TestZygoteDeath(t *testing.T) {
 		<-started.c
 		z.cmd.Process.Kill()
 	}()
-	_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"sh", "-c", "echo x; sleep 1000"}, Stdout: &started, Sink: b.sink})
+	_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"sh", "-c", "echo x; sleep 1000"}, Stdout: &started,
+		Sink: b.sink})
 	if wire.CauseOf(err) != wire.CauseSandbox {
 		t.Errorf("death in a run: %v", err)
 	}
@@ -330,7 +333,8 @@ func TestCancel(t *testing.T) {
 		<-started.c
 		cancel()
 	}()
-	_, err := b.e.Run(ctx, Spec{Root: b.root, Argv: []string{"sh", "-c", "setsid sleep 1000 & echo x; sleep 1000"}, Stdout: &started, Sink: b.sink})
+	_, err := b.e.Run(ctx, Spec{Root: b.root, Argv: []string{"sh", "-c", "setsid sleep 1000 & echo x; sleep 1000"},
+		Stdout: &started, Sink: b.sink})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Run = %v, want context.Canceled", err)
 	}
@@ -346,7 +350,8 @@ func TestClose(t *testing.T) {
 	started := signalWriter{c: make(chan bool)}
 	done := make(chan error)
 	go func() {
-		_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"sh", "-c", "echo x; sleep 1000"}, Stdout: &started, Sink: b.sink})
+		_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"sh", "-c", "echo x; sleep 1000"},
+			Stdout: &started, Sink: b.sink})
 		done <- err
 	}()
 	<-started.c
@@ -415,6 +420,7 @@ func orphan(root, dir string) error {
 		<-started.c
 		fmt.Println(z.cmd.Process.Pid)
 	}()
-	_, err = e.Run(context.Background(), Spec{Root: root, Argv: []string{"sh", "-c", "trap '' HUP; echo x; sleep 1000 & sleep 1000"}, Stdout: &started})
+	_, err = e.Run(context.Background(), Spec{Root: root, Argv: []string{"sh", "-c",
+		"trap '' HUP; echo x; sleep 1000 & sleep 1000"}, Stdout: &started})
 	return err
 }

@@ -22,7 +22,8 @@ func TestOwnGroups(t *testing.T) {
 			"40 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory,cpu\n" +
 				"41 30 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n" +
 				"42 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
-			map[string]string{"memory": "/sys/fs/cgroup/memory/job/7", "cpu": "/sys/fs/cgroup/memory/job/7", "pids": "/sys/fs/cgroup/pids", "": "/sys/fs/cgroup/unified"},
+			map[string]string{"memory": "/sys/fs/cgroup/memory/job/7", "cpu": "/sys/fs/cgroup/memory/job/7",
+				"pids": "/sys/fs/cgroup/pids", "": "/sys/fs/cgroup/unified"},
 		},
 		"container that sees its own part": {
 			"0::/docker/abc/x\n",
@@ -38,7 +39,8 @@ func TestOwnGroups(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			got, err := ownGroups(writeFile(t, filepath.Join(dir, "cgroup"), c.membership, 0o644), writeFile(t, filepath.Join(dir, "mountinfo"), c.mounts, 0o644))
+			got, err := ownGroups(writeFile(t, filepath.Join(dir, "cgroup"), c.membership, 0o644), writeFile(t, filepath.Join(dir,
+				"mountinfo"), c.mounts, 0o644))
 			if err != nil || !maps.Equal(got, c.want) {
 				t.Errorf("ownGroups = %v, %v, want %v", got, err, c.want)
 			}
@@ -77,7 +79,8 @@ func TestSweepGroups(t *testing.T) {
 }
 
 func TestNumber(t *testing.T) {
-	f, err := os.Open(writeFile(t, filepath.Join(t.TempDir(), "events"), "low 1\nmax 22\noom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 0o644))
+	f, err := os.Open(writeFile(t, filepath.Join(t.TempDir(), "events"),
+		"low 1\nmax 22\noom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,10 +32,12 @@ type refused struct{ *wire.Failure }
 func (r refused) Error() string { return r.Message }
 
 func invalidOutput(hint, format string, args ...any) error {
-	return refused{&wire.Failure{Cause: wire.CauseOutputInvalid, Message: fmt.Sprintf(format, args...), Hint: hint}}
+	return refused{&wire.Failure{Cause: wire.CauseOutputInvalid, Message: fmt.Sprintf(format, args...),
+		Hint: hint}}
 }
 
-var errTooMuch = refused{&wire.Failure{Cause: wire.CauseOutputBound, Hint: "have it write less, or in several tasks"}}
+var errTooMuch = refused{&wire.Failure{Cause: wire.CauseOutputBound,
+	Hint: "have it write less, or in several tasks"}}
 
 // collect returns the objects of outs in their order, or why the command is to blame.
 func (c *collector) collect(outs []wire.Output) ([]wire.Object, *wire.Failure, error) {
@@ -82,10 +84,12 @@ func (c *collector) stream() (wire.Object, error) {
 	s := c.stdout
 	switch {
 	case s.full:
-		return wire.Object{}, refused{&wire.Failure{Cause: wire.CauseOutputBound, Hint: "have it write less, or in several tasks",
+		return wire.Object{}, refused{&wire.Failure{Cause: wire.CauseOutputBound,
+			Hint:    "have it write less, or in several tasks",
 			Message: fmt.Sprintf("the standard output exceeds its bound of %d bytes", s.limit)}}
 	case s.err != nil:
-		return wire.Object{}, wire.Errorf(wire.CauseDiskFull, "free some space on this node", "keeping the standard output: %v", s.err)
+		return wire.Object{}, wire.Errorf(wire.CauseDiskFull, "free some space on this node",
+			"keeping the standard output: %v", s.err)
 	}
 	if _, err := s.whole.Seek(0, 0); err != nil {
 		return wire.Object{}, err
@@ -100,9 +104,11 @@ func (c *collector) entry(p string, want wire.Kind) (wire.Object, error) {
 	switch err {
 	case nil:
 	case unix.ELOOP, unix.ENOTDIR:
-		return wire.Object{}, invalidOutput("write it below real directories", "output %q lies below a symbolic link or a file", p)
+		return wire.Object{}, invalidOutput("write it below real directories",
+			"output %q lies below a symbolic link or a file", p)
 	case unix.EACCES:
-		return wire.Object{}, invalidOutput("leave it accessible: chmod u+x", "output %q lies below a directory without permissions", p)
+		return wire.Object{}, invalidOutput("leave it accessible: chmod u+x",
+			"output %q lies below a directory without permissions", p)
 	default:
 		return wire.Object{}, err
 	}
@@ -114,11 +120,14 @@ func (c *collector) entry(p string, want wire.Kind) (wire.Object, error) {
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	switch {
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-		return wire.Object{}, invalidOutput("copy what it points to: cp -L", "output %q is a symbolic link", p)
+		return wire.Object{}, invalidOutput("copy what it points to: cp -L", "output %q is a symbolic link",
+			p)
 	case isDir && want != wire.Dir:
-		return wire.Object{}, invalidOutput(fmt.Sprintf("declare it as %q", p+"/"), "output %q is a directory", p)
+		return wire.Object{}, invalidOutput(fmt.Sprintf("declare it as %q", p+"/"),
+			"output %q is a directory", p)
 	case !isDir && want == wire.Dir:
-		return wire.Object{}, invalidOutput(fmt.Sprintf("declare it as %q, without a slash", p), "output %q is not a directory", p)
+		return wire.Object{}, invalidOutput(fmt.Sprintf("declare it as %q, without a slash", p),
+			"output %q is not a directory", p)
 	case isDir:
 		return c.dir(dir, path.Base(p), &place{top: p})
 	}
@@ -137,7 +146,8 @@ func (p *place) path(name string) string { return path.Join(p.top, p.below, name
 // file stores a regular file.
 func (c *collector) file(dir int, name string, st *unix.Stat_t, p string) (wire.Object, error) {
 	if kind := kindOf(st.Mode); kind != "" {
-		return wire.Object{}, invalidOutput("outputs are files, directories and relative symbolic links", "output %q is a %s", p, kind)
+		return wire.Object{}, invalidOutput("outputs are files, directories and relative symbolic links",
+			"output %q is a %s", p, kind)
 	}
 	if err := c.spend(st.Size, p); err != nil {
 		return wire.Object{}, err
@@ -199,7 +209,8 @@ func (c *collector) spend(bytes int64, p string) error {
 func (c *collector) dir(parent int, name string, at *place) (wire.Object, error) {
 	where := at.path("")
 	if at.depth > wire.MaxTreeDepth {
-		return wire.Object{}, invalidOutput("make it shallower", "output %q is deeper than %d directories", at.top, wire.MaxTreeDepth)
+		return wire.Object{}, invalidOutput("make it shallower", "output %q is deeper than %d directories",
+			at.top, wire.MaxTreeDepth)
 	}
 	if err := c.spend(0, where); err != nil {
 		return wire.Object{}, err
@@ -215,7 +226,8 @@ func (c *collector) dir(parent int, name string, at *place) (wire.Object, error)
 	}
 	names, err := d.Readdirnames(wire.MaxTreeEntries + 1)
 	if len(names) > wire.MaxTreeEntries {
-		return wire.Object{}, invalidOutput("spread it over several directories", "output %q has more than %d entries", where, wire.MaxTreeEntries)
+		return wire.Object{}, invalidOutput("spread it over several directories",
+			"output %q has more than %d entries", where, wire.MaxTreeEntries)
 	}
 	if err != nil && len(names) > 0 {
 		return wire.Object{}, err
@@ -250,7 +262,8 @@ func (c *collector) child(dir int, name string, at *place) (e wire.Entry, err er
 	e.Name = name
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		e.Object, err = c.dir(dir, name, &place{top: at.top, below: path.Join(at.below, name), depth: at.depth + 1})
+		e.Object, err = c.dir(dir, name, &place{top: at.top, below: path.Join(at.below, name),
+			depth: at.depth + 1})
 	case unix.S_IFLNK:
 		if err := c.spend(0, p); err != nil {
 			return e, err
@@ -277,7 +290,8 @@ func (c *collector) link(dir int, name string, at *place) (string, error) {
 	case n > wire.MaxPath:
 		return "", invalidOutput(hint, "the symbolic link %q is longer than %d bytes", p, wire.MaxPath)
 	case strings.ToValidUTF8(target, "") != target:
-		return "", invalidOutput("rename what it points to", "the target of the symbolic link %q is not UTF-8", p)
+		return "", invalidOutput("rename what it points to",
+			"the target of the symbolic link %q is not UTF-8", p)
 	case path.IsAbs(target):
 		return "", invalidOutput(hint, "the symbolic link %q points to the absolute path %q", p, target)
 	case !staysInside(at.below, target):
@@ -334,8 +348,9 @@ func (c *collector) missing(paths []string) *wire.Failure {
 		}
 	}
 	return &wire.Failure{
-		Cause:   wire.CauseOutputMissing,
-		Message: fmt.Sprintf("the command ended well but left no output%s; its directory holds %s", quoted(paths), have),
-		Hint:    "check the paths, which are relative to the job directory",
+		Cause: wire.CauseOutputMissing,
+		Message: fmt.Sprintf("the command ended well but left no output%s; its directory holds %s",
+			quoted(paths), have),
+		Hint: "check the paths, which are relative to the job directory",
 	}
 }

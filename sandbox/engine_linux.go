@@ -36,7 +36,8 @@ type Engine struct {
 // missing. The others start when needed. Close ends all.
 func New(c Config) (*Engine, error) {
 	if c.Slots < 1 {
-		return nil, wire.Errorf(wire.CauseSandbox, "give it at least one", "a sandbox with %d slots", c.Slots)
+		return nil, wire.Errorf(wire.CauseSandbox, "give it at least one", "a sandbox with %d slots",
+			c.Slots)
 	}
 	if c.FirstUID == 0 {
 		c.FirstUID = DefaultFirstUID
@@ -54,7 +55,8 @@ func New(c Config) (*Engine, error) {
 	if err != nil {
 		return nil, wire.Errorf(wire.CauseSandbox, "", "opening /: %v", err)
 	}
-	e := &Engine{config: c, log: c.Logger, slash: slash, groups: openGroups(), free: make(chan *slot, c.Slots)}
+	e := &Engine{config: c, log: c.Logger, slash: slash, groups: openGroups(), free: make(chan *slot,
+		c.Slots)}
 	e.distinct = canGiveUIDs(c)
 	e.ctx, e.close = context.WithCancel(context.Background())
 	for i := range c.Slots {

@@ -28,5 +28,6 @@ func (e *Engine) Close() error { return nil }
 func (e *Engine) Limits() string { return "" }
 
 func unsupported() error {
-	return wire.Errorf(wire.CauseSandbox, "this machine can submit; run nodes on Linux", "tasks cannot run on %s", runtime.GOOS)
+	return wire.Errorf(wire.CauseSandbox, "this machine can submit; run nodes on Linux",
+		"tasks cannot run on %s", runtime.GOOS)
 }

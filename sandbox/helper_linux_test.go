@@ -46,7 +46,8 @@ func (l testLog) Write(b []byte) (int, error) {
 func newEngine(t testing.TB, slots int) *Engine {
 	t.Helper()
 	dir := t.TempDir()
-	e, err := New(Config{Dir: dir, Slots: slots, Logger: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError}))})
+	e, err := New(Config{Dir: dir, Slots: slots, Logger: slog.New(slog.NewTextHandler(testLog{t},
+		&slog.HandlerOptions{Level: slog.LevelError}))})
 	if err != nil {
 		if wire.CauseOf(err) == wire.CauseSandbox && !canUnshare() {
 			t.Skip("user namespaces are not available: ", err)
@@ -68,7 +69,8 @@ func canUnshare() bool {
 }
 
 // programs are what the tests' roots have, if this machine has them.
-var programs = []string{"sh", "true", "cat", "echo", "ls", "id", "env", "hostname", "sleep", "yes", "head", "sort", "wc", "rm", "mv",
+var programs = []string{"sh", "true", "cat", "echo", "ls", "id", "env", "hostname", "sleep", "yes", "head", "sort", "wc", "rm",
+	"mv",
 	"cp", "ln", "mkdir", "mkfifo", "chmod", "touch", "stat", "dd", "seq", "kill", "setsid", "umount", "mount", "unshare", "find", "tr", "readlink", "bash", "pwd"}
 
 // testRoot makes a root tree with the programs, the probe, and extra files by path.
@@ -231,8 +233,8 @@ func (b *bench) sh(script string, s Spec) string {
 	return string(bytes.TrimSpace(r.Stdout))
 }
 
-// asUser runs the named tests of this binary again as an ordinary user, if this one is root.
-func asUser(t *testing.T, tests string) {
+// asUser runs this test binary again as an ordinary user, if this one is root.
+func asUser(t *testing.T, flags ...string) {
 	if os.Geteuid() != 0 {
 		t.Skip("already an ordinary user")
 	}
@@ -245,7 +247,8 @@ func asUser(t *testing.T, tests string) {
 	if err := os.Chown(dir, uid, uid); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run="+tests, "-test.v=true", "-test.timeout=10m")
+	flags = append(flags, "-test.v=true", "-test.timeout=10m", fmt.Sprintf("-test.short=%t", testing.Short()))
+	cmd := exec.Command("/proc/self/exe", flags...)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "GOCOVERDIR=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}

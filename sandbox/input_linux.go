@@ -115,7 +115,8 @@ func fileMode(exec, writable bool) uint32 {
 }
 
 func (l *layout) write(name string, in *inputRequest) error {
-	fd, err := unix.Openat(l.parent, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, fileMode(in.Exec, in.Writable))
+	fd, err := unix.Openat(l.parent, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC,
+		fileMode(in.Exec, in.Writable))
 	if err != nil {
 		return err
 	}
@@ -162,7 +163,8 @@ func (l *layout) bind(name string, in *inputRequest, fd int) error {
 
 // copyHost copies what the zygote itself can read.
 func (l *layout) copyHost(name string, in *inputRequest) error {
-	fd, err := unix.Openat2(l.host, in.Source, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	fd, err := unix.Openat2(l.host, in.Source, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
 		return err
 	}
@@ -173,7 +175,8 @@ func (l *layout) copyHost(name string, in *inputRequest) error {
 // copyInto copies the file or directory src to name below dir, writable.
 func copyInto(dir int, name string, src int, isDir, exec bool, depth int) error {
 	if !isDir {
-		dst, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, fileMode(exec, true))
+		dst, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC,
+			fileMode(exec, true))
 		if err != nil {
 			return err
 		}

@@ -27,12 +27,14 @@ const keptRoots = 4
 // namespace that dir is in. Recursive because mounts that came from another user namespace are
 // locked together.
 func cloneTree(dir int, p string) (int, error) {
-	at, err := unix.Openat2(dir, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	at, err := unix.Openat2(dir, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT})
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(at)
-	fd, err := unix.OpenTree(at, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
+	fd, err := unix.OpenTree(at, "",
+		unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return -1, err
 	}
@@ -78,13 +80,15 @@ func (z *zygote) enter() error {
 	}
 	var clones []int // before the tmpfs hides anything
 	for _, d := range devices {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, "/dev/"+d, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		fd, err := unix.OpenTree(unix.AT_FDCWD, "/dev/"+d,
+			unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		if err != nil {
 			return fmt.Errorf("cloning /dev/%s: %w", d, err)
 		}
 		clones = append(clones, fd)
 	}
-	if err := unix.Mount("zygote", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=64k,mode=0755"); err != nil {
+	if err := unix.Mount("zygote", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV,
+		"size=64k,mode=0755"); err != nil {
 		return fmt.Errorf("mounting a tmpfs: %w", err)
 	}
 	if err := os.Chdir("/tmp"); err != nil {
@@ -152,7 +156,8 @@ func makeDev(clones []int) error {
 		}
 		unix.Close(clones[i])
 	}
-	for _, l := range [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr", "fd/2"}, {"shm", "/tmp"}} {
+	for _, l := range [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr",
+		"fd/2"}, {"shm", "/tmp"}} {
 		if err := os.Symlink(l[1], path.Join("dev", l[0])); err != nil {
 			return err
 		}
@@ -184,14 +189,16 @@ func (z *zygote) mountRoot(i, fd int) error {
 	for _, name := range []string{"proc", "dev", "job", "tmp"} {
 		at, err := openBeneath(fd, name, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
-			return wire.Errorf(wire.CauseNotInRoot, "every root needs the directories /dev, /proc, /tmp and /job",
+			return wire.Errorf(wire.CauseNotInRoot,
+				"every root needs the directories /dev, /proc, /tmp and /job",
 				"the root has no directory /%s", name)
 		}
 		defer unix.Close(at)
 		if name == "job" || name == "tmp" {
 			continue // here scratch mounts
 		}
-		clone, err := unix.OpenTree(unix.AT_FDCWD, "/"+name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		clone, err := unix.OpenTree(unix.AT_FDCWD, "/"+name,
+			unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		if err != nil {
 			return fmt.Errorf("cloning /%s: %w", name, err)
 		}
@@ -229,7 +236,8 @@ func (z *zygote) renew(s scratch) error {
 			continue
 		}
 		if old.mounted {
-			if err := unix.Unmount(rootPath(old.index)+d, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			if err := unix.Unmount(rootPath(old.index)+d,
+				unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 				return fmt.Errorf("unmounting %s: %w", d, err)
 			}
 		}
@@ -250,7 +258,8 @@ func (z *zygote) renew(s scratch) error {
 // mounting, hence the rest.
 func untouched(dir string, then *unix.Stat_t) bool {
 	var now unix.Stat_t
-	if unix.Lstat(dir, &now) != nil || now.Ctim != then.Ctim || now.Mtim != then.Mtim || now.Mode != then.Mode || now.Size != then.Size {
+	if unix.Lstat(dir,
+		&now) != nil || now.Ctim != then.Ctim || now.Mtim != then.Mtim || now.Mode != then.Mode || now.Size != then.Size {
 		return false
 	}
 	if n, err := unix.Llistxattr(dir, nil); n != 0 || err != nil && err != unix.EOPNOTSUPP {
@@ -292,7 +301,8 @@ func (z *zygote) resize(s scratch) error {
 		return nil
 	}
 	for _, d := range scratchDirs {
-		if err := unix.Mount("", rootPath(s.index)+d, "", unix.MS_REMOUNT|scratchFlags, s.options(false)); err != nil {
+		if err := unix.Mount("", rootPath(s.index)+d, "", unix.MS_REMOUNT|scratchFlags,
+			s.options(false)); err != nil {
 			return fmt.Errorf("resizing %s: %w", d, err)
 		}
 	}

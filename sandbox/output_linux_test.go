@@ -29,22 +29,26 @@ func TestInputs(t *testing.T) {
 		inputs       []Input
 		script, want string
 	}{
-		"none":             {nil, "ls -A", ""},
-		"small":            {[]Input{{Path: "x/y/z", Source: small}}, "cat x/y/z; find . | sort", "small.\n./x\n./x/y\n./x/y/z"},
-		"empty":            {[]Input{{Path: "e", Source: empty}}, "wc -c <e", "0"},
-		"large":            {[]Input{{Path: "d/l", Source: large}}, "wc -c <d/l", "1048576"},
-		"large program":    {[]Input{{Path: "s", Source: script, Exec: true}}, "./s", "ran"},
-		"directory":        {[]Input{{Path: "in/t", Source: tree, Dir: true}}, "cat in/t/a/b; cat in/t/link; in/t/run", "deepdeepx"},
-		"read-only":        {[]Input{{Path: "t", Source: tree, Dir: true}}, "(echo >t/new) 2>/dev/null || echo no", "no"},
-		"writable":         {[]Input{{Path: "s", Source: small, Writable: true}}, "echo more >>s; cat s", "smallmore"},
-		"writable large":   {[]Input{{Path: "l", Source: large, Writable: true}}, "echo more >>l; wc -c <l; stat -c %a l", "1048581\n644"},
+		"none":          {nil, "ls -A", ""},
+		"small":         {[]Input{{Path: "x/y/z", Source: small}}, "cat x/y/z; find . | sort", "small.\n./x\n./x/y\n./x/y/z"},
+		"empty":         {[]Input{{Path: "e", Source: empty}}, "wc -c <e", "0"},
+		"large":         {[]Input{{Path: "d/l", Source: large}}, "wc -c <d/l", "1048576"},
+		"large program": {[]Input{{Path: "s", Source: script, Exec: true}}, "./s", "ran"},
+		"directory": {[]Input{{Path: "in/t", Source: tree, Dir: true}}, "cat in/t/a/b; cat in/t/link; in/t/run",
+			"deepdeepx"},
+		"read-only": {[]Input{{Path: "t", Source: tree, Dir: true}}, "(echo >t/new) 2>/dev/null || echo no", "no"},
+		"writable":  {[]Input{{Path: "s", Source: small, Writable: true}}, "echo more >>s; cat s", "smallmore"},
+		"writable large": {[]Input{{Path: "l", Source: large, Writable: true}}, "echo more >>l; wc -c <l; stat -c %a l",
+			"1048581\n644"},
 		"writable program": {[]Input{{Path: "s", Source: script, Exec: true, Writable: true}}, "./s; stat -c %a s", "ran\n755"},
 		"writable tree": {[]Input{{Path: "t", Source: tree, Dir: true, Writable: true}},
 			"echo x >>t/a/b; cat t/link; touch t/new; readlink t/link; t/run; stat -c %a t/a t/a/b t/run", "deepx\na/b\nx\n755\n644\n755"},
-		"unsorted": {[]Input{{Path: "b", Source: small}, {Path: "a/c", Source: small}, {Path: "a/b", Source: small}}, "echo * a/*", "a b a/b a/c"},
+		"unsorted": {[]Input{{Path: "b", Source: small}, {Path: "a/c", Source: small}, {Path: "a/b", Source: small}},
+			"echo * a/*", "a b a/b a/c"},
 		"odd names": {[]Input{{Path: "a b\nc/'$x", Source: small}}, `cat "a b
 c/'\$x"`, "small"},
-		"same twice": {[]Input{{Path: "a", Source: large}, {Path: "b", Source: large}}, "wc -c a b | tail -1 2>/dev/null || wc -c <b", "1048576"},
+		"same twice": {[]Input{{Path: "a", Source: large}, {Path: "b", Source: large}},
+			"wc -c a b | tail -1 2>/dev/null || wc -c <b", "1048576"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := *b
@@ -73,9 +77,11 @@ c/'\$x"`, "small"},
 		for _, inputs := range [][]Input{
 			{{Path: "../x", Source: small}}, {{Path: "/x", Source: small}}, {{Path: "a", Source: filepath.Join(dir, "nowhere")}},
 			{{Path: "a", Source: small}, {Path: "a/b", Source: small}}, {{Path: "a", Source: small}, {Path: "a", Source: small}},
-			{{Path: "t", Source: tree, Dir: true}, {Path: "t/new", Source: small}}, {{Path: "t", Source: small, Dir: true}}, {{Path: "t", Source: tree}},
+			{{Path: "t", Source: tree, Dir: true}, {Path: "t/new", Source: small}}, {{Path: "t", Source: small,
+				Dir: true}}, {{Path: "t", Source: tree}},
 		} {
-			if r, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"true"}, Inputs: inputs, Sink: b.sink}); err == nil {
+			if r, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"true"}, Inputs: inputs,
+				Sink: b.sink}); err == nil {
 				t.Errorf("%+v: %+v", inputs, r.Failure)
 			}
 		}
@@ -89,7 +95,8 @@ func TestStoreStaysClean(t *testing.T) {
 	b := newBench(t, 1)
 	dir := t.TempDir()
 	small, large := "small", strings.Repeat("x", 100_000)
-	files := map[string]string{"small": small, "large": large, "stdin": large, "tree/f": small, "tree/d/g": large, "wtree/f": small, "wsmall": small, "wlarge": large}
+	files := map[string]string{"small": small, "large": large, "stdin": large, "tree/f": small, "tree/d/g": large,
+		"wtree/f": small, "wsmall": small, "wlarge": large}
 	for name, text := range files {
 		writeFile(t, filepath.Join(dir, name), text, 0o444)
 	}
@@ -99,11 +106,13 @@ func TestStoreStaysClean(t *testing.T) {
 		{Path: "tree", Source: src("tree"), Dir: true}, {Path: "wtree", Source: src("wtree"), Dir: true, Writable: true},
 		{Path: "wsmall", Source: src("wsmall"), Writable: true}, {Path: "wlarge", Source: src("wlarge"), Writable: true},
 	}
-	argv := []string{"probe", "deface", "tree/f", "tree/d/g", "tree/d", "tree", "wtree/f", "wtree", "small", "large", "stdin", "wsmall", "wlarge", "/bin/sh", "/bin", "/"}
+	argv := []string{"probe", "deface", "tree/f", "tree/d/g", "tree/d", "tree", "wtree/f", "wtree", "small", "large", "stdin",
+		"wsmall", "wlarge", "/bin/sh", "/bin", "/"}
 	if r := b.run(Spec{Argv: argv, Inputs: inputs}); r.Failure != nil {
 		t.Errorf("%s\n%s", r.Failure.Message, r.Stderr)
 	}
-	if r := b.run(Spec{Argv: []string{"probe", "stdin"}, Inputs: inputs, Stdin: src("stdin")}); r.Failure != nil || len(r.Stdout) != len(large) && len(r.Stdout) < wire.MaxTail-100 {
+	if r := b.run(Spec{Argv: []string{"probe", "stdin"}, Inputs: inputs,
+		Stdin: src("stdin")}); r.Failure != nil || len(r.Stdout) != len(large) && len(r.Stdout) < wire.MaxTail-100 {
 		t.Errorf("%+v: %d bytes", r.Failure, len(r.Stdout))
 	}
 	for name, text := range files {
@@ -132,20 +141,25 @@ func TestOutputs(t *testing.T) {
 		outs   []wire.Output
 		want   string
 	}{
-		"file":        {"echo x >f", []wire.Output{file("f")}, "x\n"},
-		"empty":       {"touch f; mkdir d", []wire.Output{file("f"), tree("d")}, "|"},
-		"deep":        {"mkdir -p a/b; echo x >a/b/c", []wire.Output{file("a/b/c")}, "x\n"},
-		"order":       {"echo 1 >z; echo 2 >a", []wire.Output{file("z"), file("a")}, "1\n|2\n"},
-		"directory":   {"mkdir -p d/e/f; echo x >d/a; echo y >d/e/b; chmod +x d/e/b", []wire.Output{tree("d")}, "a=x\n e/{b*=y\n f/{}}"},
-		"symlinks":    {"mkdir -p d/e; echo x >d/a; ln -s ../a d/e/l; ln -s e d/m; ln -s nowhere d/n", []wire.Output{tree("d")}, "a=x\n e/{l->../a} m->e n->nowhere"},
-		"hard link":   {"mkdir d; echo x >d/a; ln d/a d/b", []wire.Output{tree("d")}, "a=x\n b=x\n"},
-		"no access":   {"mkdir -p d/e; echo x >d/e/f; chmod 0 d/e/f d/e d; echo y >g; chmod 0 g", []wire.Output{tree("d"), file("g")}, "e/{f=x\n}|y\n"},
-		"both":        {"echo x; echo y >f", []wire.Output{file("stdout"), file("f")}, "x\n|y\n"},
-		"graph":       {"echo g >next.json", []wire.Output{{Path: "v", Kind: wire.File, Graph: "next.json"}}, "g\n"},
-		"value":       {"echo v >v", []wire.Output{{Path: "v", Kind: wire.File, Graph: "next.json"}}, "v\n"},
-		"background":  {"(sleep 1000; echo late >f) & echo early >f", []wire.Output{file("f")}, "early\n"},
-		"sparse":      {"dd if=/dev/zero of=f bs=1 count=0 seek=10000 2>/dev/null", []wire.Output{file("f")}, strings.Repeat("\x00", 10000)},
-		"odd names":   {"mkdir d; echo x >'d/a b'; echo y >d/-; echo z >d/\u00e9", []wire.Output{tree("d")}, "-=y\n a b=x\n \u00e9=z\n"},
+		"file":  {"echo x >f", []wire.Output{file("f")}, "x\n"},
+		"empty": {"touch f; mkdir d", []wire.Output{file("f"), tree("d")}, "|"},
+		"deep":  {"mkdir -p a/b; echo x >a/b/c", []wire.Output{file("a/b/c")}, "x\n"},
+		"order": {"echo 1 >z; echo 2 >a", []wire.Output{file("z"), file("a")}, "1\n|2\n"},
+		"directory": {"mkdir -p d/e/f; echo x >d/a; echo y >d/e/b; chmod +x d/e/b", []wire.Output{tree("d")},
+			"a=x\n e/{b*=y\n f/{}}"},
+		"symlinks": {"mkdir -p d/e; echo x >d/a; ln -s ../a d/e/l; ln -s e d/m; ln -s nowhere d/n", []wire.Output{tree("d")},
+			"a=x\n e/{l->../a} m->e n->nowhere"},
+		"hard link": {"mkdir d; echo x >d/a; ln d/a d/b", []wire.Output{tree("d")}, "a=x\n b=x\n"},
+		"no access": {"mkdir -p d/e; echo x >d/e/f; chmod 0 d/e/f d/e d; echo y >g; chmod 0 g", []wire.Output{tree("d"),
+			file("g")}, "e/{f=x\n}|y\n"},
+		"both":       {"echo x; echo y >f", []wire.Output{file("stdout"), file("f")}, "x\n|y\n"},
+		"graph":      {"echo g >next.json", []wire.Output{{Path: "v", Kind: wire.File, Graph: "next.json"}}, "g\n"},
+		"value":      {"echo v >v", []wire.Output{{Path: "v", Kind: wire.File, Graph: "next.json"}}, "v\n"},
+		"background": {"(sleep 1000; echo late >f) & echo early >f", []wire.Output{file("f")}, "early\n"},
+		"sparse": {"dd if=/dev/zero of=f bs=1 count=0 seek=10000 2>/dev/null", []wire.Output{file("f")},
+			strings.Repeat("\x00", 10000)},
+		"odd names": {"mkdir d; echo x >'d/a b'; echo y >d/-; echo z >d/\u00e9", []wire.Output{tree("d")},
+			"-=y\n a b=x\n \u00e9=z\n"},
 		"whole job":   {"mkdir -p x; echo 1 >x/y", []wire.Output{tree("x")}, "y=1\n"},
 		"closed dirs": {"mkdir d; chmod 700 d; echo x >d/f; chmod 600 d/f", []wire.Output{tree("d")}, "f=x\n"},
 	} {
@@ -177,8 +191,10 @@ func TestOutputs(t *testing.T) {
 	t.Run("inputs among outputs", func(t *testing.T) {
 		dir := t.TempDir()
 		src := writeFile(t, filepath.Join(dir, "d/x"), strings.Repeat("x", 100_000), 0o444)
-		r := b.run(Spec{Argv: []string{"sh", "-eu", "-c", "echo new >d/y; echo n >e/new; rm f/x"}, Outputs: []wire.Output{tree("d"), file("e/new"), tree("f")},
-			Inputs: []Input{{Path: "d/x", Source: src}, {Path: "e", Source: filepath.Dir(src), Dir: true}, {Path: "f", Source: filepath.Dir(src), Dir: true}}})
+		r := b.run(Spec{Argv: []string{"sh", "-eu", "-c", "echo new >d/y; echo n >e/new; rm f/x"},
+			Outputs: []wire.Output{tree("d"), file("e/new"), tree("f")},
+			Inputs: []Input{{Path: "d/x", Source: src}, {Path: "e", Source: filepath.Dir(src), Dir: true}, {Path: "f",
+				Source: filepath.Dir(src), Dir: true}}})
 		if r.Failure != nil {
 			t.Fatalf("%+v\n%s", r.Failure, r.Stderr)
 		}
@@ -188,7 +204,8 @@ func TestOutputs(t *testing.T) {
 	})
 	t.Run("in place", func(t *testing.T) {
 		src := writeFile(t, filepath.Join(t.TempDir(), "x"), "one", 0o444)
-		r := b.run(Spec{Argv: []string{"sh", "-c", "echo two >>x"}, Outputs: []wire.Output{file("x")}, Inputs: []Input{{Path: "x", Source: src, Writable: true}}})
+		r := b.run(Spec{Argv: []string{"sh", "-c", "echo two >>x"}, Outputs: []wire.Output{file("x")}, Inputs: []Input{{Path: "x",
+			Source: src, Writable: true}}})
 		if got := b.sink.text(r.Outputs[0]); got != "onetwo\n" {
 			t.Errorf("got %q", got)
 		}
@@ -234,8 +251,10 @@ func TestBadOutputs(t *testing.T) {
 		t.Run(c.script, func(t *testing.T) {
 			b := *b
 			b.t = t
-			r := b.run(Spec{Argv: []string{"sh", "-eu", "-c", c.script}, Outputs: c.outs, Inputs: []Input{{Path: "in/x", Source: src}}, Limits: Limits{OutputFiles: 400}})
-			if f := r.Failure; f == nil || f.Cause != c.cause || !strings.Contains(f.Message, c.say) || f.Hint == "" && c.cause != wire.CauseExit || r.Outputs != nil {
+			r := b.run(Spec{Argv: []string{"sh", "-eu", "-c", c.script}, Outputs: c.outs, Inputs: []Input{{Path: "in/x",
+				Source: src}}, Limits: Limits{OutputFiles: 400}})
+			if f := r.Failure; f == nil || f.Cause != c.cause || !strings.Contains(f.Message,
+				c.say) || f.Hint == "" && c.cause != wire.CauseExit || r.Outputs != nil {
 				t.Errorf("%+v", f)
 			}
 		})
@@ -245,7 +264,8 @@ func TestBadOutputs(t *testing.T) {
 
 func TestManyOutputs(t *testing.T) {
 	b := newBench(t, 1)
-	r := b.run(Spec{Argv: []string{"probe", "many", "100", "1000"}, Outputs: []wire.Output{{Path: "out", Kind: wire.Dir}}})
+	r := b.run(Spec{Argv: []string{"probe", "many", "100", "1000"}, Outputs: []wire.Output{{Path: "out", Kind: wire.Dir}},
+		Limits: Limits{MemBytes: 2 << 30}}) // a page for each file
 	if r.Failure != nil {
 		t.Fatalf("%+v", r.Failure)
 	}
@@ -263,7 +283,8 @@ func (fullSink) PutFile(context.Context, *os.File, int64) (wire.BlobID, error) {
 
 func TestSinkError(t *testing.T) {
 	b := newBench(t, 1)
-	_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"touch", "f"}, Outputs: []wire.Output{{Path: "f", Kind: wire.File}}, Sink: fullSink{b.sink}})
+	_, err := b.e.Run(context.Background(), Spec{Root: b.root, Argv: []string{"touch", "f"}, Outputs: []wire.Output{{Path: "f",
+		Kind: wire.File}}, Sink: fullSink{b.sink}})
 	if wire.CauseOf(err) != wire.CauseDiskFull {
 		t.Errorf("Run = %v", err)
 	}

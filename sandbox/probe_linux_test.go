@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -34,7 +33,6 @@ var probes = map[string]func(args []string) error{
 	"confined": probeConfined,
 	"tcp":      probeTCP,
 	"dial":     probeDial,
-	"eat":      probeEat,
 	"bomb":     probeBomb,
 	"threads":  probeThreads,
 	"deface":   probeDeface,
@@ -66,41 +64,42 @@ func refusalsHold() error {
 	cpu.Set(0)
 	one := byte('x')
 	for name, try := range map[string]func() error{
-		"mount tmpfs":       func() error { return unix.Mount("x", "/tmp", "tmpfs", 0, "") },
-		"remount root":      func() error { return unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "") },
-		"bind":              func() error { return unix.Mount("/tmp", "/job", "", unix.MS_BIND, "") },
-		"umount job":        func() error { return unix.Unmount("/job", unix.MNT_DETACH) },
-		"umount proc":       func() error { return unix.Unmount("/proc", unix.MNT_DETACH) },
-		"pivot_root":        func() error { return unix.PivotRoot("/tmp", "/tmp") },
-		"chroot":            func() error { return unix.Chroot("/tmp") },
-		"open_tree":         func() error { _, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE); return err },
-		"fsopen":            func() error { _, err := unix.Fsopen("tmpfs", 0); return err },
-		"unshare user":      func() error { return unix.Unshare(unix.CLONE_NEWUSER) },
-		"unshare mount":     func() error { return unix.Unshare(unix.CLONE_NEWNS) },
-		"unshare network":   func() error { return unix.Unshare(unix.CLONE_NEWNET) },
-		"clone user":        raw(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD)),
-		"clone pid":         raw(unix.SYS_CLONE, unix.CLONE_NEWPID|uintptr(unix.SIGCHLD)),
-		"clone3 user":       raw(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&cloneArgs)), 88),
-		"setns":             func() error { return unix.Setns(0, 0) },
-		"sethostname":       func() error { return unix.Sethostname([]byte("x")) },
-		"settime":           func() error { return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{}) },
-		"reboot":            raw(unix.SYS_REBOOT, 0xfee1dead, 672274793, 0x89abcdef),
-		"ptrace zygote":     func() error { return unix.PtraceAttach(1) },
-		"process_vm_readv":  raw(unix.SYS_PROCESS_VM_READV, 1),
-		"pidfd_getfd":       raw(unix.SYS_PIDFD_GETFD, 0, 0),
-		"prlimit zygote":    func() error { return unix.Prlimit(1, unix.RLIMIT_NOFILE, zygote, nil) },
-		"setpriority user":  func() error { return unix.Setpriority(unix.PRIO_USER, 0, 19) },
-		"setpriority init":  func() error { return unix.Setpriority(unix.PRIO_PROCESS, 1, 19) },
-		"affinity of init":  func() error { return unix.SchedSetaffinity(1, &cpu) },
-		"ioprio of init":    raw(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 1, 7),
-		"bpf":               raw(unix.SYS_BPF),
-		"perf":              raw(unix.SYS_PERF_EVENT_OPEN),
-		"userfaultfd":       raw(unix.SYS_USERFAULTFD),
-		"io_uring":          raw(unix.SYS_IO_URING_SETUP, 1),
-		"keyctl":            raw(unix.SYS_KEYCTL, 0, 0xfffffffd, 1),
-		"add_key":           raw(unix.SYS_ADD_KEY),
-		"shmget":            raw(unix.SYS_SHMGET, 1, 4096, 0o1600),
-		"mq_open":           raw(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&[]byte("/x\x00")[0])), unix.O_CREAT|unix.O_RDWR, 0o600),
+		"mount tmpfs":      func() error { return unix.Mount("x", "/tmp", "tmpfs", 0, "") },
+		"remount root":     func() error { return unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "") },
+		"bind":             func() error { return unix.Mount("/tmp", "/job", "", unix.MS_BIND, "") },
+		"umount job":       func() error { return unix.Unmount("/job", unix.MNT_DETACH) },
+		"umount proc":      func() error { return unix.Unmount("/proc", unix.MNT_DETACH) },
+		"pivot_root":       func() error { return unix.PivotRoot("/tmp", "/tmp") },
+		"chroot":           func() error { return unix.Chroot("/tmp") },
+		"open_tree":        func() error { _, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE); return err },
+		"fsopen":           func() error { _, err := unix.Fsopen("tmpfs", 0); return err },
+		"unshare user":     func() error { return unix.Unshare(unix.CLONE_NEWUSER) },
+		"unshare mount":    func() error { return unix.Unshare(unix.CLONE_NEWNS) },
+		"unshare network":  func() error { return unix.Unshare(unix.CLONE_NEWNET) },
+		"clone user":       raw(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD)),
+		"clone pid":        raw(unix.SYS_CLONE, unix.CLONE_NEWPID|uintptr(unix.SIGCHLD)),
+		"clone3 user":      raw(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&cloneArgs)), 88),
+		"setns":            func() error { return unix.Setns(0, 0) },
+		"sethostname":      func() error { return unix.Sethostname([]byte("x")) },
+		"settime":          func() error { return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{}) },
+		"reboot":           raw(unix.SYS_REBOOT, 0xfee1dead, 672274793, 0x89abcdef),
+		"ptrace zygote":    func() error { return unix.PtraceAttach(1) },
+		"process_vm_readv": raw(unix.SYS_PROCESS_VM_READV, 1),
+		"pidfd_getfd":      raw(unix.SYS_PIDFD_GETFD, 0, 0),
+		"prlimit zygote":   func() error { return unix.Prlimit(1, unix.RLIMIT_NOFILE, zygote, nil) },
+		"setpriority user": func() error { return unix.Setpriority(unix.PRIO_USER, 0, 19) },
+		"setpriority init": func() error { return unix.Setpriority(unix.PRIO_PROCESS, 1, 19) },
+		"affinity of init": func() error { return unix.SchedSetaffinity(1, &cpu) },
+		"ioprio of init":   raw(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 1, 7),
+		"bpf":              raw(unix.SYS_BPF),
+		"perf":             raw(unix.SYS_PERF_EVENT_OPEN),
+		"userfaultfd":      raw(unix.SYS_USERFAULTFD),
+		"io_uring":         raw(unix.SYS_IO_URING_SETUP, 1),
+		"keyctl":           raw(unix.SYS_KEYCTL, 0, 0xfffffffd, 1),
+		"add_key":          raw(unix.SYS_ADD_KEY),
+		"shmget":           raw(unix.SYS_SHMGET, 1, 4096, 0o1600),
+		"mq_open": raw(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&[]byte("/x\x00")[0])), unix.O_CREAT|unix.O_RDWR,
+			0o600),
 		"handle":            raw(unix.SYS_OPEN_BY_HANDLE_AT),
 		"TIOCSTI":           raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&one))),
 		"mknod":             func() error { return unix.Mknod("/tmp/sda", unix.S_IFBLK|0o600, 8<<8) },
@@ -176,7 +175,8 @@ func probeConfined([]string) error {
 	for _, fd := range fds {
 		// The runtime's poller and this listing come on top of 0, 1 and 2.
 		to, err := os.Readlink("/proc/self/fd/" + fd.Name())
-		if n, _ := strconv.Atoi(fd.Name()); err == nil && n > 2 && !strings.HasPrefix(to, "anon_inode:") && !strings.HasSuffix(to, "/fd") {
+		if n, _ := strconv.Atoi(fd.Name()); err == nil && n > 2 && !strings.HasPrefix(to, "anon_inode:") && !strings.HasSuffix(to,
+			"/fd") {
 			return fmt.Errorf("descriptor %d is %s", n, to)
 		}
 	}
@@ -251,22 +251,6 @@ func probeDial(addrs []string) error {
 		}
 	}
 	return nil
-}
-
-func probeEat(args []string) error {
-	n, err := strconv.Atoi(args[0])
-	if err != nil {
-		return err
-	}
-	var all [][]byte
-	for range n {
-		all = append(all, bytes.Repeat([]byte("x"), 1<<20))
-	}
-	if len(args) > 1 {
-		return unix.Pause() // until somebody minds
-	}
-	_, err = fmt.Println(len(all))
-	return err
 }
 
 func probeBomb([]string) error {

@@ -56,7 +56,8 @@ func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
 	if f, err := r.verdict(); f != nil || err != nil {
 		return r.report(f), err
 	}
-	c := collector{ctx: ctx, sink: spec.Sink, job: int(r.job.Fd()), stdout: &r.out[0], filesLeft: r.limits.OutputFiles, bytesLeft: r.limits.OutputBytes}
+	c := collector{ctx: ctx, sink: spec.Sink, job: int(r.job.Fd()), stdout: &r.out[0],
+		filesLeft: r.limits.OutputFiles, bytesLeft: r.limits.OutputBytes}
 	outputs, failure, err := c.collect(spec.Outputs)
 	if err != nil {
 		return Report{}, err
@@ -119,7 +120,8 @@ func (r *run) execute(ctx context.Context) error {
 	if err != nil {
 		z.cmd.Process.Kill() // or the streams never end
 		wait()
-		return wire.Errorf(wire.CauseSandbox, "see the log", "the slot's process ended in the middle of a run (%v)", err)
+		return wire.Errorf(wire.CauseSandbox, "see the log",
+			"the slot's process ended in the middle of a run (%v)", err)
 	}
 	wait()
 	return nil
@@ -158,7 +160,8 @@ func (r *run) begin() (wait func(), err error) {
 	if err := r.layOut(b); err != nil {
 		return nil, err
 	}
-	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(spec.Env), Empty: spec.Stdin == ""}
+	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(spec.Env),
+		Empty: spec.Stdin == ""}
 	if s.zygote.group == nil || s.zygote.group.pids == "" {
 		x.Pids = r.limits.Pids + zygoteThreads
 	}
@@ -227,7 +230,10 @@ func inputError(err error) error {
 // arrange returns the inputs in the order of their paths. Those that overlap an output are
 // Writable: the command could not make the output otherwise.
 func arrange(spec *Spec) []Input {
-	inputs := slices.SortedFunc(slices.Values(spec.Inputs), func(a, b Input) int { return strings.Compare(a.Path, b.Path) })
+	inputs := slices.SortedFunc(slices.Values(spec.Inputs), func(a,
+		b Input) int {
+		return strings.Compare(a.Path, b.Path)
+	})
 	var outs []string
 	for _, o := range spec.Outputs {
 		if o.Path != wire.Stdout {

@@ -137,7 +137,8 @@ func (p *program) call(nr uint32, body func(p *program)) {
 func (p *program) arg(n int) { p.load(argLow + 8*n) }
 
 func filter() (program, error) {
-	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64,
+		"arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 	if !ok {
 		return nil, fmt.Errorf("no system call filter for %s", runtime.GOARCH)
 	}
@@ -207,7 +208,8 @@ func guardZygote(p *program) {
 	}
 	p.call(unix.SYS_SETPRIORITY, own(unix.PRIO_PROCESS))
 	p.call(unix.SYS_IOPRIO_SET, own(ioprioWhoProcess))
-	for _, nr := range []uint32{unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETATTR} {
+	for _, nr := range []uint32{unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETPARAM,
+		unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETATTR} {
 		p.call(nr, func(p *program) {
 			p.arg(0)
 			p.unless(opEqual, 0, 1)
@@ -226,7 +228,8 @@ func installFilter() error {
 		return err
 	}
 	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&prog)))
+	_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0,
+		uintptr(unsafe.Pointer(&prog)))
 	runtime.KeepAlive(f)
 	if e != 0 {
 		return e

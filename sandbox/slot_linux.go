@@ -1,15 +1,11 @@
 package sandbox
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -88,7 +84,8 @@ func (s *slot) start() (err error) {
 	fds, err := z.in.receive(&ready)
 	closeAll(fds)
 	if err != nil {
-		return wire.Errorf(wire.CauseSandbox, "see the log", "starting a sandbox: its process ended (%v)", err)
+		return wire.Errorf(wire.CauseSandbox, "see the log", "starting a sandbox: its process ended (%v)",
+			err)
 	}
 	if ready.Trouble != nil {
 		return ready.Trouble
@@ -143,7 +140,8 @@ func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 		UidMappings:                []syscall.SysProcIDMap{{ContainerID: insideID, HostID: uid, Size: 1}},
 		GidMappings:                []syscall.SysProcIDMap{{ContainerID: insideID, HostID: gid, Size: 1}},
 		GidMappingsEnableSetgroups: e.distinct, // drop root's supplementary groups; others may not
-		Credential:                 &syscall.Credential{Uid: insideID, Gid: insideID, NoSetGroups: !e.distinct},
+		Credential: &syscall.Credential{Uid: insideID, Gid: insideID,
+			NoSetGroups: !e.distinct},
 		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SETPCAP,
 			unix.CAP_SYS_RESOURCE, unix.CAP_NET_ADMIN},
 		Setsid: true, // the terminal's Ctrl-C is for the engine
@@ -160,7 +158,8 @@ func ownerMap(uid int) (int, error) {
 	cmd := exec.Command("/proc/self/exe", holderArg)
 	cmd.Args[0] = zygoteName
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: one, GidMappings: one}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: one,
+		GidMappings: one}
 	hold, err := cmd.StdinPipe()
 	if err != nil {
 		return -1, err
@@ -221,227 +220,4 @@ func (z *remote) end() {
 	if z.group != nil {
 		z.group.close()
 	}
-}
-
-// A killer ends the command of one Exec, from any goroutine, until over.
-type killer struct {
-	zygote *remote
-	seq    uint64
-
-	mu    sync.Mutex // guards the fields below
-	done  bool
-	late  bool        // killed, and for its timeout
-	grace *time.Timer // not nil once killed
-	oom   *time.Timer // nil without a cgroup
-}
-
-// oomEvery is how often the OOM killer's count is looked at while a command runs. The killer
-// takes one process, and the others might wait for it for ever.
-const oomEvery = 100 * time.Millisecond
-
-// watch kills the command soon after the OOM killer has struck in its cgroup.
-func (k *killer) watch() {
-	if k.zygote.group == nil || k.zygote.group.memory == "" {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.oom = time.AfterFunc(oomEvery, func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		switch {
-		case k.done:
-		case k.zygote.group.outOfMemory():
-			k.strike()
-		default:
-			k.oom.Reset(oomEvery)
-		}
-	})
-}
-
-// killGrace is how long a zygote may take to kill and reap before it is killed itself. It is
-// long because a process may be in the middle of giving back a lot of memory.
-const killGrace = 20 * time.Second
-
-// kill has the zygote kill all that belongs to the Exec, now or as soon as it begins.
-func (k *killer) kill(late bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.done && k.grace == nil {
-		k.late = late
-		k.strike()
-	}
-}
-
-// strike is kill, with mu held.
-func (k *killer) strike() {
-	if k.grace != nil {
-		return
-	}
-	b := binary.LittleEndian.AppendUint64(nil, k.seq)
-	if unix.Sendmsg(k.zygote.kills, b, nil, nil, unix.MSG_NOSIGNAL) != nil {
-		k.zygote.cmd.Process.Kill()
-	}
-	k.grace = time.AfterFunc(killGrace, func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if !k.done {
-			k.zygote.cmd.Process.Kill()
-		}
-	})
-}
-
-// over makes later kills do nothing, and reports whether there was one for the timeout.
-func (k *killer) over() (late bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.done = true
-	for _, t := range []*time.Timer{k.grace, k.oom} {
-		if t != nil {
-			t.Stop()
-		}
-	}
-	return k.late
-}
-
-// A batch collects requests about one run and sends them. A slot's zygote does not reply before
-// Exec, so errors on its side come with that reply.
-type batch struct {
-	slot *slot
-	q    request
-	fds  []int // of q, closed when it is sent
-	size int   // of q, about
-}
-
-// add makes room for something of about n bytes with a descriptor in the current request.
-func (b *batch) room(n int) error {
-	if b.size+n > maxPacket/2 || len(b.fds)+4 > maxFDs {
-		return b.flush()
-	}
-	b.size += n
-	return nil
-}
-
-func (b *batch) flush() error {
-	err := send(b.slot.zygote.sock, &b.q, b.fds)
-	if err == unix.EPIPE || err == unix.ECONNRESET {
-		err = errDiedIdle // as it has not had Exec
-	}
-	b.drop()
-	b.q.Root, b.q.Inputs, b.q.Exec, b.size = nil, nil, nil, 0
-	return err
-}
-
-func (b *batch) drop() {
-	closeAll(b.fds)
-	b.fds = nil
-}
-
-// tree names a host path to the zygote: as a mount where it could not go there itself.
-func (b *batch) tree(p string) (source string, err error) {
-	p, err = filepath.Abs(p)
-	if err != nil || !b.slot.engine.distinct {
-		return p, err
-	}
-	fd, err := cloneTree(b.slot.engine.slash, p)
-	if err == nil && b.slot.zygote.owner >= 0 {
-		err = giveTo(fd, b.slot.zygote.owner)
-	}
-	if err != nil {
-		return "", fmt.Errorf("cloning %s: %w", p, err)
-	}
-	b.fds = append(b.fds, fd)
-	return "", nil
-}
-
-// root selects the root tree at p, and has it mounted if it is not.
-func (b *batch) root(p string) error {
-	z := b.slot.zygote
-	var st unix.Stat_t
-	if err := unix.Stat(p, &st); err != nil {
-		return fmt.Errorf("opening the root %s: %w", p, err)
-	}
-	want := mountedRoot{path: p, dev: uint64(st.Dev), ino: st.Ino}
-	oldest := 0
-	for i := range z.roots {
-		if r := &z.roots[i]; r.path == want.path && r.dev == want.dev && r.ino == want.ino {
-			r.used, b.q.Use = z.seq, i
-			return nil
-		}
-		if z.roots[i].used < z.roots[oldest].used {
-			oldest = i
-		}
-	}
-	source, err := b.tree(p)
-	if err != nil {
-		return err
-	}
-	want.used = z.seq
-	z.roots[oldest] = want
-	b.q.Root, b.q.Use = &rootRequest{Index: oldest, Source: source}, oldest
-	return nil
-}
-
-// inlineMax is the size up to which a file is copied rather than bound: a mount costs as much
-// as copying this many bytes, and unmounting it again as much.
-const inlineMax = 16 << 10
-
-// input lays out one input.
-func (b *batch) input(in *Input) error {
-	q := inputRequest{Path: in.Path, Dir: in.Dir, Exec: in.Exec, Writable: in.Writable}
-	size := len(in.Path) + len(in.Source) + 64
-	switch {
-	case in.Dir:
-		if err := b.room(size); err != nil {
-			return err
-		}
-		var err error
-		if q.Source, err = b.tree(in.Source); err != nil {
-			return err
-		}
-	default:
-		f, err := os.Open(in.Source)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		i, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		if !i.Mode().IsRegular() {
-			return fmt.Errorf("opening %s: not a regular file", in.Source)
-		}
-		if i.Size() <= inlineMax {
-			q.Data = make([]byte, i.Size())
-			q.Inline = true
-			if _, err := io.ReadFull(f, q.Data); err != nil {
-				return err
-			}
-			size += len(q.Data)
-		}
-		if err := b.room(size); err != nil {
-			return err
-		}
-		if err := b.file(&q, in, f); err != nil {
-			return err
-		}
-	}
-	b.q.Inputs = append(b.q.Inputs, q)
-	return nil
-}
-
-// file adds the descriptor or path of a file that is not inline.
-func (b *batch) file(q *inputRequest, in *Input, f *os.File) (err error) {
-	switch {
-	case q.Inline:
-	case q.Writable:
-		var fd int
-		if fd, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-			b.fds = append(b.fds, fd)
-		}
-	default:
-		q.Source, err = b.tree(in.Source)
-	}
-	return err
 }

@@ -60,7 +60,8 @@ func (g *groups) open(slot, pid int) (_ *group, err error) {
 	}
 	if g.pids != "" {
 		s.pids = filepath.Join(g.pids, name)
-		if err := makeGroup(s.pids, pid, []file{{&s.pidsMax, "pids.max"}, {&s.pidsEvents, "pids.events"}}); err != nil {
+		if err := makeGroup(s.pids, pid, []file{{&s.pidsMax, "pids.max"}, {&s.pidsEvents,
+			"pids.events"}}); err != nil {
 			return nil, err
 		}
 	}
@@ -119,7 +120,8 @@ func (s *group) limit(l Limits) error {
 	}
 	if s.pids != "" {
 		if s.pidsLimit != l.Pids {
-			if _, err := s.pidsMax.WriteAt(strconv.AppendInt(nil, int64(l.Pids+s.zygote+zygotePids), 10), 0); err != nil {
+			if _, err := s.pidsMax.WriteAt(strconv.AppendInt(nil, int64(l.Pids+s.zygote+zygotePids), 10),
+				0); err != nil {
 				return fmt.Errorf("setting the limit on processes: %w", err)
 			}
 			s.pidsLimit = l.Pids

@@ -197,7 +197,8 @@ func (z *zygote) reap(command int, r *reply) error {
 // connections behind (in TIME_WAIT, say): the next one could not listen on their ports.
 func (z *zygote) freshNetwork() (err error) {
 	if z.sockets < 0 {
-		if z.sockets, err = unix.Open("/proc/self/net/sockstat", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		if z.sockets, err = unix.Open("/proc/self/net/sockstat", unix.O_RDONLY|unix.O_CLOEXEC,
+			0); err != nil {
 			return fmt.Errorf("opening sockstat: %w", err)
 		}
 	}
@@ -235,11 +236,13 @@ func find(root int, x *execRequest) (string, error) {
 		err := executable(root, p)
 		switch {
 		case err == unix.ENOENT && !path.IsAbs(name):
-			return "", wire.Errorf(wire.CauseNotInRoot, "add it to inputs", "there is no %q in the job directory", name)
+			return "", wire.Errorf(wire.CauseNotInRoot, "add it to inputs",
+				"there is no %q in the job directory", name)
 		case err == unix.ENOENT:
 			return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root", name)
 		case err != nil:
-			return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit", "%q cannot be executed", name)
+			return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit",
+				"%q cannot be executed", name)
 		}
 		return p, nil
 	}
@@ -258,15 +261,18 @@ func find(root int, x *execRequest) (string, error) {
 		}
 	}
 	if forbidden != "" {
-		return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit", "%q cannot be executed", forbidden)
+		return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit",
+			"%q cannot be executed", forbidden)
 	}
-	return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root; looked in %s", name, search)
+	return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root; looked in %s",
+		name, search)
 }
 
 // executable returns nil if p is a program in the root, EACCES if it is something else there,
 // else ENOENT.
 func executable(root int, p string) error {
-	fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 	if err != nil {
 		return unix.ENOENT
 	}
@@ -288,12 +294,15 @@ func startError(root int, program string, err error) error {
 		}
 		return wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q cannot be started: %v", program, err)
 	case unix.ENOEXEC, unix.EINVAL, unix.ELIBBAD:
-		return wire.Errorf(wire.CauseNotInRoot, "it must be a Linux program for this processor, or start with #! and its interpreter",
+		return wire.Errorf(wire.CauseNotInRoot,
+			"it must be a Linux program for this processor, or start with #! and its interpreter",
 			"%q is not a program", program)
 	case unix.EACCES, unix.EPERM, unix.ELOOP:
-		return wire.Errorf(wire.CauseNotInRoot, "it and its interpreter must be executable", "%q cannot be executed: %v", program, err)
+		return wire.Errorf(wire.CauseNotInRoot, "it and its interpreter must be executable",
+			"%q cannot be executed: %v", program, err)
 	case unix.E2BIG:
-		return wire.Errorf(wire.CauseExit, "pass them in a file", "arguments and environment exceed what the kernel takes")
+		return wire.Errorf(wire.CauseExit, "pass them in a file",
+			"arguments and environment exceed what the kernel takes")
 	}
 	return fmt.Errorf("starting %q: %w", program, err)
 }
@@ -301,7 +310,9 @@ func startError(root int, program string, err error) error {
 // interpreter returns the missing one of the interpreters that a script's first line, or the
 // header of an ELF file, asks for; "" if it cannot tell.
 func interpreter(root int, program string, depth int) string {
-	fd, err := unix.Openat2(root, program, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	fd, err := unix.Openat2(root, program,
+		&unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_IN_ROOT})
 	if err == unix.ENOENT && depth > 0 {
 		return program
 	}

@@ -52,7 +52,8 @@ func (s *stream) take(b []byte) {
 		return
 	}
 	if int64(len(b)) > s.room {
-		b = fmt.Appendf(b[:s.room:s.room], "\n[the rest of this stream is not shown: it exceeds its bound]\n")
+		b = fmt.Appendf(b[:s.room:s.room],
+			"\n[the rest of this stream is not shown: it exceeds its bound]\n")
 		s.room = -1
 	} else {
 		s.room -= int64(len(b))

@@ -26,16 +26,20 @@ func (r *run) verdict() (*wire.Failure, error) {
 	// What hit a limit has not computed what it would have without, whatever its exit code says.
 	switch {
 	case r.late:
-		return &wire.Failure{Cause: wire.CauseTimeout, Message: fmt.Sprintf("the command ran longer than its timeout of %v", r.limits.Wall),
-			Hint: "give it a longer timeout"}, nil
+		return &wire.Failure{Cause: wire.CauseTimeout,
+			Message: fmt.Sprintf("the command ran longer than its timeout of %v", r.limits.Wall),
+			Hint:    "give it a longer timeout"}, nil
 	case p.Starved, z.group != nil && z.group.outOfMemory():
 		return r.outOfMemory(), nil
 	case z.group != nil && z.group.outOfPids():
 		return &wire.Failure{Cause: wire.CauseProcesses, Hint: "have it start fewer at once",
-			Message: fmt.Sprintf("the command needed more than %d processes and threads at once", r.limits.Pids)}, nil
+			Message: fmt.Sprintf("the command needed more than %d processes and threads at once",
+				r.limits.Pids)}, nil
 	case p.Full && !(ws.Exited() && ws.ExitStatus() == 0):
-		return &wire.Failure{Cause: wire.CauseOutputBound, Exit: max(0, ws.ExitStatus()), Hint: "have it write less, or in several tasks",
-			Message: fmt.Sprintf("the command filled /job or /tmp, which hold %d bytes and %d files", r.limits.OutputBytes, r.limits.OutputFiles)}, nil
+		return &wire.Failure{Cause: wire.CauseOutputBound, Exit: max(0, ws.ExitStatus()),
+			Hint: "have it write less, or in several tasks",
+			Message: fmt.Sprintf("the command filled /job or /tmp, which hold %d bytes and %d files",
+				r.limits.OutputBytes, r.limits.OutputFiles)}, nil
 	case ws.Signaled():
 		return r.signalled(ws.Signal()), nil
 	case ws.ExitStatus() != 0:
@@ -46,14 +50,16 @@ func (r *run) verdict() (*wire.Failure, error) {
 
 func (r *run) outOfMemory() *wire.Failure {
 	return &wire.Failure{Cause: wire.CauseMemory, Signal: int(unix.SIGKILL),
-		Message: fmt.Sprintf("the command needed more memory than its limit of %s (files it writes count)", mebibytes(r.limits.MemBytes)),
-		Hint:    "give it more memory"}
+		Message: fmt.Sprintf("the command needed more memory than its limit of %s (files it writes count)",
+			mebibytes(r.limits.MemBytes)),
+		Hint: "give it more memory"}
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
 func (r *run) signalled(s syscall.Signal) *wire.Failure {
-	f := &wire.Failure{Cause: wire.CauseSignal, Signal: int(s), Message: fmt.Sprintf("the command was ended by signal %d (%v)", int(s), s)}
+	f := &wire.Failure{Cause: wire.CauseSignal, Signal: int(s),
+		Message: fmt.Sprintf("the command was ended by signal %d (%v)", int(s), s)}
 	if s == unix.SIGSYS {
 		f.Hint = "the sandbox has no 32-bit system calls: use a 64-bit program"
 	}
@@ -61,7 +67,8 @@ func (r *run) signalled(s syscall.Signal) *wire.Failure {
 }
 
 func (r *run) exited(code int) *wire.Failure {
-	f := &wire.Failure{Cause: wire.CauseExit, Exit: code, Message: fmt.Sprintf("the command ended with exit code %d", code)}
+	f := &wire.Failure{Cause: wire.CauseExit, Exit: code,
+		Message: fmt.Sprintf("the command ended with exit code %d", code)}
 	if line := r.out[1].lastLine(); line != "" {
 		f.Message += ": " + line
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -116,103 +115,6 @@ func (z *zygote) setup() error {
 		return err
 	}
 	return confine()
-}
-
-// openKnobs opens files of /proc before the machine's goes out of sight.
-func (z *zygote) openKnobs() (err error) {
-	const lastPid, oomAdj = "/proc/sys/kernel/ns_last_pid", "/proc/self/oom_score_adj"
-	if z.lastPid, err = unix.Open(lastPid, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
-		return fmt.Errorf("opening %s: %w", lastPid, err)
-	}
-	if z.oomAdj, err = unix.Open(oomAdj, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
-		return fmt.Errorf("opening %s: %w", oomAdj, err)
-	}
-	if z.oomScore, err = os.ReadFile(oomAdj); err != nil {
-		return fmt.Errorf("reading %s: %w", oomAdj, err)
-	}
-	return nil
-}
-
-// defaultSignals gives every signal its default action in a way that Go's runtime does not
-// notice. From inside a pid namespace, its pid 1 gets only signals it has a handler for: a
-// command has our uid and could otherwise end us. The runtime does without: asynchronous
-// preemption is off, and our own faults end the process either way.
-func defaultSignals() error {
-	var action [4]uint64 // struct kernel_sigaction: SIG_DFL, no flags, nothing blocked
-	for s := 1; s <= 64; s++ {
-		if s == int(unix.SIGKILL) || s == int(unix.SIGSTOP) {
-			continue
-		}
-		if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0); e != 0 {
-			return e
-		}
-	}
-	return nil
-}
-
-// loopback brings lo up in the thread's network namespace.
-func loopback() error {
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	r, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
-}
-
-// confine sets on this thread what commands inherit.
-func confine() error {
-	for _, l := range []struct {
-		what int
-		max  uint64
-	}{
-		// Limits bind the zygote too. Never RLIMIT_AS: the Go heap could not grow.
-		{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_STACK, 8 << 20}, {unix.RLIMIT_MEMLOCK, 64 << 10}, {unix.RLIMIT_NOFILE, 4096},
-	} {
-		var have unix.Rlimit
-		if err := unix.Getrlimit(l.what, &have); err != nil {
-			return err
-		}
-		hard := min(l.max, have.Max)
-		limit := unix.Rlimit{Cur: hard, Max: hard}
-		if l.what == unix.RLIMIT_NOFILE {
-			limit.Cur = min(1024, hard)
-		}
-		// Not the raw call: ForkExec would restore the old RLIMIT_NOFILE.
-		if err := unix.Setrlimit(l.what, &limit); err != nil {
-			return fmt.Errorf("setting limit %d: %w", l.what, err)
-		}
-	}
-	unix.Umask(0o022)
-	const addrNoRandomize = 0x40000
-	if _, _, e := unix.RawSyscall(unix.SYS_PERSONALITY, addrNoRandomize, 0, 0); e != 0 {
-		return fmt.Errorf("personality: %w", e)
-	}
-	// An execve under an empty bounding set leaves no capability, though the zygote keeps its
-	// own; but the ambient and inheritable sets would pass. Emptying the latter empties both.
-	for c := uintptr(0); unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) == nil; c++ {
-	}
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &caps[0]); err != nil {
-		return fmt.Errorf("capget: %w", err)
-	}
-	caps[0].Inheritable, caps[1].Inheritable = 0, 0
-	if err := unix.Capset(&hdr, &caps[0]); err != nil {
-		return fmt.Errorf("capset: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("no_new_privs: %w", err)
-	}
-	if err := installFilter(); err != nil {
-		return fmt.Errorf("seccomp: %w", err)
-	}
-	return nil
 }
 
 // serve carries out requests until the engine is gone.

@@ -1,0 +1,90 @@
+package sandbox
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A killer ends the command of one Exec, from any goroutine, until over.
+type killer struct {
+	zygote *remote
+	seq    uint64
+
+	mu    sync.Mutex // guards the fields below
+	done  bool
+	late  bool        // killed, and for its timeout
+	grace *time.Timer // not nil once killed
+	oom   *time.Timer // nil without a cgroup
+}
+
+// oomEvery is how often the OOM killer's count is looked at while a command runs. The killer
+// takes one process, and the others might wait for it for ever.
+const oomEvery = 100 * time.Millisecond
+
+// watch kills the command soon after the OOM killer has struck in its cgroup.
+func (k *killer) watch() {
+	if k.zygote.group == nil || k.zygote.group.memory == "" {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.oom = time.AfterFunc(oomEvery, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		switch {
+		case k.done:
+		case k.zygote.group.outOfMemory():
+			k.strike()
+		default:
+			k.oom.Reset(oomEvery)
+		}
+	})
+}
+
+// killGrace is how long a zygote may take to kill and reap before it is killed itself. It is
+// long because a process may be in the middle of giving back a lot of memory.
+const killGrace = 20 * time.Second
+
+// kill has the zygote kill all that belongs to the Exec, now or as soon as it begins.
+func (k *killer) kill(late bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.done && k.grace == nil {
+		k.late = late
+		k.strike()
+	}
+}
+
+// strike is kill, with mu held.
+func (k *killer) strike() {
+	if k.grace != nil {
+		return
+	}
+	b := binary.LittleEndian.AppendUint64(nil, k.seq)
+	if unix.Sendmsg(k.zygote.kills, b, nil, nil, unix.MSG_NOSIGNAL) != nil {
+		k.zygote.cmd.Process.Kill()
+	}
+	k.grace = time.AfterFunc(killGrace, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if !k.done {
+			k.zygote.cmd.Process.Kill()
+		}
+	})
+}
+
+// over makes later kills do nothing, and reports whether there was one for the timeout.
+func (k *killer) over() (late bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.done = true
+	for _, t := range []*time.Timer{k.grace, k.oom} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	return k.late
+}
