@@ -92,7 +92,7 @@ func (b *backend) resume(r *record, id wire.JobID) (*job, error) {
 func (b *backend) newJob(l *link, rec *record, id wire.JobID) *job {
 	j := &job{
 		b: b, link: l, id: id, rec: rec, accepted: make(chan struct{}), over: make(chan struct{}),
-		peers: map[wire.PeerID]wire.PeerInfo{}, watchers: map[*watcher]struct{}{},
+		from: new(sources), peers: map[wire.PeerID]wire.PeerInfo{}, watchers: map[*watcher]struct{}{},
 		started: &Started{Job: id, Name: rec.Name, Detached: rec.Detached, Mesh: l.name, Begun: rec.Begun.UnixMicro()},
 	}
 	j.board = NewBoard(j.started, time.Now())
@@ -170,6 +170,11 @@ func (b *backend) lost(space wire.Space, ds []wire.Digest) {
 	defer b.mu.Unlock()
 	for _, l := range b.links {
 		l.worker.Lost(space, ds)
+	}
+	for _, j := range b.jobs {
+		if j.link.space == space {
+			j.mend(ds)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ type inputs struct {
 	store *blobstore.Store
 	space wire.Space
 	send  func(*Event) error
+	from  *sources
 
 	mu    sync.Mutex // guards the fields below
 	sum   blobstore.AddProgress
@@ -31,10 +32,13 @@ const showEvery = 100 * time.Millisecond
 // Add hashes a file or directory.
 func (f *inputs) Add(ctx context.Context, path string) (wire.Object, error) {
 	var before blobstore.AddProgress
-	return f.store.AddPath(ctx, f.space, path, blobstore.AddOptions{Progress: func(p blobstore.AddProgress) {
+	o, err := f.store.AddPath(ctx, f.space, path, blobstore.AddOptions{Progress: func(p blobstore.AddProgress) {
 		f.add(path, blobstore.AddProgress{Files: p.Files - before.Files, Bytes: p.Bytes - before.Bytes})
 		before = p
 	}})
+	return f.from.note(path, func(ctx context.Context) (wire.Object, error) {
+		return f.store.AddPath(ctx, f.space, path, blobstore.AddOptions{})
+	}, o, err)
 }
 
 func (f *inputs) add(path string, p blobstore.AddProgress) {
@@ -60,8 +64,12 @@ func (f *inputs) last() error {
 
 // Put stores a text of the graph.
 func (f *inputs) Put(ctx context.Context, data []byte) (wire.Object, error) {
-	id, size, err := f.store.Put(ctx, f.space, bytes.NewReader(data))
-	return wire.FileObject(id, uint64(size), false), err
+	put := func(ctx context.Context) (wire.Object, error) {
+		id, size, err := f.store.Put(ctx, f.space, bytes.NewReader(data))
+		return wire.FileObject(id, uint64(size), false), err
+	}
+	o, err := put(ctx)
+	return f.from.note("a text of the graph", put, o, err)
 }
 
 // Find returns an object that the graph names by its CID, if this machine has all of it.

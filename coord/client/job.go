@@ -25,6 +25,7 @@ type job struct {
 	encoded map[wire.ThunkID][]byte // what was submitted, for reports
 	pinned  []wire.Digest           // in the store, until the job ends
 	abandon func()                  // gives up on a job that was not accepted yet
+	from    *sources                // of its inputs; empty if an earlier agent submitted it
 
 	accepted chan struct{} // closed when the coordinator has it
 	over     chan struct{} // closed when run returns

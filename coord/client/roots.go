@@ -22,6 +22,7 @@ type roots struct {
 	space wire.Space
 	path  string // $PATH of the command
 	send  func(*Event) error
+	from  *sources
 }
 
 // A captured is a root tree made from tools, as JSON on disk.
@@ -46,6 +47,13 @@ const maxCaptured = 64 << 20
 
 // Root makes the tree that spec asks for.
 func (r *roots) Root(ctx context.Context, spec graph.RootSpec) (wire.Object, error) {
+	o, err := r.make(ctx, spec)
+	again := *r
+	again.send = func(*Event) error { return nil } // the command may be gone
+	return r.from.note("a root", func(ctx context.Context) (wire.Object, error) { return again.make(ctx, spec) }, o, err)
+}
+
+func (r *roots) make(ctx context.Context, spec graph.RootSpec) (wire.Object, error) {
 	sink := storeSink{r.b.store, r.space}
 	switch {
 	case spec.Tree != "":

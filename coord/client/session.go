@@ -22,6 +22,7 @@ type session struct {
 	gone      context.CancelFunc // ends the context of what the command waits for
 	input     *io.PipeWriter     // of a command that announces input
 	interrupt chan struct{}      // closed when the user interrupts
+	from      *sources           // of the inputs of the command's job
 }
 
 // serve carries out one command.

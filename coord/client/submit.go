@@ -94,8 +94,9 @@ func absolute(dir, path string) string {
 
 // expand makes thunks of a graph, telling how the hashing of inputs goes.
 func (s *session) expand(ctx context.Context, cmd *Command, l *link, f *graph.File, dir string, params map[string]string) (*graph.Plan, error) {
-	files := &inputs{store: s.a.backend.store, space: l.space, send: s.send}
-	roots := &roots{b: s.a.backend, space: l.space, path: cmd.Path, send: s.send}
+	s.from = new(sources)
+	files := &inputs{store: s.a.backend.store, space: l.space, send: s.send, from: s.from}
+	roots := &roots{b: s.a.backend, space: l.space, path: cmd.Path, send: s.send, from: s.from}
 	plan, err := graph.Expand(ctx, f, graph.Env{Dir: dir, Params: params, Files: files, Roots: roots})
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 		kinds: s.a.backend.kinds(rec.Name, plan.Tasks),
 	}
 	j := s.a.backend.newJob(l, rec, id)
-	j.submit = sub
+	j.submit, j.from = sub, s.from
 	j.encoded = make(map[wire.ThunkID][]byte, len(plan.Tasks))
 	for i := range plan.Tasks {
 		j.encoded[plan.IDs[i]] = plan.Tasks[i].Thunk
