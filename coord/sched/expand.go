@@ -246,7 +246,7 @@ func (s *State) join(tr taskRef, e *expansion) {
 		s.fail(tr, failure(c, hint, format, args...), nil)
 	}
 	if int(t.nesting)+1 > wire.MaxNesting {
-		bad(wire.CauseGraph, endHint, "sub-graphs are nested deeper than %d: %s", wire.MaxNesting, shorten(t.name))
+		bad(wire.CauseGraph, endHint, "sub-graphs are nested deeper than %d", wire.MaxNesting)
 		return
 	}
 	before, shared := len(j.tasks), false
