@@ -69,7 +69,7 @@ func (a *app) ticketCmd() *cobra.Command {
 with the state directory that --state names, as for coord serve.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			terms := &wire.NewCert{Lasts: lasts, Once: once}
+			terms := &ticketTerms{Lasts: lasts, Once: once}
 			for role := range strings.SplitSeq(roles, ",") {
 				switch role {
 				case "node":

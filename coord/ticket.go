@@ -27,9 +27,17 @@ func (m *meshServer) writeTicket() (string, error) {
 	return t.Text(), os.Rename(path+".new", path)
 }
 
+// ticketTerms is what a ticket is to be good for.
+type ticketTerms struct {
+	Roles   wire.Role
+	Tenants []wire.Space  // none are those of the coordinator's own ticket
+	Lasts   time.Duration // 0 is wire.TicketLife
+	Once    bool          // for one machine
+}
+
 // signTicket prints a ticket with other terms than the one in the file of the coordinator whose
 // state directory dir is; from there it has the addresses.
-func (a *app) signTicket(dir string, terms *wire.NewCert) *result {
+func (a *app) signTicket(dir string, terms *ticketTerms) *result {
 	text, err := os.ReadFile(filepath.Join(dir, "ticket"))
 	if err != nil {
 		return &result{err: wire.Errorf(wire.CauseInvalid, "run coord serve there first", "no ticket yet: %v", err)}

@@ -13,7 +13,6 @@ type Request struct {
 	Explain *TaskRef `cbor:"explain,omitempty"` // Tasks
 	Nodes   *Nothing `cbor:"nodes,omitempty"`   // Nodes, Traffic
 	Where   *Where   `cbor:"where,omitempty"`   // Found, Peers, Grant
-	Ticket  *NewCert `cbor:"ticket,omitempty"`  // Text
 	Known   *Known   `cbor:"known,omitempty"`   // Values
 }
 
@@ -41,14 +40,6 @@ type TaskRef struct {
 type Where struct {
 	Space   Space    `cbor:"space"`
 	Objects []Object `cbor:"objs"`
-}
-
-// NewCert asks for a ticket (by one who may) with these terms.
-type NewCert struct {
-	Roles   Role          `cbor:"roles"`
-	Tenants []Space       `cbor:"tenants,omitempty"`
-	Lasts   time.Duration `cbor:"lasts,omitempty"` // 0 is TicketLife
-	Once    bool          `cbor:"once,omitempty"`
 }
 
 // Submit describes a job. Its tasks follow in SubmitChunks, each after those it depends on.
@@ -106,7 +97,6 @@ type Response struct {
 	Found    []Held       `cbor:"found,omitempty"`
 	Peers    []PeerInfo   `cbor:"peers,omitempty"`
 	Grant    []byte       `cbor:"grant,omitempty"`
-	Text     string       `cbor:"text,omitempty"`
 	Values   [][]byte     `cbor:"values,omitempty"` // encoded Values in the order asked for; empty if not known
 }
 
