@@ -93,19 +93,28 @@ func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
 		return nil
 	}
 	from := holders{space: j.link.space, peers: d.Peers, grant: d.Grant}
-	err := j.fetchTargets(ctx, from, d.Targets, end)
-	if err != nil {
-		return fmt.Errorf("fetching the targets: %w", err)
-	}
 	w := &writer{store: j.b.store, space: j.link.space, out: j.rec.Out, replace: j.rec.Replace, tell: j.tell}
-	if j.rec.Run != nil {
-		err = w.writeRun(ctx, j.rec, d.Targets)
-	} else {
-		err = w.writeTargets(ctx, d.Targets)
-	}
-	end.Files += w.files
-	if err != nil {
-		return err
+	for {
+		if err := j.fetchTargets(ctx, from, d.Targets, end); err != nil {
+			return fmt.Errorf("fetching the targets: %w", err)
+		}
+		var err error
+		if j.rec.Run != nil {
+			err = w.writeRun(ctx, j.rec, d.Targets)
+		} else {
+			err = w.writeTargets(ctx, d.Targets)
+		}
+		end.Files += w.files
+		w.files = 0
+		if err == nil {
+			break
+		}
+		// Reading found a target spoilt, and the store has dropped it: others hold it, or the
+		// coordinator has it made again.
+		if missing, _ := j.b.lacking(from.space, d.Targets); !errors.Is(err, blobstore.ErrNotFound) || len(missing) == 0 {
+			return err
+		}
+		j.tell(&Event{Note: "a target was damaged in the store; getting it again"})
 	}
 	if _, err := j.link.ask(ctx, &wire.Request{Release: &wire.JobRef{Job: j.id}}); err != nil {
 		j.b.log.Info("the coordinator was not told that the targets are here", "job", j.id, "error", err)
@@ -120,7 +129,7 @@ const fetchTries = 15
 
 // fetchTargets brings the targets here. After a failure it asks the coordinator anew who has them.
 func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Target, end *End) error {
-	pause := retryFirst
+	pause, said := retryFirst, ""
 	for try := 1; ; try++ {
 		want, err := j.b.lacking(from.space, targets)
 		if err != nil || len(want) == 0 {
@@ -134,7 +143,10 @@ func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Tar
 		if err == nil || try == fetchTries || wire.CauseOf(err) == wire.CauseDiskFull {
 			return err
 		}
-		j.tell(&Event{Note: fmt.Sprintf("fetching the targets again: %v", err)})
+		if why := asError(err).Message; why != said {
+			said = why
+			j.tell(&Event{Note: "waiting for the targets: " + why})
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -184,16 +196,33 @@ type writer struct {
 	replace bool
 	tell    func(*Event)
 	files   int
+	written map[string]bool // targets by path
+}
+
+// each calls write for every target that is not written yet. All are tried.
+func (w *writer) each(targets []wire.Target, write func(wire.Target) error) error {
+	if w.written == nil {
+		w.written = map[string]bool{}
+	}
+	var errs []error
+	for _, t := range targets {
+		if w.written[t.Path] {
+			continue
+		}
+		err := write(t)
+		w.written[t.Path] = err == nil
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (w *writer) writeTargets(ctx context.Context, targets []wire.Target) error {
-	var errs []error
-	for _, t := range targets {
+	return w.each(targets, func(t wire.Target) error {
 		if err := w.write(ctx, t.Held.Object, t.Path); err != nil {
-			errs = append(errs, fmt.Errorf("writing target %s: %w", t.Path, err))
+			return fmt.Errorf("writing target %s: %w", t.Path, err)
 		}
-	}
-	return errors.Join(errs...)
+		return nil
+	})
 }
 
 // write exports an object to a slash-separated path below the directory. A symlink there that

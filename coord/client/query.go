@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"gaggle/blobstore"
 	"gaggle/wire"
 )
 
@@ -197,7 +198,9 @@ func (s *session) get(ctx context.Context, l *link, cmd *Command) (*End, error) 
 	}
 	tell := func(e *Event) { _ = s.send(e) } // a command that is gone ends ctx
 	w := &writer{store: s.a.backend.store, space: l.space, out: end.Out, replace: cmd.Get.Replace, tell: tell}
-	err = w.writeTargets(ctx, targets)
+	if err = w.writeTargets(ctx, targets); errors.Is(err, blobstore.ErrNotFound) {
+		err = wire.Errorf(wire.CauseFetch, "run coord get again: it is fetched or made anew", "a target was damaged in the store: %v", err)
+	}
 	end.Files = w.files
 	if err == nil && len(cmd.Get.Targets) == 0 {
 		_, err = l.ask(ctx, &wire.Request{Release: &wire.JobRef{Job: status.Job}})

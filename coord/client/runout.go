@@ -29,7 +29,7 @@ func (w *writer) writeRun(ctx context.Context, rec *record, targets []wire.Targe
 		return n
 	}
 	slices.SortStableFunc(targets, func(a, b wire.Target) int { return number(a) - number(b) })
-	for _, t := range targets {
+	return w.each(targets, func(t wire.Target) error {
 		number, output, _ := strings.Cut(t.Path, "/")
 		var err error
 		switch {
@@ -43,8 +43,8 @@ func (w *writer) writeRun(ctx context.Context, rec *record, targets []wire.Targe
 		if err != nil {
 			return fmt.Errorf("writing what %s gave: %w", rec.Run.kind(), err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // given notes the inputs of the tasks of coord run, by number and path in the working directory,
