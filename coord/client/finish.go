@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"gaggle/blobstore"
@@ -140,7 +141,11 @@ func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Tar
 		}
 		moved, err := j.link.Fetch(ctx, from, want, func(f Fetching) { j.tell(&Event{Fetching: &f}) })
 		end.Fetched += moved
-		if err == nil || try == fetchTries || wire.CauseOf(err) == wire.CauseDiskFull {
+		if err == nil {
+			j.announce(want)
+			return nil
+		}
+		if try == fetchTries || wire.CauseOf(err) == wire.CauseDiskFull {
 			return err
 		}
 		if why := asError(err).Message; why != said {
@@ -153,6 +158,18 @@ func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Tar
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, retryMost)
+	}
+}
+
+// announce tells the coordinator that fetched targets are here, too: should the nodes lose them,
+// they need not be made again for this user.
+func (j *job) announce(fetched []wire.Held) {
+	for part := range slices.Chunk(fetched, wire.MaxBatch) {
+		objs := make([]wire.Object, len(part))
+		for i, h := range part {
+			objs[i] = h.Object
+		}
+		j.link.worker.Announce(j.link.space, objs)
 	}
 }
 

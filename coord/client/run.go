@@ -222,6 +222,8 @@ func (r *Run) task(dir, searchPath string, i int) (*runTask, error) {
 	}
 	names := words.files
 	if i >= 0 {
+		// What an earlier run has left where the output goes is no input, or all would run again.
+		names = slices.DeleteFunc(names, func(name string) bool { return t.writes(path.Clean(filepath.ToSlash(name))) })
 		names = append(names, r.Args[i])
 	}
 	for _, name := range names {
@@ -230,6 +232,11 @@ func (r *Run) task(dir, searchPath string, i int) (*runTask, error) {
 		}
 	}
 	return t, nil
+}
+
+// writes reports whether a path is an output, or within one.
+func (t *runTask) writes(name string) bool {
+	return slices.ContainsFunc(t.Outputs, func(o string) bool { return name == o || strings.HasPrefix(name+"/", strings.TrimSuffix(o, "/")+"/") })
 }
 
 // addInput makes a name an input if it is a file or directory below dir. An argument that exists
