@@ -19,6 +19,7 @@ type sampler struct {
 	zygote  *zygote
 	seq     uint64
 	limit   int64
+	scratch int // index of the command's scratch: the zygote's own may be the next one's already
 	timer   *time.Timer
 	peak    int64
 	starved bool
@@ -26,7 +27,7 @@ type sampler struct {
 
 // sample starts a sampler for the command of Exec seq.
 func (z *zygote) sample(seq uint64, limit int64) *sampler {
-	s := &sampler{zygote: z, seq: seq, limit: limit}
+	s := &sampler{zygote: z, seq: seq, limit: limit, scratch: z.scratch.index}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	s.timer = time.AfterFunc(sampleEvery, s.look)
@@ -34,7 +35,7 @@ func (z *zygote) sample(seq uint64, limit int64) *sampler {
 }
 
 func (s *sampler) look() {
-	used := residentBytes() + s.zygote.scratchUsed()
+	used := residentBytes() + scratchUsed(s.scratch)
 	s.zygote.mu.Lock()
 	defer s.zygote.mu.Unlock()
 	if s.zygote.running != s.seq {
@@ -76,12 +77,11 @@ func residentBytes() (n int64) {
 	return n
 }
 
-// scratchUsed returns the bytes in /job and /tmp. It is called while a command runs, when the
-// zygote mounts nothing.
-func (z *zygote) scratchUsed() (n int64) {
+// scratchUsed returns the bytes in the /job and /tmp of a scratch; 0 once they are gone.
+func scratchUsed(index int) (n int64) {
 	for _, d := range scratchDirs {
 		var st unix.Statfs_t
-		if unix.Statfs(rootPath(z.scratch.index)+d, &st) == nil {
+		if unix.Statfs(rootPath(index)+d, &st) == nil {
 			n += int64(st.Blocks-st.Bfree) * st.Bsize
 		}
 	}
