@@ -34,6 +34,7 @@ type Journal interface {
 // The tables, one bbolt bucket each:
 //
 //	meta     "epoch"            -> uint32, big endian
+//	         "format"           -> uint32, big endian: tableFormat
 //	values   space 00 thunk     -> valueRow
 //	graphs   space 00 thunk out -> expansionRow (out is a uint32, big endian)
 //	jobs     job                -> a bucket: "head" -> Submitted without tasks,
@@ -50,8 +51,14 @@ var (
 	bucketOrder   = []byte("order")
 	bucketTickets = []byte("tickets")
 	keyEpoch      = []byte("epoch")
+	keyFormat     = []byte("format")
 	keyHead       = []byte("head")
 )
+
+// tableFormat is the version of the tables. Those of a newer one are refused; a change that this
+// version would misread counts it up, and then reads or converts the older ones. Tables without
+// one are of version 1.
+const tableFormat = 1
 
 // keepEnded is how many ended jobs are remembered for status and get.
 const keepEnded = 200
@@ -78,13 +85,28 @@ func OpenJournal(dir string) (Journal, error) {
 				return err
 			}
 		}
-		return nil
+		return checkFormat(tx.Bucket(bucketMeta), path)
 	})
 	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("making tables in %s: %w", path, err)
 	}
 	return &boltJournal{db}, nil
+}
+
+func checkFormat(meta *bbolt.Bucket, path string) error {
+	v := meta.Get(keyFormat)
+	switch {
+	case v == nil:
+		return meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, tableFormat))
+	case len(v) != 4:
+		return wire.Errorf(wire.CauseInternal, "move it away to begin anew; results then have to be made again", "%s is damaged: its format is %x", path, v)
+	}
+	if is := binary.BigEndian.Uint32(v); is != tableFormat {
+		return wire.Errorf(wire.CauseVersion, "update coord on this machine, or move the file away to begin anew",
+			"%s was written by a newer coord: format %d, known here is %d", path, is, tableFormat)
+	}
+	return nil
 }
 
 func (j *boltJournal) Close() error { return j.db.Close() }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
 
 	"gaggle/coord/sched"
 	"gaggle/wire"
@@ -132,6 +133,41 @@ func TestJournalThatIsNoDatabase(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "coord.db"), []byte("this is not a database, it is a letter"), 0o600))
 	if _, err := OpenJournal(dir); wire.CauseOf(err) != wire.CauseInternal {
 		t.Errorf("OpenJournal of a letter: %v, want cause internal", err)
+	}
+}
+
+// Tables of before there was a format are read; those of a newer coord are left alone.
+func TestJournalOfOtherVersions(t *testing.T) {
+	dir := t.TempDir()
+	setFormat := func(v []byte) {
+		db, err := bbolt.Open(filepath.Join(dir, "coord.db"), 0o600, nil)
+		must(t, err)
+		must(t, db.Update(func(tx *bbolt.Tx) error {
+			if v == nil {
+				return tx.Bucket(bucketMeta).Delete(keyFormat)
+			}
+			return tx.Bucket(bucketMeta).Put(keyFormat, v)
+		}))
+		must(t, db.Close())
+	}
+	j, err := OpenJournal(dir)
+	must(t, err)
+	must(t, j.Write([]sched.Row{sched.RowJob{Submitted: testJob(t, 1, 3)}}))
+	must(t, j.Close())
+	setFormat(nil)
+	j, err = OpenJournal(dir)
+	must(t, err)
+	if rows := loadAll(t, j); len(rows) != 1 {
+		t.Errorf("%d rows of tables without a format, want 1", len(rows))
+	}
+	must(t, j.Close())
+	setFormat([]byte{0, 0, 0, tableFormat + 1})
+	if _, err := OpenJournal(dir); wire.CauseOf(err) != wire.CauseVersion {
+		t.Errorf("OpenJournal of a newer format: %v, want cause version", err)
+	}
+	setFormat([]byte{0, 0, 0, tableFormat})
+	if rows := loadAll(t, openJournal(t, dir)); len(rows) != 1 {
+		t.Errorf("%d rows after the refusal, want 1", len(rows))
 	}
 }
 

@@ -98,6 +98,24 @@ func TestNodesThatAreRefused(t *testing.T) {
 	}
 }
 
+// A protocol is changed in two steps, so neighbours understand each other.
+func TestNodesOfNeighbouringVersionsAreWelcome(t *testing.T) {
+	s := startServer(t)
+	for i, protocol := range []uint64{wire.ProtocolVersion - 1, wire.ProtocolVersion, wire.ProtocolVersion + 1} {
+		h := hello()
+		h.Versions.Protocol = protocol
+		conn, ended := node(t, s, testCert(byte(i+1), wire.RoleNode))
+		must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: h}))
+		var r wire.ToNode
+		must(t, wire.NewFrameReader(conn).Read(&r))
+		if r.Welcome == nil || r.Welcome.Versions.Protocol != wire.ProtocolVersion {
+			t.Errorf("answer to protocol %d: %+v, want a welcome with our own", protocol, r)
+		}
+		conn.Close()
+		<-ended
+	}
+}
+
 func TestNodeIsWelcomedAndReplacedByItself(t *testing.T) {
 	s := startServer(t)
 	conn, first := node(t, s, testCert(1, wire.RoleNode))
