@@ -60,7 +60,8 @@ func (b *backend) openLocal() (*link, error) {
 	}
 	m := &localMesh{engine: engine, cert: cert}
 	m.server, err = server.New(server.Config{
-		Key: b.key, Mesh: "this machine", Journal: journal, Fetch: b.readGraph, Versions: versions(true), Logger: b.log.With("part", "coordinator"),
+		Key: b.key, Mesh: "this machine", Alone: true, Journal: journal, Fetch: b.readGraph,
+		Versions: versions(true), Logger: b.log.With("part", "coordinator"),
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close(), engine.Close())

@@ -148,7 +148,7 @@ func (s *State) whyHungry(o *object, j *job) string {
 func (s *State) watchHungry() {
 	hungry := s.hungry
 	s.hungry = nil
-	settled := s.uptime() > recoveryWait && !s.inventories()
+	settled := s.settled()
 	for _, w := range hungry {
 		run := s.runAt(w, placeHungry)
 		switch {

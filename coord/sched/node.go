@@ -189,6 +189,16 @@ func (s *State) inventories() bool {
 	})
 }
 
+// settled reports whether all who may hold what an earlier life knew of have said so, or had the
+// time to.
+func (s *State) settled() bool {
+	there := s.uptime() > recoveryWait
+	if s.cfg.Alone {
+		there = slices.ContainsFunc(s.nodes[1:], func(n *node) bool { return n.connected })
+	}
+	return there && !s.inventories()
+}
+
 // sleptUntil forgives all nodes a silence in which nobody listened: the coordinator itself was
 // stopped.
 func (s *State) sleptUntil(now time.Duration) {

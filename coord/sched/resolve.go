@@ -160,7 +160,7 @@ const (
 func (s *State) awaitMemo(r runRef) bool {
 	run := s.runs.at(r)
 	m := s.memo(&run.key)
-	if m == nil || s.uptime() > recoveryWait && !s.inventories() {
+	if m == nil || s.settled() {
 		return false
 	}
 	for _, o := range m.outs {
@@ -169,7 +169,7 @@ func (s *State) awaitMemo(r runRef) bool {
 			s.tidy(ref, s.objects.at(ref))
 			continue
 		}
-		if everHeld(s.objects.at(ref)) && s.uptime() > recoveryWait {
+		if everHeld(s.objects.at(ref)) && (s.cfg.Alone || s.uptime() > recoveryWait) {
 			return false // lost in this life
 		}
 		run.forMemo = true

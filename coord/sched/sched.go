@@ -33,6 +33,8 @@ type Config struct {
 	MaxMemo int
 	// Weights are the shares of tenants; one that is not named has 1.
 	Weights []Weight
+	// Alone says that there is one node and never another: what it does not hold is gone.
+	Alone bool
 }
 
 // A Weight gives a tenant a share of the mesh in proportion to it.

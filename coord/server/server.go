@@ -33,6 +33,7 @@ type Config struct {
 	// *wire.Error of an infrastructure cause.
 	Fetch    func(ctx context.Context, space wire.Space, graph wire.Held) ([]byte, error)
 	Versions wire.Versions
+	Alone    bool // there is one node, in this process, and never another
 	Logger   *slog.Logger
 }
 
@@ -98,7 +99,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
 		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{},
-		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{}),
+		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone}),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.recover(); err != nil {
