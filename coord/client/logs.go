@@ -56,10 +56,18 @@ func (s *session) tasksOf(ctx context.Context, l *link, arg string) ([]foundTask
 	switch {
 	case exact >= 0:
 		return found[exact : exact+1], nil
+	case len(found) == 0 && status.Ended != 0 && s.forgotten(status.Job):
+		return nil, wire.Errorf(wire.CauseNotFound, "ask there", "job %s (%s) has ended; what its tasks did is known on %s, which submitted it",
+			status.Job, status.Name, status.Client)
 	case len(found) == 0:
 		return nil, wire.Errorf(wire.CauseNotFound, "coord explain '' lists them", "job %s (%s) has no task %q", status.Job, status.Name, name)
 	}
 	return found, nil
+}
+
+// forgotten reports whether this machine knows nothing of a job's tasks.
+func (s *session) forgotten(job wire.JobID) bool {
+	return s.a.dir.loggedTasks(job.String(), func(*wire.Notice) bool { return false }) != nil
 }
 
 // maxFound bounds the tasks that one name stands for.

@@ -152,7 +152,13 @@ func (s *session) attach(ctx context.Context, l *link, cmd *Command) (*End, erro
 		return nil, err
 	}
 	if j := s.a.backend.following(status.Job); j != nil {
-		return s.follow(ctx, j)
+		end, err := s.follow(ctx, j)
+		if err != nil || end.Error != nil || cmd.Attach.Out == "" || absolute(cmd.Dir, cmd.Attach.Out) == j.rec.Out {
+			return end, err
+		}
+		// Its targets went where it was submitted to write, and are wanted elsewhere, too.
+		get := &Get{Job: status.Job.String(), Out: cmd.Attach.Out, Replace: cmd.Attach.Replace}
+		return s.get(ctx, l, &Command{Dir: cmd.Dir, Get: get})
 	}
 	rec, err := s.a.dir.loadRecord(status.Job.String())
 	if err != nil { // submitted from another machine
