@@ -166,3 +166,38 @@ targets: {n: "@count/n", tree: "@make/tree"}
 		t.Errorf("%d files were written (%v), want 100000", files, err)
 	}
 }
+
+// The coordinator cannot be reached: the command says so, offers to work on its own, and does
+// that only when asked:
+//
+//	hub   anna
+//	 |  X  |
+//	 +-br0-+
+func TestUnreachableCoordinator(t *testing.T) {
+	m := NewMesh(t, bin, 0, 0)
+	anna := m.Client("anna")
+	dir := filepath.Join(anna.Dir, "work")
+	WriteFiles(t, dir, map[string]string{"g.yaml": `
+gaggle: 1
+tasks: {t: {tools: [sh], shell: "echo here > out", outputs: [out]}}
+targets: {out: "@t/out"}
+`})
+	m.coord.Kill()
+	o := anna.Try("env", "-C", dir, "coord", "submit", "g.yaml", "--out", "out")
+	if o.Exit != 3 || !strings.Contains(o.Stderr, "cannot be reached") || !strings.Contains(o.Stderr, "--local") {
+		t.Errorf("coordinator gone: exit %d after %v\n%s", o.Exit, o.Took, o.Stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "out")); err == nil {
+		t.Error("the command fell back to this machine by itself")
+	}
+	anna.Cut()
+	o = anna.Try("env", "-C", dir, "coord", "status")
+	t.Logf("link cut: exit %d after %v\n%s", o.Exit, o.Took, o.Stderr)
+	if o.Exit != 3 || !strings.Contains(o.Stderr, "--local") {
+		t.Errorf("link cut: exit %d after %v\n%s", o.Exit, o.Took, o.Stderr)
+	}
+	anna.Run("env", "-C", dir, "coord", "submit", "g.yaml", "--out", "out", "--local")
+	if got := readFile(t, filepath.Join(dir, "out/out")); got != "here\n" {
+		t.Errorf("out = %q", got)
+	}
+}
