@@ -60,11 +60,11 @@ func (s *solo) submit(graph any) Summary {
 // peakMemory returns the most memory that the background process has held, in MiB.
 func (s *solo) peakMemory() float64 {
 	s.b.Helper()
-	pid, err := s.coord("agent", "--pid")
+	pid, err := os.ReadFile(filepath.Join(s.dir, "state", "agent.lock"))
 	if err != nil {
 		s.b.Fatal(err)
 	}
-	status, err := os.ReadFile("/proc/" + strings.TrimSpace(pid) + "/status")
+	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/status")
 	if err != nil {
 		s.b.Fatal(err)
 	}
