@@ -89,6 +89,7 @@ type Response struct {
 	Error    *Error       `cbor:"error,omitempty"`
 	Accepted *Accepted    `cbor:"accepted,omitempty"`
 	Notices  []Notice     `cbor:"notices,omitempty"`
+	Part     *Done        `cbor:"part,omitempty"` // targets and failures that Done has no room for; before it
 	Done     *Done        `cbor:"done,omitempty"`
 	Jobs     []JobStatus  `cbor:"jobs,omitempty"`
 	Tasks    []TaskStatus `cbor:"tasks,omitempty"`

@@ -99,6 +99,7 @@ func (s *submission) write(w io.Writer) error {
 // read takes the responses about the job until one ends it.
 func (j *job) read(ctx context.Context, r io.Reader) error {
 	frames := wire.NewFrameReader(r)
+	var early wire.Done // parts of the end
 	for {
 		var r wire.Response
 		if err := frames.Read(&r); err != nil {
@@ -114,7 +115,12 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 				j.finish(&End{})
 				return errJobOver
 			}
+		case r.Part != nil:
+			early.Targets = append(early.Targets, r.Part.Targets...)
+			early.Failures = append(early.Failures, r.Part.Failures...)
 		case r.Done != nil:
+			r.Done.Targets = append(early.Targets, r.Done.Targets...)
+			r.Done.Failures = append(early.Failures, r.Done.Failures...)
 			if !j.isAccepted() {
 				j.accept()
 			}

@@ -13,22 +13,19 @@ import (
 // ServeClient answers one request of a certified member and closes the stream. A refusal is an
 // answer, not an error here.
 func (s *Server) ServeClient(ctx context.Context, rw io.ReadWriteCloser, cert *wire.Certificate) error {
-	s.sessions.Add(1)
-	defer s.sessions.Done()
-	defer rw.Close()
-	stop := context.AfterFunc(ctx, func() { rw.Close() })
-	defer stop()
-	early := time.AfterFunc(helloTimeout, func() { rw.Close() })
+	end, ok := s.begin(ctx, rw)
+	if !ok {
+		return ErrClosed
+	}
+	defer end()
 	frames := wire.NewFrameReader(rw)
 	var req wire.Request
-	err := frames.Read(&req)
-	early.Stop()
-	if err != nil {
+	if err := readFrame(frames, rw, &req); err != nil {
 		return fmt.Errorf("reading the request of %s: %w", cert.Peer, err)
 	}
 	c := &client{s: s, rw: rw, frames: frames, cert: cert}
 	if err := c.answer(&req); err != nil {
-		return wire.WriteFrame(rw, &wire.Response{Error: wire.AsError(err)})
+		return writeFrame(rw, &wire.Response{Error: wire.AsError(err)})
 	}
 	return nil
 }
@@ -41,7 +38,7 @@ type client struct {
 	cert   *wire.Certificate
 }
 
-func (c *client) write(r *wire.Response) error { return wire.WriteFrame(c.rw, r) }
+func (c *client) write(r *wire.Response) error { return writeFrame(c.rw, r) }
 
 func (c *client) answer(req *wire.Request) error {
 	switch {

@@ -35,6 +35,7 @@ func (s *Server) remember(r *sched.RowJobState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended[r.Job] = r
+	delete(s.accepted, r.Job)
 	if len(s.ended) <= keepEnded {
 		return
 	}
@@ -53,6 +54,22 @@ func (s *Server) endedJob(id wire.JobID) *sched.RowJobState {
 	return s.ended[id]
 }
 
+// isAccepted reports whether a detached job's acknowledgement was let go in this life.
+func (s *Server) isAccepted(id wire.JobID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.accepted[id] || s.ended[id] != nil
+}
+
+// grantOf returns a grant for the client to read the targets of a job; none if it may not.
+func (c *client) grantOf(id wire.JobID) []byte {
+	j, err := c.job(id)
+	if err != nil {
+		return nil
+	}
+	return c.s.grantFor(j.Space, c.cert.Peer)
+}
+
 // unpinTargets lets the holders of an ended job's targets trim them.
 func (s *Server) unpinTargets(j wire.JobStatus) {
 	for _, t := range j.Targets {
@@ -63,47 +80,61 @@ func (s *Server) unpinTargets(j wire.JobStatus) {
 	s.flushOutboxes()
 }
 
-// jobs lists the running and remembered jobs of the client's tenants, oldest first, with the
-// present holders of their targets.
-func (c *client) jobs() ([]wire.JobStatus, error) {
-	var mine []wire.JobStatus
-	add := func(j wire.JobStatus) {
-		known := slices.ContainsFunc(mine, func(o wire.JobStatus) bool { return o.Job == j.Job })
-		if !known && (c.cert.May(j.Space) || c.cert.Has(wire.RoleCoordinator)) {
-			mine = append(mine, j)
+// allJobs lists the running and remembered jobs of all tenants, oldest first.
+func (s *Server) allJobs() ([]wire.JobStatus, error) {
+	var jobs []wire.JobStatus
+	err := s.ask(func(st *sched.State) { jobs = st.Jobs() })
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[wire.JobID]bool, len(jobs))
+	for _, j := range jobs {
+		known[j.Job] = true
+	}
+	s.mu.Lock()
+	for _, e := range s.ended {
+		if !known[e.Job] {
+			jobs = append(jobs, *e.Status)
 		}
 	}
-	err := c.s.ask(func(st *sched.State) {
-		for _, j := range st.Jobs() {
-			add(j)
-		}
-		c.s.mu.Lock()
-		for _, e := range c.s.ended {
-			add(*e.Status)
-		}
-		c.s.mu.Unlock()
-		for i := range mine {
-			mine[i].Targets = slices.Clone(mine[i].Targets)
-			for k, t := range mine[i].Targets {
-				peers := st.Holders(mine[i].Space, t.Held.Object.Digest)
-				mine[i].Targets[k].Held.Peers = peers[:min(len(peers), wire.MaxHolders)]
-			}
-		}
-	})
-	slices.SortStableFunc(mine, func(a, b wire.JobStatus) int { return cmp.Compare(a.Begun, b.Begun) })
+	s.mu.Unlock()
+	slices.SortStableFunc(jobs, func(a, b wire.JobStatus) int { return cmp.Compare(a.Begun, b.Begun) })
+	return jobs, nil
+}
+
+// jobs lists the jobs of the client's tenants, oldest first, without their targets, which one
+// answer might not hold.
+func (c *client) jobs() ([]wire.JobStatus, error) {
+	jobs, err := c.s.allJobs()
+	mine := slices.DeleteFunc(jobs, func(j wire.JobStatus) bool { return !c.maySee(j) })
+	for i := range mine {
+		mine[i].Targets = nil
+	}
 	return mine, err
 }
 
-// job finds a job, running or ended, that the client may see.
+func (c *client) maySee(j wire.JobStatus) bool {
+	return c.cert.May(j.Space) || c.cert.Has(wire.RoleCoordinator)
+}
+
+// job finds a job, running or ended, that the client may see, with the present holders of its
+// targets.
 func (c *client) job(id wire.JobID) (wire.JobStatus, error) {
-	jobs, err := c.jobs()
+	jobs, err := c.s.allJobs()
 	if err != nil {
 		return wire.JobStatus{}, err
 	}
-	for _, j := range jobs {
-		if j.Job == id {
-			return j, nil
-		}
+	i := slices.IndexFunc(jobs, func(j wire.JobStatus) bool { return j.Job == id && c.maySee(j) })
+	if i < 0 {
+		return wire.JobStatus{}, wire.Errorf(wire.CauseNotFound, "coord status lists the jobs", "no job %s here", id)
 	}
-	return wire.JobStatus{}, wire.Errorf(wire.CauseNotFound, "coord status lists the jobs", "no job %s here", id)
+	j := jobs[i]
+	j.Targets = slices.Clone(j.Targets)
+	err = c.s.ask(func(st *sched.State) {
+		for k, t := range j.Targets {
+			peers := st.Holders(j.Space, t.Held.Object.Digest)
+			j.Targets[k].Held.Peers = peers[:min(len(peers), wire.MaxHolders)]
+		}
+	})
+	return j, err
 }

@@ -23,28 +23,23 @@ type nodeSession struct {
 	grants map[wire.Space]time.Time       // when to renew what it was given
 }
 
-// helloTimeout bounds the wait for a peer's first frame.
-const helloTimeout = 30 * time.Second
-
 // ServeNode talks to a node, or to a client's machine as the holder of its inputs, until the
 // stream ends or ctx does. The certificate says who it is; the stream is closed on return. A
 // newer stream of the same peer replaces this one.
 func (s *Server) ServeNode(ctx context.Context, rw io.ReadWriteCloser, cert *wire.Certificate) error {
-	s.sessions.Add(1)
-	defer s.sessions.Done()
-	defer rw.Close()
-	stop := context.AfterFunc(ctx, func() { rw.Close() })
-	defer stop()
-	early := time.AfterFunc(helloTimeout, func() { rw.Close() })
+	end, ok := s.begin(ctx, rw)
+	if !ok {
+		return ErrClosed
+	}
+	defer end()
 	frames := wire.NewFrameReader(rw)
 	var first wire.FromNode
-	err := frames.Read(&first)
-	early.Stop()
+	err := readFrame(frames, rw, &first)
 	if err != nil {
 		return fmt.Errorf("reading the first frame of %s: %w", cert.Peer, err)
 	}
 	if refusal := s.checkHello(first.Hello, cert); refusal != nil {
-		return errorsJoin(refusal, wire.WriteFrame(rw, &wire.ToNode{Epoch: uint64(s.epoch), Refuse: refusal}))
+		return errorsJoin(refusal, writeFrame(rw, &wire.ToNode{Epoch: uint64(s.epoch), Refuse: refusal}))
 	}
 	n := &nodeSession{peer: cert.Peer, cert: cert, rw: rw, told: map[wire.PeerID]*wire.PeerInfo{}, grants: map[wire.Space]time.Time{}}
 	n.outbox.init()
@@ -132,6 +127,7 @@ func (s *Server) leave(n *nodeSession) {
 func (s *Server) closeSessions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closing = true
 	for _, n := range s.nodes {
 		n.rw.Close()
 	}
@@ -152,6 +148,12 @@ func (s *Server) nodeFrame(n *nodeSession, f *wire.FromNode) error {
 		if k > wire.MaxBatch {
 			return wire.Errorf(wire.CauseTooLarge, "", "list of %d in a frame of %s", k, n.peer)
 		}
+	}
+	if n.outbox.overflowed() {
+		return wire.Errorf(wire.CauseBusy, "", "%s does not read what it is sent", n.peer)
+	}
+	if err := mayReport(n.cert, f); err != nil {
+		return err
 	}
 	events := []sched.Event{sched.Beat{Peer: n.peer, Beat: f.Beat}}
 	for _, set := range f.Have {
@@ -174,6 +176,30 @@ func (s *Server) nodeFrame(n *nodeSession, f *wire.FromNode) error {
 		events = append(events, sched.Progressed{Peer: n.peer, Progress: p})
 	}
 	return s.send(append(events, holdings(n.peer, f)...)...)
+}
+
+// mayReport checks that the member may say what the frame says: only a node runs thunks, and only
+// a node, which may run those of every tenant, speaks of spaces that its certificate does not name.
+func mayReport(cert *wire.Certificate, f *wire.FromNode) error {
+	if cert.Has(wire.RoleNode) {
+		return nil
+	}
+	if len(f.Results)+len(f.Failures)+len(f.Started)+len(f.Recalled)+len(f.Progress) > 0 {
+		return wire.Errorf(wire.CauseUnauthorized, "join with a ticket for nodes", "%s reports runs but is no node", cert.Peer)
+	}
+	for _, sets := range [][]wire.SpaceSet{f.Have, f.Stored, f.Lost} {
+		for _, set := range sets {
+			if !cert.May(set.Space) {
+				return wire.Errorf(wire.CauseUnauthorized, "", "%s speaks of space %q, which is not its own", cert.Peer, set.Space)
+			}
+		}
+	}
+	for _, g := range f.Gone {
+		if !cert.May(g.Space) {
+			return wire.Errorf(wire.CauseUnauthorized, "", "%s speaks of space %q, which is not its own", cert.Peer, g.Space)
+		}
+	}
+	return nil
 }
 
 // holdings is the events about what peers no longer hold and about links.

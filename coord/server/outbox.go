@@ -14,18 +14,29 @@ type outbox struct {
 	ready  sync.Cond  // signalled by flush and close
 	frames []*wire.ToNode
 	items  int // in the last of frames
+	bytes  int // about, of the offers in it
 	due    bool
 	closed bool
 }
 
 const (
-	// frameItems bounds the entries of one frame: an offer is some hundred bytes to some
-	// kilobytes, and a frame at most wire.MaxFrame. A larger offer travels alone.
+	// frameItems and frameBytes bound one frame, so that it stays below wire.MaxFrame: one more
+	// offer, of at most wire.MaxThunk and its holders, still fits.
 	frameItems = 128
+	frameBytes = 1 << 20
 	// maxWaiting is how many frames may wait for a node that does not read; then it is cut off
 	// and starts anew when it reconnects.
 	maxWaiting = 4096
 )
+
+// offerBytes is about what an offer takes in a frame.
+func offerBytes(o *wire.Offer) int {
+	n := len(o.Thunk) + 256
+	for _, h := range o.Holders {
+		n += 64 + 40*len(h.Peers)
+	}
+	return n
+}
 
 func (o *outbox) init() { o.ready.L = &o.mu }
 
@@ -36,15 +47,16 @@ func (o *outbox) add(put func(*wire.ToNode)) {
 	if o.closed {
 		return
 	}
-	if len(o.frames) == 0 || o.items >= frameItems {
+	if len(o.frames) == 0 || o.items >= frameItems || o.bytes >= frameBytes {
 		o.frames = append(o.frames, new(wire.ToNode))
-		o.items = 0
+		o.items, o.bytes = 0, 0
 	}
 	f := o.frames[len(o.frames)-1]
+	offers := len(f.Offers)
 	put(f)
 	o.items++
-	if n := len(f.Offers); n > 0 && len(f.Offers[n-1].Thunk) > wire.MaxFrame/frameItems {
-		o.items = frameItems
+	for i := range f.Offers[offers:] {
+		o.bytes += offerBytes(&f.Offers[offers+i])
 	}
 	if len(o.frames) > maxWaiting {
 		o.closed = true
@@ -62,6 +74,13 @@ func (o *outbox) flush() {
 	}
 }
 
+// overflowed reports whether the outbox gave the node up.
+func (o *outbox) overflowed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -70,7 +89,7 @@ func (o *outbox) close() {
 }
 
 // drain writes frames until the outbox is closed or w fails.
-func (o *outbox) drain(w io.Writer, epoch uint64) {
+func (o *outbox) drain(w io.WriteCloser, epoch uint64) {
 	for {
 		frames := o.take()
 		if frames == nil {
@@ -78,7 +97,7 @@ func (o *outbox) drain(w io.Writer, epoch uint64) {
 		}
 		for _, f := range frames {
 			f.Epoch = epoch
-			if err := wire.WriteFrame(w, f); err != nil {
+			if err := writeFrame(w, f); err != nil {
 				o.close()
 				return
 			}
@@ -97,6 +116,6 @@ func (o *outbox) take() []*wire.ToNode {
 		return nil
 	}
 	frames := o.frames
-	o.frames, o.items, o.due = nil, 0, false
+	o.frames, o.items, o.bytes, o.due = nil, 0, 0, false
 	return frames
 }

@@ -113,6 +113,9 @@ func getExpansion(k, v []byte) (row sched.RowExpansion, err error) {
 // many in a frame cost few bytes each.
 const chunkTasks = 1024
 
+// chunkBytes bounds the thunks of a chunk, but for one larger one, far below maxUnpacked.
+const chunkBytes = 16 << 20
+
 func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
 	b, err := jobs.CreateBucketIfNotExists(s.Job[:])
 	if err != nil {
@@ -123,13 +126,25 @@ func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
 	if err := put(b, keyHead, head); err != nil {
 		return err
 	}
-	for i := 0; i < len(s.Tasks); i += chunkTasks {
-		chunk := packTasks(s.Tasks[i:min(i+chunkTasks, len(s.Tasks))])
-		if err := b.Put(binary.BigEndian.AppendUint32(nil, uint32(i)), chunk); err != nil {
+	for i := 0; i < len(s.Tasks); {
+		n := chunkEnd(s.Tasks[i:])
+		if err := b.Put(binary.BigEndian.AppendUint32(nil, uint32(i)), packTasks(s.Tasks[i:i+n])); err != nil {
 			return err
 		}
+		i += n
 	}
 	return nil
+}
+
+// chunkEnd returns how many of the tasks go into one chunk.
+func chunkEnd(tasks []wire.TaskSpec) int {
+	bytes := 0
+	for n := range tasks {
+		if bytes += len(tasks[n].Thunk); n > 0 && (n == chunkTasks || bytes > chunkBytes) {
+			return n
+		}
+	}
+	return len(tasks)
 }
 
 func getJob(b *bbolt.Bucket) (s sched.Submitted, err error) {
@@ -177,8 +192,8 @@ var coders = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
 	return enc, dec
 })
 
-// maxUnpacked bounds what a chunk may grow to: chunkTasks thunks of ordinary size and some of
-// wire.MaxThunk.
+// maxUnpacked bounds what a chunk may grow to: a sub-graph, which is recorded in one, holds at most
+// 256 MiB of thunks.
 const maxUnpacked = 1 << 30
 
 // packTasks encodes tasks one message after another, so that no message exceeds wire.MaxFrame.

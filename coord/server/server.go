@@ -57,12 +57,14 @@ type Server struct {
 	early      []commit     // of the recovery, until Run starts the writer
 	recovering bool
 
-	mu    sync.Mutex // guards the fields below
-	nodes map[wire.PeerID]*nodeSession
-	peers map[wire.PeerID]*wire.PeerInfo // replaced, never changed
-	watch map[wire.JobID][]*watcher
-	ended map[wire.JobID]*sched.RowJobState // of jobs that are over, for attach and status
-	fatal error                             // why the loop ended by itself
+	mu       sync.Mutex // guards the fields below
+	nodes    map[wire.PeerID]*nodeSession
+	peers    map[wire.PeerID]*wire.PeerInfo // replaced, never changed
+	watch    map[wire.JobID][]*watcher
+	ended    map[wire.JobID]*sched.RowJobState // of jobs that are over, for attach and status
+	fatal    error                             // why the loop ended by itself
+	closing  bool                              // no session begins any more
+	accepted map[wire.JobID]bool               // detached jobs whose inputs have their copies
 }
 
 // input is what the loop takes: events, or a question to ask of the state between two steps.
@@ -98,7 +100,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
 		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{},
-		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{},
+		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
 		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone}),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -165,8 +167,8 @@ func (s *Server) Run(ctx context.Context) error {
 	close(s.write)
 	err := <-written
 	close(s.done)
-	s.end()
 	s.closeSessions()
+	s.end()
 	s.sessions.Wait()
 	return errors.Join(err, s.cfg.Journal.Close())
 }
@@ -279,6 +281,9 @@ func (s *Server) letGo(c commit) {
 	for _, a := range c.after {
 		switch a := a.(type) {
 		case sched.Accept:
+			s.mu.Lock()
+			s.accepted[a.Job] = true
+			s.mu.Unlock()
 			s.tell(a.Job, wire.Response{Accepted: &wire.Accepted{Job: a.Job}})
 		case sched.End:
 			s.tellEnd(a.Job, a.Done)
@@ -291,6 +296,11 @@ func (s *Server) letGo(c commit) {
 
 // send gives events to the loop. It blocks while the loop is behind.
 func (s *Server) send(events ...sched.Event) error {
+	select {
+	case <-s.done:
+		return ErrClosed // also if there is room in the queue, which nobody reads
+	default:
+	}
 	select {
 	case s.in <- input{events: events}:
 		return nil

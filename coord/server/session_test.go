@@ -284,3 +284,124 @@ func TestWatcherJoinsNotices(t *testing.T) {
 		t.Errorf("join gives %d responses", len(got))
 	}
 }
+
+// large is a failure with as much as one can carry.
+func large() wire.Failure {
+	return wire.Failure{Cause: wire.CauseExit, Stdout: make([]byte, wire.MaxTail), Stderr: make([]byte, wire.MaxTail)}
+}
+
+func TestNoticesOfManyFailuresFitFrames(t *testing.T) {
+	failure := large()
+	var ns []wire.Notice
+	for range 200 {
+		ns = append(ns, wire.Notice{Failure: &failure})
+	}
+	n := 0
+	for _, r := range join([]wire.Response{{Notices: ns}}) {
+		must(t, wire.WriteFrame(io.Discard, &r))
+		n += len(r.Notices)
+	}
+	if n != len(ns) {
+		t.Errorf("join keeps %d notices of %d", n, len(ns))
+	}
+}
+
+func TestEndOfAJobLargerThanAFrame(t *testing.T) {
+	done := wire.Done{Counts: wire.Counts{Failed: 300}}
+	for i := range 300 {
+		f := wire.FailedTask{Task: fmt.Sprint(i), Failure: large()}
+		f.Attempts = []wire.Failure{large(), large()}
+		done.Failures = append(done.Failures, f)
+	}
+	for i := range 50_000 {
+		done.Targets = append(done.Targets, wire.Target{Path: fmt.Sprint("t", i), Held: wire.Held{
+			Object: wire.FileObject(wire.BlobID{1}, 1, false), Peers: make([]wire.PeerID, wire.MaxHolders)}})
+	}
+	near, far := net.Pipe()
+	go func() {
+		defer far.Close()
+		if err := (&client{rw: far}).writeDone(done, []byte("grant")); err != nil {
+			t.Error(err)
+		}
+	}()
+	targets, failures := 0, 0
+	for frames := wire.NewFrameReader(near); ; {
+		var r wire.Response
+		must(t, frames.Read(&r))
+		part := r.Part
+		if r.Done != nil {
+			part = r.Done
+		}
+		targets, failures = targets+len(part.Targets), failures+len(part.Failures)
+		if r.Done != nil {
+			if targets != len(done.Targets) || failures != len(done.Failures) || string(r.Done.Grant) != "grant" || r.Done.Counts.Failed != 300 {
+				t.Errorf("the parts hold %d targets and %d failures", targets, failures)
+			}
+			return
+		}
+	}
+}
+
+func TestAClientMayNotReportRunsOrForeignSpaces(t *testing.T) {
+	thunk, _ := testThunk(t, 1)
+	_, value := wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 1, false)}).Encode()
+	set := []wire.SpaceSet{{Space: "ben", Objects: []wire.Object{wire.FileObject(wire.BlobID{1}, 1, false)}}}
+	for _, c := range []struct {
+		name  string
+		frame wire.FromNode
+	}{
+		{"a result", wire.FromNode{Results: []wire.Result{{Space: "anna", Thunk: thunk, Value: value}},
+			Receipts: wire.SignReceipts(testKey(1), []wire.Receipt{{Space: "anna", Thunk: thunk, Value: wire.Sum(value)}}).Encode()}},
+		{"a start", wire.FromNode{Started: []wire.LeaseID{1}}},
+		{"holding another's object", wire.FromNode{Have: set}},
+		{"durability of another's object", wire.FromNode{Stored: set}},
+		{"a loss of another's object", wire.FromNode{Lost: set}},
+		{"a loss of another's object elsewhere", wire.FromNode{Gone: []wire.Gone{{Peer: wire.PeerID{9}, Space: "ben"}}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, ended := node(t, startServer(t), testCert(1, wire.RoleClient))
+			go discard(conn)
+			h := hello()
+			h.Slots = 0
+			must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: h}))
+			must(t, wire.WriteFrame(conn, &c.frame))
+			if err := <-ended; wire.CauseOf(err) != wire.CauseUnauthorized {
+				t.Errorf("ServeNode: %v, want unauthorized", err)
+			}
+		})
+	}
+}
+
+func TestJobIDsOfOthersAreTaken(t *testing.T) {
+	s := startServer(t)
+	id, enc := testThunk(t, 1)
+	sub := &wire.Submit{Job: wire.JobID{1}, Space: "anna", Tasks: 1, Targets: []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}}
+	chunk := wire.SubmitChunk{Tasks: []wire.TaskSpec{{Name: "t", Thunk: enc}}, End: true}
+	request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub}, chunk)
+	ben := testCert(3, wire.RoleClient)
+	ben.Tenants = []wire.Space{"ben"}
+	theirs := *sub
+	theirs.Space = "ben"
+	r := request(t, s, ben, &wire.Request{Submit: &theirs}, chunk)
+	if r.Error == nil || !strings.Contains(r.Error.Message, "is taken") {
+		t.Errorf("answer %+v, want that the id is taken", r)
+	}
+}
+
+func TestNothingBeginsAfterTheEnd(t *testing.T) {
+	s, err := New(Config{Key: testKey(0), Journal: openJournal(t, t.TempDir())})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	conn, session := node(t, s, testCert(1, wire.RoleNode))
+	go discard(conn)
+	must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: hello()}))
+	cancel() // with a session open, whose own context does not end
+	must(t, <-ended)
+	<-session
+	_, late := node(t, s, testCert(2, wire.RoleNode))
+	if err := <-late; !errors.Is(err, ErrClosed) {
+		t.Errorf("ServeNode after the end: %v, want ErrClosed", err)
+	}
+}

@@ -20,6 +20,9 @@ func (c *client) submit(sub *wire.Submit) error {
 	if err := c.checkSubmit(sub); err != nil {
 		return err
 	}
+	if err := c.checkFree(sub); err != nil {
+		return err
+	}
 	tasks, err := c.readTasks(sub)
 	if err != nil {
 		return err
@@ -34,6 +37,21 @@ func (c *client) submit(sub *wire.Submit) error {
 		return err
 	}
 	return c.follow(w)
+}
+
+// checkFree refuses the id of a job that is in another's space. The same job submitted again, by
+// a client that lost the acknowledgement, is accepted.
+func (c *client) checkFree(sub *wire.Submit) error {
+	jobs, err := c.s.allJobs()
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if j.Job == sub.Job && j.Space != sub.Space {
+			return wire.Errorf(wire.CauseInvalid, "submit again", "the id %s is taken", sub.Job)
+		}
+	}
+	return nil
 }
 
 func (c *client) checkSubmit(sub *wire.Submit) error {
@@ -59,7 +77,7 @@ func (c *client) readTasks(sub *wire.Submit) ([]wire.TaskSpec, error) {
 	tasks := make([]wire.TaskSpec, 0, min(sub.Tasks, 1<<16))
 	for size := 0; ; {
 		var chunk wire.SubmitChunk
-		if err := c.frames.Read(&chunk); err != nil {
+		if err := readFrame(c.frames, c.rw, &chunk); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}

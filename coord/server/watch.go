@@ -17,8 +17,9 @@ type watcher struct {
 	last    bool            // nothing follows the waiting
 }
 
-// maxNotices is how far a client may fall behind before it is cut off; it can attach anew.
-const maxNotices = 1 << 20
+// maxNotices is how far a client may fall behind before it is cut off; it can attach anew. A job
+// of 10^5 tasks whose values are all known makes as many at once.
+const maxNotices = 1 << 18
 
 func (s *Server) subscribe(job wire.JobID) *watcher {
 	w := &watcher{job: job}
@@ -108,7 +109,8 @@ func (w *watcher) take() (rs []wire.Response, more bool) {
 
 // attach follows a job from where it stands.
 func (c *client) attach(id wire.JobID) error {
-	if _, err := c.job(id); err != nil {
+	j, err := c.job(id)
+	if err != nil {
 		return err
 	}
 	w := c.s.subscribe(id)
@@ -117,15 +119,15 @@ func (c *client) attach(id wire.JobID) error {
 	if err := c.s.ask(func(st *sched.State) { snapshot = st.Snapshot(id) }); err != nil {
 		return err
 	}
-	if err := c.write(&wire.Response{Accepted: &wire.Accepted{Job: id}}); err != nil {
-		return err
-	}
-	for len(snapshot) > 0 {
-		n := min(len(snapshot), wire.MaxBatch)
-		if err := c.write(&wire.Response{Notices: snapshot[:n]}); err != nil {
+	if !j.Detached || c.s.isAccepted(id) { // else the watcher is told in time
+		if err := c.write(&wire.Response{Accepted: &wire.Accepted{Job: id}}); err != nil {
 			return err
 		}
-		snapshot = snapshot[n:]
+	}
+	for _, r := range join([]wire.Response{{Notices: snapshot}}) {
+		if err := c.write(&r); err != nil {
+			return err
+		}
 	}
 	if over := c.s.endedJob(id); over != nil {
 		w.end(c.s.endOf(*over.Done))
@@ -150,12 +152,8 @@ func (c *client) follow(w *watcher) error {
 		rs, more = w.take()
 		for _, r := range join(rs) {
 			if r.Done != nil {
-				done := *r.Done // shared with other watchers
-				j, err := c.job(w.job)
-				if err == nil {
-					done.Grant = c.s.grantFor(j.Space, c.cert.Peer)
-				}
-				r.Done = &done
+				err := c.writeDone(*r.Done, c.grantOf(w.job))
+				return err // the last there is to say
 			}
 			if err := c.write(&r); err != nil {
 				return nil // the client is gone; the job goes on
@@ -163,20 +161,4 @@ func (c *client) follow(w *watcher) error {
 		}
 	}
 	return nil
-}
-
-// join puts successive notices into responses of up to wire.MaxBatch.
-func join(rs []wire.Response) (joined []wire.Response) {
-	for _, r := range rs {
-		k := len(joined) - 1
-		switch {
-		case r.Notices == nil:
-			joined = append(joined, r)
-		case k >= 0 && joined[k].Notices != nil && len(joined[k].Notices) < wire.MaxBatch:
-			joined[k].Notices = append(joined[k].Notices, r.Notices...)
-		default: // a slice of our own: r's is shared by all watchers
-			joined = append(joined, wire.Response{Notices: append(make([]wire.Notice, 0, 8), r.Notices...)})
-		}
-	}
-	return joined
 }
