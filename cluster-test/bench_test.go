@@ -22,8 +22,27 @@ type solo struct {
 
 func newSolo(b testing.TB) *solo {
 	s := &solo{b, b.TempDir()}
-	b.Cleanup(func() { s.coord("agent", "--stop") })
+	b.Cleanup(func() {
+		pid, err := s.agent()
+		if err != nil {
+			return // none was started
+		}
+		s.coord("agent", "--stop")
+		Eventually(b, "the background process ends", func() bool {
+			_, err := os.Stat("/proc/" + pid)
+			return err != nil
+		})
+		if err := removeAll(filepath.Join(s.dir, "state")); err != nil {
+			b.Error(err)
+		}
+	})
 	return s
+}
+
+// agent returns the process id of the background process.
+func (s *solo) agent() (string, error) {
+	pid, err := os.ReadFile(filepath.Join(s.dir, "state", "agent.lock"))
+	return strings.TrimSpace(string(pid)), err
 }
 
 func (s *solo) coord(args ...string) (string, error) {
@@ -60,11 +79,11 @@ func (s *solo) submit(graph any) Summary {
 // peakMemory returns the most memory that the background process has held, in MiB.
 func (s *solo) peakMemory() float64 {
 	s.b.Helper()
-	pid, err := os.ReadFile(filepath.Join(s.dir, "state", "agent.lock"))
+	pid, err := s.agent()
 	if err != nil {
 		s.b.Fatal(err)
 	}
-	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/status")
+	status, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		s.b.Fatal(err)
 	}
