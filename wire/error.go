@@ -112,7 +112,7 @@ func AsError(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		if error(e) != err {
-			e = &Error{Cause: e.Cause, Message: err.Error()}
+			e = e.within(err.Error())
 		}
 	case errors.Is(err, context.Canceled):
 		e = &Error{Cause: CauseCancelled, Message: err.Error()}
@@ -127,6 +127,15 @@ func AsError(err error) *Error {
 		e = &cut
 	}
 	return e
+}
+
+// within returns e with the text of an error that wraps it. The hint stays apart if it ends the
+// text.
+func (e *Error) within(text string) *Error {
+	if around, ok := strings.CutSuffix(text, e.Error()); ok {
+		return &Error{Cause: e.Cause, Message: around + e.Message, Hint: e.Hint}
+	}
+	return &Error{Cause: e.Cause, Message: text}
 }
 
 // CauseOf returns the cause of the Error in err's chain, else CauseUnknown.

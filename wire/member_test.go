@@ -225,7 +225,8 @@ func TestAsError(t *testing.T) {
 		want Error
 	}{
 		{"typed", typed, *typed},
-		{"wrapped", fmt.Errorf("asking: %w", typed), Error{Cause: CauseBusy, Message: "asking: too many streams: wait"}},
+		{"wrapped", fmt.Errorf("asking: %w", typed), Error{Cause: CauseBusy, Message: "asking: too many streams", Hint: "wait"}},
+		{"wrapped in the middle", fmt.Errorf("asking: %w (twice)", typed), Error{Cause: CauseBusy, Message: "asking: too many streams: wait (twice)"}},
 		{"cancelled", fmt.Errorf("asking: %w", context.Canceled), Error{Cause: CauseCancelled, Message: "asking: context canceled"}},
 		{"late", context.DeadlineExceeded, Error{Cause: CauseUnreachable, Message: "context deadline exceeded"}},
 		{"other", errors.New("x"), Error{Message: "x"}},
