@@ -58,6 +58,16 @@ func (d stateDir) setCurrentMesh(name string) error {
 	return writeFile(d.path("meshes", "current"), []byte(name+"\n"))
 }
 
+// refusedTicket makes it the caller's mistake that a ticket is no good; what else went wrong stays.
+func refusedTicket(err error) error {
+	e := *wire.AsError(err)
+	switch e.Cause {
+	case wire.CauseExpired, wire.CauseUnauthorized, wire.CauseClock, wire.CauseVersion:
+		e.Cause = wire.CauseInvalid
+	}
+	return &e
+}
+
 // login joins the mesh of a ticket and makes it the one in use.
 func (s *session) login(ctx context.Context, dir stateDir, in *Login) (*End, error) {
 	t, err := wire.ParseTicket(in.Ticket)
@@ -73,7 +83,7 @@ func (s *session) login(ctx context.Context, dir stateDir, in *Login) (*End, err
 	}
 	cert, err := peer.Join(ctx, s.a.backend.key, t, owner(), hostName())
 	if err != nil {
-		return nil, err
+		return nil, refusedTicket(err)
 	}
 	m := &meshConfig{Name: name, Mesh: t.Mesh.String(), Coordinator: t.Coordinator.String(), Addrs: t.Addrs, Certificate: cert.Encode()}
 	if err := s.a.backend.dropLink(name); err != nil {
