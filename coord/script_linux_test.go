@@ -17,7 +17,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"gaggle/overlay/peer"
 	"gaggle/sandbox"
+	"gaggle/wire"
 )
 
 // binDir holds the built coord.
@@ -92,6 +94,7 @@ func TestScripts(t *testing.T) {
 			"killagent":  killAgent,
 			"noagent":    noAgent,
 			"interrupt":  interrupt,
+			"shift":      shift,
 		},
 	})
 }
@@ -199,4 +202,21 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, syscall.SIGINT))
+}
+
+// shift DIR DURATION FILE writes a ticket like that of the coordinator whose state is in DIR, but
+// issued by a clock that is off by the duration.
+func shift(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: shift DIR DURATION FILE")
+	}
+	off, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	t, err := wire.ParseTicket(ts.ReadFile(filepath.Join(args[0], "ticket")))
+	ts.Check(err)
+	mesh, err := peer.LoadKey(ts.MkAbs(filepath.Join(args[0], "mesh.key")))
+	ts.Check(err)
+	t.Issued += int64(off.Seconds())
+	t.Expires += int64(off.Seconds())
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(wire.SignTicket(mesh, *t).Text()+"\n"), 0o600))
 }
