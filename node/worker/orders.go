@@ -146,7 +146,8 @@ func (w *Worker) drain() {
 		return
 	}
 	w.draining = true
-	w.log.Warn("the store's disk is full: taking no work until there is room")
+	w.log.Warn("the store's disk is full: taking no work until there is room",
+		"hint", "free space on that disk, or lower --store-max so that the store leaves some")
 	w.giveBackAll(errors.New("the disk is full"))
 	w.sendBeat()
 }
