@@ -69,6 +69,9 @@ const (
 func (s *State) submitted(e *Submitted) {
 	if r, ok := s.jobOf[e.Job]; ok {
 		j := s.jobs.at(r)
+		if j.client != e.Client || s.spaces[j.space] != e.Space {
+			return // somebody else's job has the id
+		}
 		if j.accepted {
 			s.emit(Accept{j.id})
 		}
