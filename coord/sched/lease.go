@@ -240,7 +240,7 @@ func (s *State) resulted(e *Resulted) {
 	}
 	r := s.runOf.find(&k)
 	if r == 0 {
-		s.lateResult(&k, e)
+		s.lateResult(&k, n, e)
 		return
 	}
 	run := s.runs.at(r)
@@ -259,12 +259,23 @@ func (s *State) resulted(e *Resulted) {
 	s.succeed(r, outs, ran{n.ref, e.Result.Run, e.Result.Fetched})
 }
 
-// lateResult keeps a value that nothing waits for.
-func (s *State) lateResult(k *key, e *Resulted) {
-	if l := s.leaseOf(e.Peer, e.Result.Lease); l != nil { // it was given for another thunk
+// lateResult keeps a value that nothing waits for, if its lease may have been given for it. The
+// thunk is not known here any more, so whoever takes the value looks whether it has the shape.
+func (s *State) lateResult(k *key, n *node, e *Resulted) {
+	id := e.Result.Lease
+	if l := s.leaseOf(e.Peer, id); l != nil { // it was given for another thunk
 		s.attemptEnded(l, l.failure(wire.CauseInternal, "the node answered with the value of another thunk"), 0)
+		return
 	}
-	s.record(k, e.Value.Outputs, e)
+	if n.hello.Slots > 0 && s.leases[id] == nil && s.wasGiven(id) {
+		s.record(k, e.Value.Outputs, e)
+	}
+}
+
+// wasGiven reports whether the lease was given out, in this epoch or in an earlier one.
+func (s *State) wasGiven(id wire.LeaseID) bool {
+	epoch, number := uint32(id>>32), uint32(id)
+	return number > 0 && (epoch < s.epoch || epoch == s.epoch && number <= s.lease)
 }
 
 // record puts a value into the memo, and in the tables if it is the first for its thunk.

@@ -74,13 +74,13 @@ func (s *State) memo(k *key) *memo {
 }
 
 // retrievable returns a claimed value whose objects can all be had, nil if there is none. A graph in
-// it can be had if its expansion is known.
-func (s *State) retrievable(k *key, m *memo) []wire.Object {
-	if s.canHave(k, m.outs) {
+// it can be had if its expansion is known. fits says of a value whether it can be the thunk's.
+func (s *State) retrievable(k *key, m *memo, fits func([]wire.Object) bool) []wire.Object {
+	if fits(m.outs) && s.canHave(k, m.outs) {
 		return m.outs
 	}
 	for _, c := range m.others {
-		if s.canHave(k, c.outs) {
+		if fits(c.outs) && s.canHave(k, c.outs) {
 			return c.outs
 		}
 	}
@@ -110,8 +110,8 @@ func (s *State) Value(space wire.Space, id wire.ThunkID) (*wire.Value, bool) {
 	case m.final != nil && s.canHave(&k, m.final):
 		return wire.NewValue(slices.Clone(m.final)), true
 	}
-	outs := s.retrievable(&k, m)
-	if outs == nil || !final(outs) {
+	outs := s.retrievable(&k, m, final)
+	if outs == nil {
 		return nil, false
 	}
 	return wire.NewValue(slices.Clone(outs)), true

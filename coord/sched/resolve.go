@@ -85,8 +85,11 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 		s.done(r, m.final, k.id, wire.HowMemo, ran{})
 		return true
 	}
-	outs := s.retrievable(k, m)
-	if outs == nil || !s.view.read(enc) || !s.view.matches(outs) {
+	if !s.view.read(enc) {
+		return false
+	}
+	outs := s.retrievable(k, m, s.view.matches)
+	if outs == nil {
 		return false
 	}
 	if !final(outs) {
