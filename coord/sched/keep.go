@@ -16,13 +16,6 @@ type keep struct {
 	at      time.Duration
 }
 
-// A pin is an object that a node was told to keep for a job.
-type pin struct {
-	node nodeRef
-	obj  objRef
-	leaf bool
-}
-
 const (
 	// orderAgain is when a copy that was ordered and not reported is ordered anew.
 	orderAgain = 10 * time.Second
@@ -173,38 +166,6 @@ func (s *State) order(j *job, k *keep, o *object, want int) {
 	}
 }
 
-func (s *State) pin(j *job, n nodeRef, k *keep) {
-	if slices.ContainsFunc(j.pinOf[k.obj], func(r nodeRef) bool { return r == n }) {
-		return
-	}
-	if j.pinOf == nil {
-		j.pinOf = map[objRef][]nodeRef{}
-	}
-	j.pinOf[k.obj] = append(j.pinOf[k.obj], n)
-	j.pins = append(j.pins, pin{n, k.obj, k.leaf})
-	s.objects.at(k.obj).refs++
-	s.emit(Pin{s.nodes[n].peer, s.pinOf(j, k.obj)})
-}
-
-func (s *State) pinOf(j *job, o objRef) wire.Pin {
-	return wire.Pin{Space: s.spaces[j.space], Object: s.objects.at(o).asObject(), Owner: j.id.String()}
-}
-
-// unpinIf lets go of the pins of which drop says so.
-func (s *State) unpinIf(j *job, drop func(pin) bool) {
-	j.pins = slices.DeleteFunc(j.pins, func(p pin) bool {
-		if !drop(p) {
-			return false
-		}
-		s.emit(Unpin{s.nodes[p.node].peer, s.pinOf(j, p.obj)})
-		s.dropRef(p.obj)
-		return true
-	})
-}
-
-// unpin lets go of all that was pinned for a job.
-func (s *State) unpin(j *job) { s.unpinIf(j, func(pin) bool { return true }) }
-
 // endKeeps ends a job's wish for durable objects. Its targets stay pinned until they are released.
 func (s *State) endKeeps(j *job) {
 	targets := map[objRef]bool{}
@@ -272,40 +233,43 @@ func (s *State) keepGained(ref objRef) {
 	}
 }
 
-// keepLost looks at the keep of an object that a node lost. A target nobody holds is made again.
-func (s *State) keepLost(j *job, ref objRef) {
-	i, ok := j.keepOf[ref]
-	if !ok {
-		return
+// keepsLost looks at the keeps of the objects, which are marked as lost, that a node lost. Targets
+// nobody holds are made again.
+func (s *State) keepsLost(j *job, lost []objRef) {
+	s.unpinLost(j, lost)
+	unheld := map[objRef]bool{}
+	for _, ref := range lost {
+		i, ok := j.keepOf[ref]
+		if !ok {
+			continue
+		}
+		j.keeps[i].ordered = nil
+		s.checkKeep(j, j.keeps[i])
+		if !s.heldLive(s.objects.at(ref)) {
+			unheld[ref] = true
+		}
 	}
-	o := s.objects.at(ref)
-	k := j.keeps[i]
-	if j.pinOf != nil {
-		gone := func(n nodeRef) bool { h := o.holder(n); return h == nil || !h.have }
-		s.unpinIf(j, func(p pin) bool { return p.obj == ref && gone(p.node) })
-		j.pinOf[ref] = slices.DeleteFunc(j.pinOf[ref], gone)
-	}
-	k.ordered = nil
-	s.checkKeep(j, k)
-	if s.heldLive(o) {
+	if len(unheld) == 0 {
 		return
 	}
 	for _, g := range j.targets {
-		if t := s.tasks.at(g.task); t.state == wire.StateDone && t.outs[g.output].Digest == o.id {
-			s.rewind(g.task, o.id)
+		t := s.tasks.at(g.task)
+		if t.state != wire.StateDone {
+			continue
+		}
+		d := t.outs[g.output].Digest
+		if unheld[s.objectOf.find(&key{j.space, d})] {
+			s.rewind(g.task, d)
 		}
 	}
 }
 
-// lostHolder looks at all keeps after a node was lost.
-func (s *State) lostHolder() {
+// lostHolder looks at all keeps that a node held after it was lost.
+func (s *State) lostHolder(n *node) {
 	for _, r := range s.live {
-		j := s.jobs.at(r)
-		for _, k := range j.keeps {
-			o := s.objects.at(k.obj)
-			gone := func(h holder) bool { return h.have && !s.nodes[h.node].live() }
-			if slices.ContainsFunc(o.holders, gone) && !slices.Contains(s.lostObjs, k.obj) {
-				s.lostObjs = append(s.lostObjs, k.obj)
+		for _, k := range s.jobs.at(r).keeps {
+			if o := s.objects.at(k.obj); o.has(n.ref) {
+				s.markLost(k.obj, o)
 			}
 		}
 	}

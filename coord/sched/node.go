@@ -86,7 +86,8 @@ func (n *node) lostAfter() time.Duration {
 	return lostAfter
 }
 
-// seen notes that a node was heard of, and returns it; nil if it is not known.
+// seen notes that a node was heard of, and returns it; nil if it is not known. Who is heard of is
+// connected: the end of an older connection may be told after a newer one began.
 func (s *State) seen(p wire.PeerID) *node {
 	r := s.nodeOf[p]
 	if r == 0 {
@@ -94,8 +95,8 @@ func (s *State) seen(p wire.PeerID) *node {
 	}
 	n := s.nodes[r]
 	n.seen = s.now
-	if n.state != nodeUp && n.connected {
-		n.state = nodeUp
+	if n.state != nodeUp || !n.connected {
+		n.state, n.connected = nodeUp, true
 		s.reload(n)
 		s.moved = true
 		s.feedAll()
@@ -129,6 +130,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	s.reload(n)
 	s.classNode(n)
 	s.reconcile(n, e.Hello.Running, e.Hello.Working)
+	s.pinAgain(n)
 	s.inventoried(n)
 	s.moved = true
 	s.feedAll()
@@ -236,7 +238,7 @@ func (s *State) nodeLost(n *node) {
 			s.leaseLost(l, f, s.now-l.since)
 		}
 	}
-	s.lostHolder()
+	s.lostHolder(n)
 	s.moved = true
 }
 

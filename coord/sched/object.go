@@ -14,6 +14,7 @@ type object struct {
 	size    uint64
 	refs    uint32   // runs and leases that need it, jobs that keep it
 	kept    uint32   // of those, jobs that keep it: its loss is looked into at once
+	lost    bool     // stands in State.lostObjs
 	holders []holder // ascending by node
 	hungry  []runRef // that wait for somebody to hold it
 }
@@ -72,6 +73,12 @@ func (o *object) holder(n nodeRef) *holder {
 		return &o.holders[i]
 	}
 	return nil
+}
+
+// has reports whether the node, live or not, is known to hold the object.
+func (o *object) has(n nodeRef) bool {
+	h := o.holder(n)
+	return h != nil && h.have
 }
 
 func (o *object) find(n nodeRef) (int, bool) {
@@ -144,10 +151,18 @@ func (s *State) lose(n *node, r objRef) {
 	} else {
 		o.holders = slices.Delete(o.holders, i, i+1)
 	}
-	if o.kept > 0 && !slices.Contains(s.lostObjs, r) {
-		s.lostObjs = append(s.lostObjs, r)
+	if o.kept > 0 {
+		s.markLost(r, o)
 	}
 	s.tidy(r, o)
+}
+
+// markLost has the loss of a holder of an object looked into at the end of the Step.
+func (s *State) markLost(r objRef, o *object) {
+	if !o.lost {
+		o.lost = true
+		s.lostObjs = append(s.lostObjs, r)
+	}
 }
 
 func (s *State) have(e *Have) {

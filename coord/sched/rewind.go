@@ -137,10 +137,16 @@ func (s *State) invalidate(r taskRef) {
 // checkLost has targets made again of which the last holder is gone.
 func (s *State) checkLost() {
 	lost := s.lostObjs
+	if len(lost) == 0 {
+		return
+	}
 	s.lostObjs = nil
+	for _, r := range slices.Clone(s.live) {
+		s.keepsLost(s.jobs.at(r), lost)
+	}
 	for _, ref := range lost {
-		for _, r := range slices.Clone(s.live) {
-			s.keepLost(s.jobs.at(r), ref)
+		if ref < s.objects.next { // otherwise all objects were dropped
+			s.objects.at(ref).lost = false
 		}
 	}
 }
