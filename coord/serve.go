@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"os/user"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -141,7 +140,7 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 		return nil, err
 	}
 	m.server, err = server.New(server.Config{
-		Key: m.key, Mesh: hostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
+		Key: m.key, Mesh: client.HostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
 		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1}},
 	})
 	if err != nil {
@@ -226,7 +225,7 @@ func (m *meshServer) handle(ctx context.Context) {
 func (m *meshServer) certificate() *wire.Certificate {
 	now := time.Now()
 	return wire.SignCertificate(m.mesh, wire.Certificate{
-		Peer: wire.PeerOf(m.key), Roles: wire.RoleCoordinator | wire.RoleClient, Owner: owner(), Tenants: []wire.Space{defaultTenant},
+		Peer: wire.PeerOf(m.key), Roles: wire.RoleCoordinator | wire.RoleClient, Owner: client.Owner(), Tenants: []wire.Space{defaultTenant},
 		NotBefore: now.Unix(), Expires: now.Add(wire.CertLife).Unix(),
 	})
 }
@@ -257,30 +256,5 @@ func (m *meshServer) fetchGraph(ctx context.Context, space wire.Space, graph wir
 		return nil, err
 	}
 	defer m.graphs.Lose(graph.Object.Digest)
-	blob, err := m.graphs.Open(space, graph.Object.Digest)
-	if err != nil {
-		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
-	}
-	defer blob.Close()
-	text, err := io.ReadAll(io.LimitReader(blob, wire.MaxGraphFile+1))
-	if err != nil {
-		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
-	}
-	return text, nil
-}
-
-func owner() string {
-	u, err := user.Current()
-	if err != nil {
-		return "unknown"
-	}
-	return u.Username
-}
-
-func hostName() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "unknown"
-	}
-	return name
+	return server.ReadGraph(m.graphs, space, graph)
 }

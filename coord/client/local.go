@@ -100,7 +100,7 @@ func aloneCertificate(k ed25519.PrivateKey) (*wire.Certificate, error) {
 	}
 	now := time.Now()
 	return wire.SignCertificate(mesh, wire.Certificate{
-		Peer: wire.PeerOf(k), Roles: wire.RoleNode | wire.RoleClient, Owner: owner(), Tenants: []wire.Space{localSpace},
+		Peer: wire.PeerOf(k), Roles: wire.RoleNode | wire.RoleClient, Owner: Owner(), Tenants: []wire.Space{localSpace},
 		NotBefore: now.Unix(), Expires: now.Add(wire.CertLife).Unix(),
 	}), nil
 }
@@ -116,21 +116,12 @@ func versions(slots bool) wire.Versions {
 
 // hello introduces this machine to a coordinator.
 func (b *backend) hello(slots int) wire.Hello {
-	return wire.Hello{Versions: versions(slots > 0), Name: hostName(), Slots: slots, MemBytes: memory()}
+	return wire.Hello{Versions: versions(slots > 0), Name: HostName(), Slots: slots, MemBytes: memory()}
 }
 
 // readGraph reads a graph that a thunk wrote from the store, where all is that was made here.
 func (b *backend) readGraph(_ context.Context, space wire.Space, graph wire.Held) ([]byte, error) {
-	blob, err := b.store.Open(space, graph.Object.Digest)
-	if err != nil {
-		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
-	}
-	defer blob.Close()
-	text, err := io.ReadAll(io.LimitReader(blob, wire.MaxGraphFile+1))
-	if err != nil {
-		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
-	}
-	return text, nil
+	return server.ReadGraph(b.store, space, graph)
 }
 
 // Open begins a request to the coordinator.

@@ -81,7 +81,7 @@ func (s *session) login(ctx context.Context, dir stateDir, in *Login) (*End, err
 	if !wire.ValidName(name) || name == NoMesh {
 		return nil, wire.Errorf(wire.CauseInvalid, "use letters, digits, '_', '.' and '-'", "%q cannot be the name of a mesh", name)
 	}
-	cert, err := peer.Join(ctx, s.a.backend.key, t, owner(), hostName())
+	cert, err := peer.Join(ctx, s.a.backend.key, t, Owner(), HostName())
 	if err != nil {
 		return nil, refusedTicket(err)
 	}
@@ -103,8 +103,8 @@ func (s *session) login(ctx context.Context, dir stateDir, in *Login) (*End, err
 		name, strings.Join(tenants, ", "))})
 }
 
-// owner names the person who answers for this machine.
-func owner() string {
+// Owner names the person who answers for this machine.
+func Owner() string {
 	u, err := user.Current()
 	if err != nil {
 		return "unknown"
@@ -112,7 +112,8 @@ func owner() string {
 	return u.Username
 }
 
-func hostName() string {
+// HostName names this machine, for people.
+func HostName() string {
 	name, err := os.Hostname()
 	if err != nil {
 		return "unknown"

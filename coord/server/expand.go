@@ -3,8 +3,10 @@ package server
 import (
 	"bytes"
 	"context"
+	"io"
 	"time"
 
+	"gaggle/blobstore"
 	"gaggle/coord/graph"
 	"gaggle/coord/sched"
 	"gaggle/wire"
@@ -67,4 +69,20 @@ func (s *Server) expanded(a sched.Expand) sched.Event {
 		return failed(wire.Errorf(wire.CauseGraph, "give it one target: the output it stands for", "the sub-graph has %d targets", len(plan.Targets)))
 	}
 	return sched.Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Tasks: plan.Tasks, Target: plan.Targets[0]}
+}
+
+// ReadGraph reads a graph from a store that holds it, for Config.Fetch.
+func ReadGraph(store interface {
+	Open(wire.Space, wire.Digest) (*blobstore.Blob, error)
+}, space wire.Space, graph wire.Held) ([]byte, error) {
+	blob, err := store.Open(space, graph.Object.Digest)
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
+	}
+	defer blob.Close()
+	text, err := io.ReadAll(io.LimitReader(blob, wire.MaxGraphFile+1))
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseFetch, "", "reading a sub-graph: %v", err)
+	}
+	return text, nil
 }
