@@ -17,7 +17,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## bin/coord and bin/node
-	$(GO) build -buildvcs=$(VCS) -o bin/ ./node ./coord
+	CGO_ENABLED=0 $(GO) build -buildvcs=$(VCS) -o bin/ ./node ./coord
 
 demo: build ## count the identifiers of Go's own sources on this machine, twice
 	scripts/demo

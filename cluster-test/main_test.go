@@ -26,6 +26,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "gaggle/node", "gaggle/coord")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the binaries: %v\n%s", err, out)
 		return 1

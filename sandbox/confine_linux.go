@@ -98,6 +98,11 @@ func confine() error {
 	if err := unix.Capset(&hdr, &caps[0]); err != nil {
 		return fmt.Errorf("capset: %w", err)
 	}
+	// Until its execve a command has the zygote's credentials, which open /proc/1/root to
+	// "#!/proc/1/root/host/usr/bin/x". They do not if the zygote cannot be dumped.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("dumpable: %w", err)
+	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}

@@ -20,8 +20,9 @@ import (
 type Engine struct {
 	config   Config
 	log      *slog.Logger
-	distinct bool // every slot has a uid of its own
-	slash    int  // descriptor of "/"
+	distinct bool     // every slot has a uid of its own
+	slash    int      // descriptor of "/"
+	program  *os.File // read-only mount of this program; nil: zygotes must make their own
 	groups   groups
 	free     chan *slot
 
@@ -58,6 +59,9 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{config: c, log: c.Logger, slash: slash, groups: openGroups(), free: make(chan *slot,
 		c.Slots)}
 	e.distinct = canGiveUIDs(c)
+	if e.distinct {
+		e.program = cloneProgram()
+	}
 	e.ctx, e.close = context.WithCancel(context.Background())
 	for i := range c.Slots {
 		s := &slot{engine: e, index: i}
@@ -131,6 +135,9 @@ func (e *Engine) Close() error {
 		}
 		e.err = e.groups.close()
 		unix.Close(e.slash)
+		if e.program != nil {
+			e.program.Close()
+		}
 	})
 	return e.err
 }

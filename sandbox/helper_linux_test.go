@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		probe(os.Args[1], os.Args[2:])
 		os.Exit(0)
 	}
+	if len(os.Args) > 2 && os.Args[1] == scriptName { // as the interpreter of a script
+		probe(os.Args[2], os.Args[3:])
+		os.Exit(0)
+	}
 	if len(os.Args) == 4 && os.Args[0] == "engine" {
 		fmt.Fprintln(os.Stderr, orphan(os.Args[2], os.Args[3]))
 		os.Exit(1)
@@ -248,7 +252,13 @@ func asUser(t *testing.T, flags ...string) {
 		t.Fatal(err)
 	}
 	flags = append(flags, "-test.v=true", "-test.timeout=10m", fmt.Sprintf("-test.short=%t", testing.Short()))
-	cmd := exec.Command("/proc/self/exe", flags...)
+	// Its own program, as in a user's home.
+	program := filepath.Join(dir, "test")
+	install(t, "/proc/self/exe", program)
+	if err := os.Chown(program, uid, uid); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, flags...)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "GOCOVERDIR=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}

@@ -38,12 +38,7 @@ func cloneTree(dir int, p string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
+	return restrict(fd)
 }
 
 // giveTo has a mount that nobody sees yet show owners as the user namespace says. Some file
@@ -128,12 +123,7 @@ func (z *zygote) pivot() error {
 	if err := unix.PivotRoot(".", "host"); err != nil {
 		return fmt.Errorf("pivot_root: %w", err)
 	}
-	if err := os.Chdir("/"); err != nil {
-		return err
-	}
-	var err error
-	z.host, err = unix.Open("/host", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	return err
+	return os.Chdir("/")
 }
 
 // makeDev builds the template of /dev, from clones of the devices.

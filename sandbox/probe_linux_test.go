@@ -42,6 +42,7 @@ var probes = map[string]func(args []string) error{
 	"stdin":    probeStdin,
 	"setuid":   probeSetuid,
 	"reach":    probeReach,
+	"program":  probeProgram,
 }
 
 // refusalsHold tries what no command may do.

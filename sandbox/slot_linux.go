@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -116,7 +117,7 @@ func sockets() (ours []int, theirs []*os.File, err error) {
 // command prepares the start of a zygote.
 func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 	e := s.engine
-	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct})
+	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct, Program: e.program != nil})
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +126,10 @@ func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 		uid, gid = s.uid(), s.uid()
 	}
 	cmd := exec.Command("/proc/self/exe", string(arg))
+	if e.program != nil {
+		cmd = exec.Command("/proc/self/fd/"+strconv.Itoa(programFD), string(arg), shieldedArg)
+		theirs = append(theirs, e.program)
+	}
 	cmd.Args[0] = zygoteName
 	cmd.Dir = "/"
 	// See defaultSignals for asynchronous preemption.

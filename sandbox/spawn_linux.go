@@ -111,6 +111,7 @@ func (z *zygote) start(program string, x *execRequest, files []int) (pid int, er
 	if _, err := unix.Pwrite(z.lastPid, []byte(strconv.Itoa(firstPid-1)), 0); err != nil {
 		return 0, fmt.Errorf("setting ns_last_pid: %w", err)
 	}
+	z.closeHost()
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if z.doomed >= x.Seq {
@@ -297,7 +298,7 @@ func startError(root int, program string, err error) error {
 		return wire.Errorf(wire.CauseNotInRoot,
 			"it must be a Linux program for this processor, or start with #! and its interpreter",
 			"%q is not a program", program)
-	case unix.EACCES, unix.EPERM, unix.ELOOP:
+	case unix.EACCES, unix.EPERM, unix.ELOOP, unix.ENOTDIR:
 		return wire.Errorf(wire.CauseNotInRoot, "it and its interpreter must be executable",
 			"%q cannot be executed: %v", program, err)
 	case unix.E2BIG:

@@ -32,7 +32,10 @@ func init() {
 	}
 }
 
-func isZygote() bool { return len(os.Args) == 2 && os.Args[0] == zygoteName }
+func isZygote() bool {
+	n := len(os.Args)
+	return os.Args[0] == zygoteName && (n == 2 || n == 3 && os.Args[2] == shieldedArg)
+}
 
 // Main must be called first in main, and in TestMain, of every binary that makes an Engine. In
 // a process that an Engine started as a slot it does not return; else it does nothing.
@@ -63,12 +66,13 @@ func Main() {
 // zygoteConfig is what an engine tells a zygote at its start.
 type zygoteConfig struct {
 	Distinct bool `json:"distinct"` // its uid is not the engine's: paths mean nothing to it
+	Program  bool `json:"program"`  // programFD is the mount it runs from
 }
 
 // A zygote is the helper process of a slot.
 type zygote struct {
 	zygoteConfig
-	host     int    // descriptor of the machine's root, -1 if Distinct
+	host     int    // descriptor of the machine's root, -1 if closed
 	sockets  int    // of the network namespace's sockstat, -1 if not open
 	lastPid  int    // of ns_last_pid
 	oomAdj   int    // of its own oom_score_adj
@@ -91,6 +95,9 @@ func troubleOf(err error) *wire.Error {
 }
 
 func (z *zygote) setup() error {
+	if err := z.shield(); err != nil {
+		return err
+	}
 	// A command would get whatever the engine itself inherited without close-on-exec.
 	if err := unix.CloseRange(requests, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close_range: %w", err)
@@ -163,6 +170,9 @@ func warmThreads() {
 
 // carryOut does what comes before the Exec of a request, and takes the descriptors it uses.
 func (z *zygote) carryOut(q *request, fds *[]int) error {
+	if err := z.openHost(); err != nil {
+		return err
+	}
 	take := func() (fd int) {
 		if len(*fds) == 0 {
 			return -1
