@@ -216,6 +216,9 @@ func (s *session) get(ctx context.Context, l *link, cmd *Command) (*End, error) 
 
 // pick returns the named targets of a job, or all.
 func pick(j *wire.JobStatus, names []string) ([]wire.Target, error) {
+	if len(j.Targets) == 0 && j.Ended != 0 {
+		return nil, wire.Errorf(wire.CauseNotFound, "submit it again: what it finished is known", "job %s is %s and left no targets", j.Job, j.State)
+	}
 	if len(j.Targets) == 0 {
 		return nil, wire.Errorf(wire.CauseNotFound, "coord attach "+j.Job.String()+" waits for it", "job %s is %s and has no targets yet", j.Job, j.State)
 	}

@@ -104,7 +104,7 @@ func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
 			state += ": " + printable(j.Waiting)
 		}
 		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s ago\t%s\t%s", j.Job, printable(j.Name),
-			c.Ran+c.Memo+c.Shared+c.Failed+c.Cancelled, c.Tasks, c.Ran, c.Memo, c.Shared, c.Failed, Span(end.Sub(micro(j.Begun))),
+			c.Ran+c.Memo+c.Shared+c.Failed, c.Tasks, c.Ran, c.Memo, c.Shared, c.Failed, Span(end.Sub(micro(j.Begun))),
 			Span(now.Sub(micro(j.Begun))), printable(j.Client), state))
 	}
 	table(b, "JOB\tNAME\tDONE\tRAN\tMEMO\tSHARED\tFAILED\tTIME\tBEGUN\tFROM\tSTATE", rows)
