@@ -91,10 +91,13 @@ func (c *collector) stream() (wire.Object, error) {
 		return wire.Object{}, wire.Errorf(wire.CauseDiskFull, "free some space on this node",
 			"keeping the standard output: %v", s.err)
 	}
-	if _, err := s.whole.Seek(0, 0); err != nil {
-		return wire.Object{}, err
+	var id wire.BlobID
+	var err error
+	if s.whole != nil {
+		id, err = c.sink.PutFile(c.ctx, s.whole, s.total)
+	} else {
+		id, err = c.sink.PutBytes(c.ctx, s.tail)
 	}
-	id, err := c.sink.PutFile(c.ctx, s.whole, s.total)
 	return wire.FileObject(id, uint64(s.total), false), err
 }
 

@@ -85,6 +85,19 @@ func New(c Config) (*Engine, error) {
 // spoolPrefix starts the names of what the engine keeps in its directory.
 const spoolPrefix = "stdout-"
 
+// spool makes a file without a name.
+func (e *Engine) spool() (*os.File, error) {
+	f, err := os.CreateTemp(e.config.Dir, spoolPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("making a file for an output stream: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // sweep removes what an engine that was killed left. A spool has no name for longer than it
 // takes to unlink it.
 func sweep(dir string) error {

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -153,15 +154,22 @@ func newSink() *memorySink {
 }
 
 func (s *memorySink) PutFile(_ context.Context, f *os.File, size int64) (wire.BlobID, error) {
-	b, err := io.ReadAll(f)
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, size+1))
 	if err == nil && int64(len(b)) != size {
 		err = fmt.Errorf("file of %d bytes was announced with %d", len(b), size)
 	}
+	if err != nil {
+		return wire.BlobID{}, err
+	}
+	return s.PutBytes(context.Background(), b)
+}
+
+func (s *memorySink) PutBytes(_ context.Context, b []byte) (wire.BlobID, error) {
 	id := wire.BlobID(wire.Sum(b))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.files[id] = b
-	return id, err
+	s.files[id] = slices.Clone(b)
+	return id, nil
 }
 
 func (s *memorySink) PutTree(_ context.Context, t *wire.Tree) (wire.TreeID, error) {

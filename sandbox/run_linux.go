@@ -94,9 +94,7 @@ func (r *run) execute(ctx context.Context) error {
 			return sandboxError(err)
 		}
 	}
-	if err := r.openStreams(); err != nil {
-		return sandboxError(err)
-	}
+	r.openStreams()
 	z.seq++
 	k := &killer{zygote: z, seq: z.seq}
 	defer k.over()
@@ -136,19 +134,13 @@ func sandboxError(err error) error {
 }
 
 // openStreams prepares the draining of standard output and error.
-func (r *run) openStreams() error {
+func (r *run) openStreams() {
 	r.release()
 	r.out[0] = stream{live: r.spec.Stdout, room: r.limits.StreamBytes}
 	r.out[1] = stream{live: r.spec.Stderr, room: r.limits.StreamBytes}
-	if !slices.ContainsFunc(r.spec.Outputs, func(o wire.Output) bool { return o.Path == wire.Stdout }) {
-		return nil
+	if slices.ContainsFunc(r.spec.Outputs, func(o wire.Output) bool { return o.Path == wire.Stdout }) {
+		r.out[0].spool, r.out[0].limit = r.slot.engine.spool, r.limits.OutputBytes
 	}
-	f, err := os.CreateTemp(r.slot.engine.config.Dir, spoolPrefix)
-	if err != nil {
-		return fmt.Errorf("making a file for standard output: %w", err)
-	}
-	r.out[0].whole, r.out[0].limit = f, r.limits.OutputBytes
-	return os.Remove(f.Name())
 }
 
 // begin sends everything to the zygote, the Exec last. The function it returns waits until both

@@ -121,8 +121,9 @@ func (l Limits) withDefaults() Limits {
 
 // A Sink takes outputs. An error of either method ends the run and is returned by Engine.Run.
 type Sink interface {
-	// PutFile stores size bytes from the start of f, which the caller closes.
+	// PutFile stores size bytes from the start of f, whatever its offset; the caller closes it.
 	PutFile(ctx context.Context, f *os.File, size int64) (wire.BlobID, error)
+	PutBytes(ctx context.Context, b []byte) (wire.BlobID, error)
 	PutTree(ctx context.Context, t *wire.Tree) (wire.TreeID, error)
 }
 

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"sync/atomic"
@@ -23,6 +24,13 @@ func (s *storeSink) PutFile(ctx context.Context, f *os.File, size int64) (wire.B
 	defer s.count(time.Now())
 	s.shown.set("store", s.bytes.Add(size), 0, wire.PeerID{})
 	return s.store.PutFile(ctx, s.space, f, size)
+}
+
+// PutBytes is as in sandbox.Sink.
+func (s *storeSink) PutBytes(ctx context.Context, b []byte) (wire.BlobID, error) {
+	defer s.count(time.Now())
+	id, _, err := s.store.Put(ctx, s.space, bytes.NewReader(b))
+	return id, err
 }
 
 // PutTree is as in sandbox.Sink.
