@@ -45,10 +45,16 @@ func newOutbox(key ed25519.PrivateKey) *outbox {
 	return &outbox{key: key, wake: make(chan struct{}, 1)}
 }
 
-// add has put write one item of about the given size into the last frame, or a new one.
+// add has put write one item of about the given size into the last frame, or a new one, and wakes
+// the writer.
 func (o *outbox) add(bytes int, put func(*frame)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.addLocked(bytes, put)
+	o.nudge()
+}
+
+func (o *outbox) addLocked(bytes int, put func(*frame)) {
 	var f *frame
 	if n := len(o.frames); n > 0 {
 		f = o.frames[n-1]
@@ -61,7 +67,6 @@ func (o *outbox) add(bytes int, put func(*frame)) {
 	put(f)
 	f.items++
 	f.bytes += bytes
-	o.nudge()
 }
 
 // nudge wakes the writer. Called under o.mu.
@@ -180,8 +185,12 @@ func (o *outbox) outcome(c *outcome) {
 	})
 }
 
+// started leaves the writer asleep: of a small thunk the start travels with the result, and of
+// others with the next progress, progressEvery later at most. It halves the frames of small ones.
 func (o *outbox) started(l wire.LeaseID) {
-	o.add(9, func(f *frame) { f.Started = append(f.Started, l) })
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.addLocked(9, func(f *frame) { f.Started = append(f.Started, l) })
 }
 
 func (o *outbox) recalled(l wire.LeaseID) {

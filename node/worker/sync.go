@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"gaggle/wire"
 )
@@ -23,6 +24,10 @@ type syncItem struct {
 	thunk   wire.ThunkID
 	value   *wire.Value
 }
+
+// syncPause is how long after a round others gather for the next: a flush and a report of many
+// objects cost little more than of one.
+const syncPause = 5 * time.Millisecond
 
 // syncBatch bounds the objects of one Sync, so that reports come while others are written.
 const syncBatch = wire.MaxBatch
@@ -90,6 +95,11 @@ func (w *Worker) syncLoop(ctx context.Context) {
 		for items := w.syncs.take(); items != nil && ctx.Err() == nil; items = w.syncs.take() {
 			w.claim(items)
 			w.syncItems(ctx, items)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(syncPause):
 		}
 	}
 }
