@@ -112,7 +112,7 @@ func (s *session) cut() {
 // heard returns all frames so far as one, once the worker has nothing more to say for now.
 func (s *session) heard() wire.FromNode {
 	synctest.Wait()
-	time.Sleep(2 * gather) // virtual: what was gathering goes out
+	time.Sleep(2 * (gather + syncPause)) // virtual: what was gathering goes out
 	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -168,6 +168,7 @@ func (w *Worker) shutdown() {
 	w.stopping = true
 	out := w.out
 	w.sendBeat()
+	w.giveBackAll(errStopping) // before a slot comes free and takes one of them up
 	w.mu.Unlock()
 	w.abort(errStopping)
 	w.work.Wait()
