@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gaggle/coord/client"
+	"gaggle/coord/graph"
 	"gaggle/wire"
 )
 
@@ -82,9 +85,10 @@ func (a *app) root() *cobra.Command {
 		Version:       client.Release,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetFlagErrorFunc(unknownFlag)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.state, "state", "", "state directory (default $GAGGLE_STATE, else ~/.local/state/gaggle/coord)")
@@ -93,6 +97,32 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.submitCmd(), a.runCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
 		a.explainCmd(), a.gcCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())
 	return root
+}
+
+// knownCommand is about what is no command, or the root would run.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return wire.Errorf(wire.CauseInvalid, graph.Nearest(args[0], names), "unknown command %q", args[0])
+}
+
+// unknownFlag adds to an error of parsing flags which one may have been meant.
+func unknownFlag(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	hint := graph.Nearest("--"+unknown.GetSpecifiedName(), names)
+	return wire.Errorf(wire.CauseInvalid, cmp.Or(hint, c.CommandPath()+" --help lists the flags"), "%v", err)
 }
 
 // stateDir returns the state directory, absolute.

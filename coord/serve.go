@@ -50,7 +50,7 @@ func isServeDir(dir string) bool {
 }
 
 func (a *app) serveCmd() *cobra.Command {
-	var listen []string
+	var listen peer.ListenFlag
 	var httpAddr string
 	var verbose bool
 	c := &cobra.Command{
@@ -68,7 +68,11 @@ func (a *app) serveCmd() *cobra.Command {
 			}
 			ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer cancel()
-			m := &meshServer{dir: dir, listen: listen, http: httpAddr, out: a.out,
+			addrs, err := peer.ParseListen(listen.String())
+			if err != nil {
+				return err
+			}
+			m := &meshServer{dir: dir, listen: addrs, http: httpAddr, out: a.out,
 				log: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))}
 			if err := m.run(ctx); err != nil {
 				return &result{err: err}
@@ -76,7 +80,7 @@ func (a *app) serveCmd() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringSliceVar(&listen, "listen", nil, "multiaddrs to listen on (default port 7070 of every address, UDP and TCP)")
+	c.Flags().Var(&listen, "listen", "`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070)")
 	c.Flags().StringVar(&httpAddr, "http", "", "serve /status and /metrics on this `ADDR` of the loopback interface")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return c

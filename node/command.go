@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gaggle/overlay/peer"
 	"gaggle/wire"
 )
 
@@ -142,7 +143,7 @@ func (c *call) flags(cmd *cobra.Command) {
 	f.StringVar(&given.Name, "name", "", "what to call this machine (default its host name)")
 	f.IntVar(&given.Slots, "slots", 0,
 		fmt.Sprintf("tasks to run at once (default %d: one core is left for you)", defaultSlots()))
-	f.Var((*listenFlag)(&given.Listen), "listen",
+	f.Var((*peer.ListenFlag)(&given.Listen), "listen",
 		"`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070, else any port)")
 	f.Var((*sizeFlag)(&given.StoreMax), "store-max",
 		"most the store may take on disk, a `SIZE` like 20GiB (default half of what is free)")

@@ -152,7 +152,7 @@ func (n *node) openStore() error {
 }
 
 func (n *node) openNetwork() error {
-	listen, err := multiaddrs(n.settings.Listen)
+	listen, err := peer.ParseListen(n.settings.Listen)
 	if err != nil {
 		return usagef("", "the address %q to listen on is no good: %v", n.settings.Listen, err)
 	}

@@ -120,7 +120,7 @@ func objectOf[T any](fields []field[T], start func(d *decoder, n *node) T, check
 				f := byName[k.name]
 				switch {
 				case f == nil:
-					d.ps.add(pos{k.line, string(d.path)}, nearest(k.name, known), "unknown key %q", clip(k.name))
+					d.ps.add(pos{k.line, string(d.path)}, Nearest(k.name, known), "unknown key %q", clip(k.name))
 					return false
 				case v.kind == null:
 					return d.wrong(v, "give it a value or leave it out", "is empty")

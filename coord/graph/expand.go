@@ -108,7 +108,7 @@ func (x *expander) setParams() {
 	slices.Sort(given)
 	for _, k := range given {
 		if _, ok := x.params[k]; !ok {
-			x.ps.add(pos{}, nearest(k, x.paramNames), "there is no parameter %q", clip(k))
+			x.ps.add(pos{}, Nearest(k, x.paramNames), "there is no parameter %q", clip(k))
 		}
 		x.params[k] = one(x.env.Params[k])
 	}
@@ -130,7 +130,7 @@ func (x *expander) known(t *tmpl, sc *scope) bool {
 		}
 		if !contains(sc.names, p.name) {
 			if _, isParam := x.params[p.name]; !isParam {
-				hint := nearest(p.name, sc.known(x.paramNames))
+				hint := Nearest(p.name, sc.known(x.paramNames))
 				if hint == "" {
 					hint = "there are no variables here; only {{name}} is replaced, so { {name} } is kept"
 				}

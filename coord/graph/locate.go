@@ -173,7 +173,7 @@ func (x *expander) resolve(p pos, r *ref) (list []placed, all, ok bool) {
 	}
 	t := x.byName[r.task]
 	if t == nil {
-		x.ps.add(p, nearest(r.task, x.f.taskNames()), "there is no task %q", clip(r.task))
+		x.ps.add(p, Nearest(r.task, x.f.taskNames()), "there is no task %q", clip(r.task))
 		return nil, false, false
 	}
 	from, to := 0, len(t.ids)
@@ -219,7 +219,7 @@ func (x *expander) instanceOf(p pos, t *xtask, r *ref) (int, bool) {
 		for i := range t.insts[:min(len(t.insts), 10_000)] {
 			known = append(known, t.insts[i].key)
 		}
-		x.ps.add(p, nearest(r.key, known), "task %q has no instance %q", t.name, clip(r.key))
+		x.ps.add(p, Nearest(r.key, known), "task %q has no instance %q", t.name, clip(r.key))
 	}
 	return i, ok
 }
@@ -234,7 +234,7 @@ func (x *expander) output(p pos, r *ref, t *xtask, inst int) (placed, bool) {
 		for _, o := range th.Outputs {
 			known = append(known, o.Path)
 		}
-		hint := nearest(r.path, known)
+		hint := Nearest(r.path, known)
 		for _, o := range th.Outputs {
 			if rest, below := cutDir(r.path, o.Path); below && o.Kind == wire.Dir {
 				hint = fmt.Sprintf("a part of a directory is written \"@%s/%s//%s\"", t.name, o.Path, rest)
@@ -283,7 +283,7 @@ func (x *expander) parentInput(p pos, r *ref) (placed, bool) {
 		}
 		known = append(known, in.Path)
 	}
-	hint := nearest(r.path, known)
+	hint := Nearest(r.path, known)
 	for _, k := range known {
 		if rest, below := cutDir(r.path, k); below {
 			hint = fmt.Sprintf("a part of a directory is written \"@parent/%s//%s\"", k, rest)

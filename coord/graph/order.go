@@ -32,7 +32,7 @@ func (x *expander) dependencies(t *xtask) {
 		switch d := x.byName[name]; {
 		case name == "" || name == parent:
 		case d == nil:
-			x.ps.add(p, nearest(name, x.f.taskNames()), "there is no task %q", clip(name))
+			x.ps.add(p, Nearest(name, x.f.taskNames()), "there is no task %q", clip(name))
 		case !t.isDep[d]:
 			t.deps, t.isDep[d] = append(t.deps, d), true
 		}

@@ -87,9 +87,9 @@ func (ps *problems) err() error {
 	return &wire.Error{Cause: ps.cause, Message: b.String()}
 }
 
-// nearest returns `did you mean "x"?` for the known name nearest to name, else a list of them if
+// Nearest returns `did you mean "x"?` for the known name nearest to name, else a list of them if
 // they are few, else "".
-func nearest(name string, known []string) string {
+func Nearest(name string, known []string) string {
 	best, dist := "", len(name)/3+2 // as far as cmd/go and git go
 	for _, k := range known {
 		if d := distance(name, k, dist); d < dist && d < len(k) {

@@ -283,6 +283,6 @@ func enum(words ...string) codec[tmpl] {
 				return "", ""
 			}
 		}
-		return fmt.Sprintf("%q is not known here", clip(s)), nearest(s, words)
+		return fmt.Sprintf("%q is not known here", clip(s)), Nearest(s, words)
 	}, str)
 }
