@@ -188,6 +188,12 @@ func (h Hints) CPU() int64 {
 	return DefaultMilliCPU
 }
 
+// Slots returns how many of a node's slots a run takes: one for each core it keeps busy, but never
+// more than the node has.
+func (h Hints) Slots(have int) int {
+	return int(min((h.CPU()+DefaultMilliCPU-1)/DefaultMilliCPU, int64(have)))
+}
+
 // Memory returns the memory limit in bytes.
 func (h Hints) Memory() int64 {
 	if h.MemBytes > 0 {

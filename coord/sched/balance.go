@@ -16,7 +16,7 @@ func (s *State) level() {
 	for i := len(s.byLoad) - 1; i > 0 && asked < maxAsked; i-- {
 		n := s.nodes[s.byLoad[i]]
 		idle := s.nodes[s.byLoad[0]]
-		if len(idle.leases) >= idle.hello.Slots || len(n.leases) <= n.hello.Slots {
+		if !idle.idle() || n.taken <= n.hello.Slots {
 			return
 		}
 		for k := len(n.leases) - 1; k >= 0 && asked < maxAsked; k-- {
@@ -26,7 +26,7 @@ func (s *State) level() {
 				continue
 			}
 			here := max(s.queueing(n), l.fetch) + l.est
-			if m, f, now := s.best(run, n); m != nil && now && len(m.leases) < m.hello.Slots && f.finish+levelMargin < here*3/4 {
+			if m, f, now := s.best(run, n); m != nil && now && m.idle() && f.finish+levelMargin < here*3/4 {
 				l.recall = true
 				run.recalls++
 				asked++
@@ -56,7 +56,7 @@ func (s *State) copyStragglers() {
 			if len(s.byLoad) == 0 {
 				return
 			}
-			if idle := s.nodes[s.byLoad[0]]; len(idle.leases) >= idle.hello.Slots {
+			if !s.nodes[s.byLoad[0]].idle() {
 				return
 			}
 			s.copyStraggler(l)
@@ -79,7 +79,7 @@ func (s *State) copyStraggler(l *lease) {
 	}
 	m, f, now := s.best(run, l.node)
 	// What will take for ever has as long to go, for all we know, as it has taken.
-	if m != nil && now && len(m.leases) < m.hello.Slots && f.finish <= late {
+	if m != nil && now && m.idle() && f.finish <= late {
 		s.grant(l.run, m, f)
 	}
 }

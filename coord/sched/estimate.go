@@ -84,7 +84,7 @@ func (s *State) reestimate() {
 					run.kind.guess = max(run.kind.guess, est)
 				}
 			}
-			n.est += est - l.est
+			n.est += (est - l.est) * time.Duration(l.slots)
 			l.est = est
 		}
 	}
@@ -288,7 +288,7 @@ func (n *node) admits(h *wire.Hints) bool {
 
 // queueing returns how long an offer to the node would wait for a slot.
 func (s *State) queueing(n *node) time.Duration {
-	if len(n.leases)+len(n.parked) < n.hello.Slots {
+	if n.taken+len(n.parked) < n.hello.Slots {
 		return 0
 	}
 	ran := time.Duration(n.running)*s.now - n.beganSum

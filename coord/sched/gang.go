@@ -128,7 +128,10 @@ func (s *State) placeGangs() {
 
 // placeGang reserves a slot for every member and offers them, or does nothing.
 func (s *State) placeGang(g *gang) bool {
-	type seat struct{ slots, mem int64 }
+	type seat struct {
+		slots int
+		mem   int64
+	}
 	taken := map[nodeRef]seat{}
 	chosen := make([]*node, len(g.members))
 	for i, m := range g.members {
@@ -138,7 +141,7 @@ func (s *State) placeGang(g *gang) bool {
 		}
 		for _, r := range s.byLoad {
 			n, t := s.nodes[r], taken[r]
-			if !run.class.has(r) || len(n.leases)+int(t.slots) >= n.hello.Slots ||
+			if !run.class.has(r) || n.taken+t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
 				n.hello.MemBytes != 0 && n.mem+t.mem+run.hints.MemBytes > n.hello.MemBytes ||
 				chosen[i] != nil && t.slots >= taken[chosen[i].ref].slots {
 				continue
@@ -150,8 +153,8 @@ func (s *State) placeGang(g *gang) bool {
 		if chosen[i] == nil {
 			return false
 		}
-		t := taken[chosen[i].ref]
-		taken[chosen[i].ref] = seat{t.slots + 1, t.mem + run.hints.MemBytes}
+		t, wide := taken[chosen[i].ref], run.hints.Slots(chosen[i].hello.Slots)
+		taken[chosen[i].ref] = seat{t.slots + wide, t.mem + run.hints.MemBytes}
 	}
 	g.running = true
 	for i, m := range g.members {

@@ -155,22 +155,23 @@ func checkNodes(s *State) error {
 	}
 	for _, n := range s.nodes[1:] {
 		var mem int64
-		adopted := 0
-		running := 0
+		adopted, taken, running, widest := 0, 0, 0, 1
 		for _, l := range n.leases {
 			mem += l.hints.MemBytes
+			taken += l.slots
+			widest = max(widest, l.slots)
 			if l.adopted {
-				adopted++
+				adopted += l.slots
 			}
 			if l.began {
-				running++
+				running += l.slots
 			}
 		}
 		switch {
-		case len(n.leases)-adopted > 2*n.hello.Slots:
-			return fmt.Errorf("%s has %d leases on %d slots", n.hello.Name, len(n.leases), n.hello.Slots)
-		case mem != n.mem || running != n.running:
-			return fmt.Errorf("%s: %d bytes and %d running, want %d and %d", n.hello.Name, n.mem, n.running, mem, running)
+		case taken-adopted > 2*n.hello.Slots-1+widest:
+			return fmt.Errorf("%s has %d slots taken of %d", n.hello.Name, taken, n.hello.Slots)
+		case mem != n.mem || taken != n.taken || running != n.running:
+			return fmt.Errorf("%s: %d bytes, %d slots taken, %d running, want %d, %d and %d", n.hello.Name, n.mem, n.taken, n.running, mem, taken, running)
 		case n.listed != n.offerable() || n.listed != slices.Contains(s.byLoad, n.ref):
 			return fmt.Errorf("%s listed %v, offerable %v", n.hello.Name, n.listed, n.offerable())
 		case len(n.leases) == 0 && (n.est != 0 || n.fetch != 0 || n.beganSum != 0) || len(n.parked) == 0 && n.parkedEst != 0:

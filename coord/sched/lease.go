@@ -13,6 +13,7 @@ type lease struct {
 	run     runRef
 	node    *node
 	hints   wire.Hints // the limits it runs under
+	slots   int        // of the node's that it takes
 	given   time.Duration
 	began   bool
 	since   time.Duration // when it began
@@ -90,8 +91,10 @@ func (s *State) addLease(l *lease) {
 	run.place = placeLeased
 	s.leases[l.id] = l
 	n.leases = append(n.leases, l)
+	l.slots = l.hints.Slots(n.hello.Slots)
+	n.taken += l.slots
 	n.mem += l.hints.MemBytes
-	n.est += l.est
+	n.est += l.est * time.Duration(l.slots)
 	n.fetch += l.fetch
 	if l.source != nil {
 		l.source.serve += l.fetch
@@ -111,12 +114,13 @@ func (s *State) endLease(l *lease) {
 	delete(s.leases, l.id)
 	i := slices.Index(n.leases, l)
 	n.leases = slices.Delete(n.leases, i, i+1)
+	n.taken -= l.slots
 	n.mem -= l.hints.MemBytes
-	n.est -= l.est
+	n.est -= l.est * time.Duration(l.slots)
 	s.fetched(l)
 	if l.began {
-		n.running--
-		n.beganSum -= l.since
+		n.running -= l.slots
+		n.beganSum -= l.since * time.Duration(l.slots)
 	}
 	for _, ref := range l.coming {
 		o := s.objects.at(ref)
@@ -179,8 +183,8 @@ func (s *State) started(p wire.PeerID, id wire.LeaseID) {
 
 func (s *State) begin(l *lease) {
 	l.began, l.since, l.recall = true, s.now, false
-	l.node.running++
-	l.node.beganSum += l.since
+	l.node.running += l.slots
+	l.node.beganSum += l.since * time.Duration(l.slots)
 	s.fetched(l)
 	s.moved = true
 }

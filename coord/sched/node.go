@@ -36,17 +36,18 @@ type node struct {
 	whole bool  // it has reported all it holds
 
 	leases   []*lease
+	taken    int           // slots that they take
 	mem      int64         // that they may take together
-	est      time.Duration // that they are expected to run
+	est      time.Duration // that they are expected to run, times their slots
 	fetch    time.Duration // and to fetch still
 	serve    time.Duration // others' fetches from it
-	running  int           // of the leases, begun
-	beganSum time.Duration // of the times at which they began
+	running  int           // of taken, by leases that have begun
+	beganSum time.Duration // of the times at which they began, times their slots
 
 	parked    []runRef // runs that are to wait for it, in order
 	parkedEst time.Duration
 
-	load   uint64 // leases per slot, in 2^-20
+	load   uint64 // taken per slot, in 2^-20
 	listed bool   // stands in State.byLoad
 	stamp  uint64 // of the last placement it was a candidate of
 
@@ -76,8 +77,12 @@ func (n *node) offerable() bool {
 	return n.hello.Slots > 0 && n.connected && n.state == nodeUp && !n.draining && !n.paused
 }
 
-// room reports whether the node takes one more offer: as many run ahead of its slots as it has.
-func (n *node) room() bool { return len(n.leases) < 2*n.hello.Slots }
+// room reports whether the node takes one more offer: about as many run ahead of its slots as it
+// has. One that takes several slots may exceed that, or narrow ones would keep it out for ever.
+func (n *node) room() bool { return n.taken < 2*n.hello.Slots }
+
+// idle reports whether a slot is free.
+func (n *node) idle() bool { return n.taken < n.hello.Slots }
 
 func (n *node) lostAfter() time.Duration {
 	if n.hello.Slots == 0 || n.hello.Labels["laptop"] == "true" {
@@ -268,7 +273,7 @@ func (s *State) reload(n *node) {
 		s.unparkAll(n)
 		return
 	}
-	n.load = uint64(len(n.leases)) << 20 / uint64(n.hello.Slots)
+	n.load = uint64(n.taken) << 20 / uint64(n.hello.Slots)
 	i, _ := slices.BinarySearchFunc(s.byLoad, n, s.byLoadCmp)
 	s.byLoad = slices.Insert(s.byLoad, i, n.ref)
 }

@@ -3,6 +3,8 @@ package sched
 import (
 	"slices"
 	"time"
+
+	"gaggle/wire"
 )
 
 // fit is how a run would fare on a node.
@@ -172,6 +174,9 @@ func (s *State) gather(run *run) {
 // inputs are there, whichever is later, for nodes fetch while they run other things.
 func (s *State) fit(run *run, n *node) fit {
 	f := fit{run: run.kind.estimate(run.builtin)}
+	if cpu, have := run.hints.CPU(), int64(n.hello.Slots)*wire.DefaultMilliCPU; cpu > have {
+		f.run = f.run * time.Duration(cpu) / time.Duration(have)
+	}
 	var missing, most uint64
 	coming := false
 	for _, ref := range run.need {
@@ -267,7 +272,7 @@ func (s *State) unparkFree() {
 		return
 	}
 	for _, n := range s.nodes[1:] {
-		for k := 2*n.hello.Slots - len(n.leases); k > 0 && len(n.parked) > 0; k-- {
+		for k := 2*n.hello.Slots - n.taken; k > 0 && len(n.parked) > 0; k-- {
 			r := n.parked[0]
 			s.unpark(r)
 			s.enqueue(r)

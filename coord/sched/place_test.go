@@ -144,6 +144,38 @@ func TestPlacementFitsMemory(t *testing.T) {
 	}
 }
 
+// A run takes a slot for each core it keeps busy, and all of a node that has fewer.
+func TestPlacementCountsCores(t *testing.T) {
+	w := newWorld(t, 1)
+	n := w.addNode("node", 4)
+	n.beat()
+	text, names := many(12, 0)
+	p := makePlan(t, strings.ReplaceAll(text, "~0", ""))
+	most, atOnce := 0, 0
+	w.runs = func(string) time.Duration {
+		slots, started := 0, 0
+		for _, l := range n.leases {
+			slots += l.offer.Hints.Slots(4)
+			if l.started {
+				started++
+			}
+		}
+		most, atOnce = max(most, slots), max(atOnce, started)
+		return time.Second
+	}
+	id := w.submit(1, n, p, func(e *Submitted) {
+		for i := range e.Tasks {
+			e.Tasks[i].Hints.MilliCPU = 3000
+		}
+		e.Tasks[0].Hints.MilliCPU = 64_000
+	}, names...)
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, names...)
+	if most > 8+3 || atOnce > 1 {
+		t.Errorf("%d slots were offered and %d thunks of 3 cores ran at once on 4 slots", most, atOnce)
+	}
+}
+
 func TestImpossibleTasksAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -224,14 +224,15 @@ func (n *simNode) startSome() {
 	busy := 0
 	for _, l := range n.leases {
 		if l.started {
-			busy++
+			busy += l.offer.Hints.Slots(n.hello.Slots)
 		}
 	}
 	for _, l := range n.leases {
-		if !l.fetched || l.started || busy >= n.hello.Slots {
+		wide := l.offer.Hints.Slots(n.hello.Slots)
+		if !l.fetched || l.started || busy+wide > n.hello.Slots {
 			continue
 		}
-		busy++
+		busy += wide
 		l.started = true
 		n.send(Started{n.peer, l.offer.Lease})
 		took := n.w.runs(l.offer.Name)

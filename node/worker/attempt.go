@@ -27,11 +27,12 @@ func (w *Worker) attempt(l *lease) (*outcome, error) {
 		return w.infrastructure(l, err, wire.CauseFetch)
 	}
 	defer staged.Release()
-	if err := w.slots.enter(l.ctx, l.Hints.Priority, l.seq); err != nil {
+	wide := l.Hints.Slots(w.cfg.Hello.Slots)
+	if err := w.slots.enter(l.ctx, l.Hints.Priority, l.seq, wide); err != nil {
 		return nil, err
 	}
 	r, err := w.run(l, staged)
-	w.slots.leave()
+	w.slots.leave(wide)
 	if err != nil {
 		return w.infrastructure(l, err, wire.CauseSandbox)
 	}
@@ -140,13 +141,13 @@ func (w *Worker) fetch(l *lease) error {
 		return err
 	}
 	if len(want) > 0 {
-		if err := w.fetches.enter(l.ctx, l.Hints.Priority, l.seq); err != nil {
+		if err := w.fetches.enter(l.ctx, l.Hints.Priority, l.seq, 1); err != nil {
 			return err
 		}
 		begun := time.Now()
 		l.queued = begun.Sub(l.accepted)
 		err = w.fetchFrom(l.ctx, l, want)
-		w.fetches.leave()
+		w.fetches.leave(1)
 		l.fetching += time.Since(begun)
 		if err != nil {
 			return err

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// A gate lets a bounded number in at once: of those who wait, first the higher priority, then
-// the earlier offer.
+// A gate has a number of places, of which each who enters takes one or more. Of those who wait the
+// higher priority goes first, then the earlier offer; nobody overtakes, so that who needs many
+// places gets them.
 type gate struct {
 	mu      sync.Mutex // guards the fields below
 	open    int        // places not taken
@@ -20,24 +21,21 @@ func newGate(places int) *gate { return &gate{open: places} }
 type ticket struct {
 	priority int
 	seq      uint64
+	places   int
 	admitted chan struct{} // closed by leave
 	index    int           // in the heap; -1 once admitted
 }
 
-// enter waits for a place, which leave gives back. If ctx ends first there is none to give back
-// and the error is the context's cause.
-func (g *gate) enter(ctx context.Context, priority int, seq uint64) error {
+// enter waits for places, at most as many as there are, which leave gives back. If ctx ends first
+// there are none to give back and the error is the context's cause.
+func (g *gate) enter(ctx context.Context, priority int, seq uint64, places int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	g.mu.Lock()
-	if g.open > 0 {
-		g.open--
-		g.mu.Unlock()
-		return nil
-	}
-	t := &ticket{priority: priority, seq: seq, admitted: make(chan struct{})}
+	t := &ticket{priority: priority, seq: seq, places: places, admitted: make(chan struct{})}
 	heap.Push(&g.waiters, t)
+	g.pass(0)
 	g.mu.Unlock()
 	select {
 	case <-t.admitted:
@@ -48,26 +46,28 @@ func (g *gate) enter(ctx context.Context, priority int, seq uint64) error {
 	defer g.mu.Unlock()
 	if t.index >= 0 {
 		heap.Remove(&g.waiters, t.index)
+		g.pass(0) // it may have stood before one who needs fewer
 	} else {
-		g.pass() // admitted at the same moment
+		g.pass(places) // admitted at the same moment
 	}
 	return context.Cause(ctx)
 }
 
-// leave gives a place back.
-func (g *gate) leave() {
+// leave gives places back.
+func (g *gate) leave(places int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pass()
+	g.pass(places)
 }
 
-// pass hands a place to the first who waits. Called under g.mu.
-func (g *gate) pass() {
-	if len(g.waiters) == 0 {
-		g.open++
-		return
+// pass opens some places and admits the first who wait while there are enough. Called under g.mu.
+func (g *gate) pass(places int) {
+	g.open += places
+	for len(g.waiters) > 0 && g.waiters[0].places <= g.open {
+		t := heap.Pop(&g.waiters).(*ticket)
+		g.open -= t.places
+		close(t.admitted)
 	}
-	close(heap.Pop(&g.waiters).(*ticket).admitted)
 }
 
 // free returns how many places are not taken.

@@ -123,10 +123,10 @@ func (w *Worker) probe(p wire.PeerID) {
 		w.probing--
 		w.mu.Unlock()
 	}()
-	if w.probes.enter(w.ctx, 0, 0) != nil {
+	if w.probes.enter(w.ctx, 0, 0, 1) != nil {
 		return
 	}
-	defer w.probes.leave()
+	defer w.probes.leave(1)
 	l, err := w.cfg.Exchange.Probe(w.ctx, p)
 	if err != nil {
 		w.log.Info("cannot measure a link", "from", p, "error", err)
