@@ -298,11 +298,20 @@ func failure(c wire.Cause, hint, format string, args ...any) wire.Failure {
 	return wire.Failure{Cause: c, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-// giveUp ends a task that is not to blame.
+// giveUp ends a task that is not to blame. Of one that is running the notice says where: what it
+// wrote so far can be asked for there.
 func (s *State) giveUp(r taskRef, f wire.Failure) {
+	n := wire.Notice{Failure: &f}
+	t := s.tasks.at(r)
+	if t.run != 0 && t.state == wire.StateRunning {
+		run := s.runs.at(t.run)
+		if l := run.lease(); l != nil {
+			n.Resolved, n.Node, n.NodeName = wire.ThunkID(run.id), l.node.peer, l.node.hello.Name
+		}
+	}
 	s.unsettle(r)
-	s.tasks.at(r).rare().failure = &f
-	s.enter(r, wire.StateCancelled, wire.Notice{Failure: &f})
+	t.rare().failure = &f
+	s.enter(r, wire.StateCancelled, n)
 }
 
 // unsettle takes a task off whatever it waits for: a run, or expansions. If it was done those that

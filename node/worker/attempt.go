@@ -34,6 +34,7 @@ func (w *Worker) attempt(l *lease) (*outcome, error) {
 	r, err := w.run(l, staged)
 	w.slots.leave(wide)
 	if err != nil {
+		w.keepSaid(l)
 		return w.infrastructure(l, err, wire.CauseSandbox)
 	}
 	w.keepEnds(l, r)
@@ -238,17 +239,26 @@ func (w *Worker) run(l *lease, staged Staged) (*run, error) {
 // keepEnds stores the ends of the streams, which the receipt names and coord logs shows. A store
 // that cannot take them takes nothing else either, which is noticed elsewhere.
 func (w *Worker) keepEnds(l *lease, r *run) {
-	keep := func(b []byte) wire.Object {
-		if len(b) == 0 {
-			return wire.Object{}
-		}
-		id, n, err := w.cfg.Store.Put(l.ctx, l.Space, bytes.NewReader(b))
-		if err != nil {
-			w.log.Info("cannot keep the end of an output stream", "thunk", l.id, "error", err)
-			return wire.Object{}
-		}
-		return wire.FileObject(id, uint64(n), false)
-	}
-	r.stdout, r.stderr = keep(r.Stdout), keep(r.Stderr)
+	r.stdout, r.stderr = w.keepEnd(l, r.Stdout), w.keepEnd(l, r.Stderr)
 	l.log.keep(r.stdout, r.stderr)
+}
+
+// keepSaid is keepEnds for a run that was cut short, of which there is no report: who cancels a
+// task that hangs wants to see what it said.
+func (w *Worker) keepSaid(l *lease) {
+	if stdout, stderr := l.log.said(); len(stdout)+len(stderr) > 0 {
+		l.log.keep(w.keepEnd(l, stdout), w.keepEnd(l, stderr))
+	}
+}
+
+func (w *Worker) keepEnd(l *lease, b []byte) wire.Object {
+	if len(b) == 0 {
+		return wire.Object{}
+	}
+	id, n, err := w.cfg.Store.Put(w.ctx, l.Space, bytes.NewReader(b))
+	if err != nil {
+		w.log.Info("cannot keep the end of an output stream", "thunk", l.id, "error", err)
+		return wire.Object{}
+	}
+	return wire.FileObject(id, uint64(n), false)
 }

@@ -167,6 +167,20 @@ func (l *runLog) keep(stdout, stderr wire.Object) {
 	l.ran, l.ends = true, endedLog{stdout, stderr}
 }
 
+// said returns the last of what the streams have carried so far, at most wire.MaxTail of each.
+func (l *runLog) said() (stdout, stderr []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.pieces {
+		if p.stderr {
+			stderr = append(stderr, p.data...)
+		} else {
+			stdout = append(stdout, p.data...)
+		}
+	}
+	return tail(stdout), tail(stderr)
+}
+
 func (l *runLog) end() (ends endedLog, ran bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
