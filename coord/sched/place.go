@@ -23,6 +23,10 @@ const (
 	// smallCandidates for one that is fetched in a moment.
 	holderCandidates = 8
 	smallCandidates  = 2
+	// sourcesWeighed is how many holders are weighed to fetch an object from, and sourcesListed how
+	// many are passed over to find them.
+	sourcesWeighed = 4
+	sourcesListed  = 32
 	// lookAt bounds the search for nodes of the right class among the least loaded before all of
 	// the class are looked through.
 	lookAt = 32
@@ -214,23 +218,26 @@ func (s *State) fit(run *run, n *node) fit {
 	return f
 }
 
-// source returns the holder from which n would best fetch the object.
+// source returns the holder from which n, which has it not, would best fetch the object: the best of
+// a few, from another place in the list for each node.
 func (s *State) source(o *object, n *node) (best *node) {
 	var bestRate float64
-	looked := 0
-	k := len(o.holders)
-	for i := range k {
+	looked, k := 0, len(o.holders)
+	for i := range min(k, sourcesListed) {
 		h := &o.holders[(int(n.ref)+i)%k]
-		src := s.nodes[h.node]
-		if !h.have || src.state != nodeUp || src == n {
+		if !h.have || s.nodes[h.node].state != nodeUp {
 			continue
 		}
+		src := s.nodes[h.node]
 		if rate := s.rate(src.ref, n.ref); best == nil || rate > bestRate || rate == bestRate && src.serve < best.serve {
 			best, bestRate = src, rate
 		}
-		if looked++; looked >= 4 {
+		if looked++; looked >= sourcesWeighed {
 			break
 		}
+	}
+	if best == nil {
+		return s.anyUp(o)
 	}
 	return best
 }
