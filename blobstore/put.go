@@ -28,7 +28,7 @@ const (
 
 // modTime is the modification time of every file in the store. Thunks see it, so it must be the
 // same everywhere; and another one betrays that somebody wrote to the file.
-var modTime = time.Unix(0, 0)
+var modTime = time.Unix(wire.FileTime, 0)
 
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 

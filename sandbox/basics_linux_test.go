@@ -127,7 +127,7 @@ func TestArguments(t *testing.T) {
 // TestFixed pins what every command on every machine sees alike.
 func TestFixed(t *testing.T) {
 	b := newBench(t, 1)
-	want := "HOME=/tmp\nLC_ALL=C\nLOGNAME=thunk\nPATH=" + DefaultPath + "\nPWD=/job\nSOURCE_DATE_EPOCH=0\nTMPDIR=/tmp\nTZ=UTC\nUSER=thunk"
+	want := "HOME=/tmp\nLC_ALL=C\nLOGNAME=thunk\nPATH=" + DefaultPath + "\nPWD=/job\nSOURCE_DATE_EPOCH=315532800\nTMPDIR=/tmp\nTZ=UTC\nUSER=thunk"
 	if r := b.run(Spec{Argv: []string{"env"}}); strings.TrimSpace(string(r.Stdout)) != want {
 		t.Errorf("env = %s", r.Stdout)
 	}

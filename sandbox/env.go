@@ -1,6 +1,11 @@
 package sandbox
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+
+	"gaggle/wire"
+)
 
 // DefaultPath is PATH unless the thunk sets it.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -13,7 +18,7 @@ var fixedEnv = []string{
 	"LOGNAME=thunk",
 	"PATH=" + DefaultPath,
 	"PWD=/job",
-	"SOURCE_DATE_EPOCH=0",
+	"SOURCE_DATE_EPOCH=" + strconv.Itoa(wire.FileTime),
 	"TMPDIR=/tmp",
 	"TZ=UTC",
 	"USER=thunk",

@@ -12,10 +12,9 @@ import (
 	"gaggle/wire"
 )
 
-// inputTime is the modification time of everything in the job directory at the start: the
-// beginning of Unix time, as SOURCE_DATE_EPOCH. Files of a blobstore, bound as they are, have
-// the same.
-var inputTime = []unix.Timespec{{}, {}}
+// inputTime is the modification time of everything in the job directory at the start. Files of a
+// blobstore, bound as they are, have the same.
+var inputTime = []unix.Timespec{{Sec: wire.FileTime}, {Sec: wire.FileTime}}
 
 // A layout puts inputs into /job. It stays within it whatever inputs are called, since it
 // follows no link and enters no mount.

@@ -19,7 +19,7 @@
 //
 // The environment is the thunk's own with, unless it sets them, PATH (see DefaultPath),
 // HOME=/tmp, TMPDIR=/tmp, USER and LOGNAME=thunk, PWD=/job, TZ=UTC, LC_ALL=C and
-// SOURCE_DATE_EPOCH=0.
+// SOURCE_DATE_EPOCH=315532800. All files are as old as that (wire.FileTime).
 //
 // Files in /job and /tmp live in memory and count as such.
 package sandbox

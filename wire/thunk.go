@@ -68,6 +68,10 @@ const thunkVersion = 1
 // abi. It changes when the same thunk could compute something else.
 const ABI = 1
 
+// FileTime is the modification time of every file that a command finds, and its SOURCE_DATE_EPOCH,
+// in seconds: 1980-01-01 00:00:00 UTC. gzip refuses 0, and zip knows no earlier year.
+const FileTime = 315_532_800
+
 // The builtins: commands the worker carries out itself, on trees alone. Their Root is zero.
 const (
 	// BuiltinSelect is ["gaggle:select", path]: its one input "in" is a directory, its one output
