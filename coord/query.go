@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,17 +24,33 @@ func firstArg(args []string) string {
 	return args[0]
 }
 
+// someArgs asks for so many arguments, or more if most is below 0. Of the first it says what it is
+// and how to find one.
+func someArgs(what, hint string, least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return wire.Errorf(wire.CauseInvalid, hint, "%s: name %s", c.CommandPath(), what)
+		case most >= 0 && len(args) > most:
+			return wire.Errorf(wire.CauseInvalid, c.UseLine(), "%s: %q is too much", c.CommandPath(), args[most])
+		}
+		return nil
+	}
+}
+
+var oneJob = someArgs("a job", "coord status lists them", 1, 1)
+
 // watchEvery is the time between two looks of status -w.
 const watchEvery = time.Second
 
 func (a *app) statusCmd() *cobra.Command {
-	var watch bool
+	var watch, all bool
 	c := &cobra.Command{
 		Use:   "status [JOB]",
 		Short: "Show jobs, or what the tasks of one do",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  someArgs("", "", 0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			cmd := &client.Command{Status: &client.JobArg{Job: firstArg(args)}}
+			cmd := &client.Command{Status: &client.JobArg{Job: firstArg(args), All: all}}
 			if !watch {
 				return a.ask(cmd)
 			}
@@ -41,6 +58,7 @@ func (a *app) statusCmd() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it anew every second")
+	c.Flags().BoolVar(&all, "all", false, "show all jobs that are remembered, not only the latest")
 	return c
 }
 
@@ -81,7 +99,7 @@ func (a *app) cancelCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel JOB",
 		Short: "Stop a job; runs that other jobs wait for go on",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneJob,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.ask(&client.Command{Cancel: &client.JobArg{Job: args[0]}})
 		},
@@ -93,7 +111,7 @@ func (a *app) logsCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "logs TASK",
 		Short: "Show what a task of the latest job, or JOB/TASK, writes or wrote",
-		Args:  cobra.ExactArgs(1),
+		Args:  someArgs("a task", "coord explain lists those of the latest job", 1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			l.Task = args[0]
 			return a.ask(&client.Command{Logs: l})
@@ -105,12 +123,14 @@ func (a *app) logsCmd() *cobra.Command {
 
 func (a *app) explainCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "explain TASK",
-		Short: "Tell all about a task of the latest job, or JOB/TASK: state, inputs, attempts",
-		Args:  cobra.ExactArgs(1),
+		Use:   "explain [TASK]",
+		Short: "Tell all about a task of the latest job, or JOB/TASK: state, inputs, attempts; or list them",
+		Args:  someArgs("", "", 0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			cmd := &client.Command{Explain: &client.TaskArg{Task: args[0]}}
-			return a.done(a.execute(cmd, nil, client.NewTable(a.out, a.err, true)))
+			task := firstArg(args)
+			full := task != "" && !strings.HasSuffix(task, "/") // JOB/ is all of it
+			cmd := &client.Command{Explain: &client.TaskArg{Task: task}}
+			return a.done(a.execute(cmd, nil, client.NewTable(a.out, a.err, full)))
 		},
 	}
 }

@@ -67,6 +67,8 @@ Interrupting once cancels the job, twice leaves at once. What has finished is no
 			}
 			var input io.Reader
 			switch {
+			case len(args) == 1 && args[0] == "":
+				return wire.Errorf(wire.CauseInvalid, "coord submit graph.yaml, or gen.py | coord submit -", "the name of the graph is empty")
 			case len(args) == 1 && args[0] != "-":
 				sub.Graph = args[0]
 			case len(args) == 0 && client.Terminal(a.in) != nil:
@@ -108,7 +110,7 @@ func (a *app) runCmd() *cobra.Command {
 
 Programs named in the line are captured, files named in it and arguments that exist are its
 inputs. With --out that one file comes back, else every file that is new or changed.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: someArgs("a command", "coord run 'convert {} {.}.png' ::: *.jpg", 1, -1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if i := slices.Index(args, ":::"); i >= 0 {
 				r.Words, r.Args = args[:i], args[i+1:]
@@ -136,7 +138,7 @@ func (a *app) attachCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "attach JOB",
 		Short: "Follow a job to its end and write its targets",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneJob,
 		RunE: func(_ *cobra.Command, args []string) error {
 			at.Job = args[0]
 			out := at.Out
@@ -157,7 +159,7 @@ func (a *app) getCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "get JOB [TARGET...]",
 		Short: "Fetch targets of a job that has ended",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  someArgs("a job", "coord status lists them", 1, -1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			g.Job, g.Targets = args[0], args[1:]
 			return a.ask(&client.Command{Get: g})

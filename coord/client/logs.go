@@ -60,7 +60,7 @@ func (s *session) tasksOf(ctx context.Context, l *link, arg string) ([]foundTask
 		return nil, wire.Errorf(wire.CauseNotFound, "ask there", "job %s (%s) has ended; what its tasks did is known on %s, which submitted it",
 			status.Job, status.Name, status.Client)
 	case len(found) == 0:
-		return nil, wire.Errorf(wire.CauseNotFound, "coord explain '' lists them", "job %s (%s) has no task %q", status.Job, status.Name, name)
+		return nil, wire.Errorf(wire.CauseNotFound, "coord explain lists those of the latest job, coord explain JOB/ those of another", "job %s (%s) has no task %q", status.Job, status.Name, name)
 	}
 	return found, nil
 }

@@ -89,6 +89,7 @@ type Get struct {
 // JobArg names a job as people do: its id, the beginning of it, or "" for all or the latest.
 type JobArg struct {
 	Job string `cbor:"job,omitempty"`
+	All bool   `cbor:"all,omitempty"` // those that ended long ago, too
 }
 
 // TaskArg names tasks as people do: a name in the latest job, or JOB/NAME.

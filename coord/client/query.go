@@ -91,7 +91,14 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		if len(r.Jobs) == 0 {
 			return nil, s.send(&Event{Text: "no jobs\n"})
 		}
-		return nil, s.send(&Event{Jobs: r.Jobs})
+		e := &Event{Jobs: r.Jobs}
+		if !arg.All {
+			e.Jobs = latest(r.Jobs)
+		}
+		if n := len(r.Jobs) - len(e.Jobs); n > 0 {
+			e.Note = fmt.Sprintf("%d older ones: coord status --all", n)
+		}
+		return nil, s.send(e)
 	}
 	j, err := l.jobOf(ctx, arg.Job)
 	if err != nil {
@@ -111,6 +118,20 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		}
 	}
 	return nil, s.send(e)
+}
+
+// shownJobs is how many of the latest jobs are shown beside those that go on: they fit a terminal
+// of 24 lines.
+const shownJobs = 15
+
+// latest returns the jobs that go on, and the last of the others.
+func latest(jobs []wire.JobStatus) (shown []wire.JobStatus) {
+	for i, j := range jobs {
+		if j.Ended == 0 || i >= len(jobs)-shownJobs {
+			shown = append(shown, j)
+		}
+	}
+	return shown
 }
 
 func (s *session) nodes(ctx context.Context, l *link) (*End, error) {

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -50,15 +52,28 @@ func (r *record) again(task string) string {
 }
 
 func (r *record) submitAgain(task string) (line []string) {
-	if r.Graph == "" { // it came on standard input: there is a copy
-		line = []string{"--dir", r.Dir, r.Copy}
-	} else {
-		line = []string{r.Graph}
+	switch {
+	case r.GraphDir != "":
+		line = []string{"--dir", r.GraphDir}
+	case r.Graph == "": // it came on standard input: there is a copy
+		line = []string{"--dir", r.Dir}
+	}
+	line = append(line, cmp.Or(r.Graph, r.Copy))
+	if r.Out != "" && r.Out != r.Dir {
+		line = append(line, "--out", near(r.Dir, r.Out))
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Params)) {
 		line = append(line, "-p", k+"="+r.Params[k])
 	}
 	return append(line, "--only", within(task))
+}
+
+// near returns a path as one would write it in dir.
+func near(dir, path string) string {
+	if rel, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
 }
 
 // within cuts the long path of a task of nested sub-graphs down to that of a task around it.

@@ -22,9 +22,10 @@ type record struct {
 	Mesh     string            `json:"mesh,omitempty"`
 	Local    bool              `json:"local,omitempty"` // by the user's will
 	Name     string            `json:"name"`
-	Dir      string            `json:"dir"`             // where the command ran
-	Graph    string            `json:"graph,omitempty"` // as it was named; "" is standard input
-	Copy     string            `json:"copy,omitempty"`  // of the graph, if it came there
+	Dir      string            `json:"dir"`                 // where the command ran
+	Graph    string            `json:"graph,omitempty"`     // as it was named; "" is standard input
+	GraphDir string            `json:"graph_dir,omitempty"` // absolute; what its paths are relative to, if that was said
+	Copy     string            `json:"copy,omitempty"`      // of the graph, if it came there
 	Params   map[string]string `json:"params,omitempty"`
 	Run      *Run              `json:"run,omitempty"`   // of coord run
 	Given    map[string]string `json:"given,omitempty"` // to it, see given

@@ -194,7 +194,7 @@ func (r *Run) graph(dir, searchPath string) ([]byte, error) {
 
 func (r *Run) task(dir, searchPath string, i int) (*runTask, error) {
 	line := r.line(i)
-	words, err := commandWords(line, searchPath)
+	words, err := commandWords(line, dir, searchPath)
 	if err != nil {
 		return nil, err
 	}

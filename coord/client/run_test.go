@@ -66,7 +66,7 @@ func TestCommandWords(t *testing.T) {
 		{"./script.sh arg", []string{"sh"}, []string{"./script.sh", "arg"}},
 	} {
 		t.Run(c.line, func(t *testing.T) {
-			w, err := commandWords(c.line, path)
+			w, err := commandWords(c.line, t.TempDir(), path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +81,7 @@ func TestCommandWords(t *testing.T) {
 			}
 		})
 	}
-	if _, err := commandWords("echo 'unfinished", path); wire.CauseOf(err) != wire.CauseInvalid {
+	if _, err := commandWords("echo 'unfinished", t.TempDir(), path); wire.CauseOf(err) != wire.CauseInvalid {
 		t.Errorf("an unfinished quote gives %v, want an invalid command", err)
 	}
 }
@@ -167,7 +167,9 @@ func TestAgain(t *testing.T) {
 		{"graph", record{Dir: "/w", Graph: "g.yaml", Params: map[string]string{"b": "x y", "a": "1"}}, "count[a.go]",
 			"cd /w && coord submit g.yaml -p a=1 -p 'b=x y' --only 'count[a.go]'"},
 		{"standard input", record{Dir: "/w", Copy: "/s/jobs/j1.graph"}, "t", "cd /w && coord submit --dir /w /s/jobs/j1.graph --only t"},
-		{"mesh", record{Dir: "/w", Graph: "g.yaml", Mesh: "lab"}, "t", "cd /w && coord submit --mesh lab g.yaml --only t"},
+		{"other places", record{Dir: "/w", Graph: "g.yaml", GraphDir: "/src", Out: "/w/out"}, "t",
+			"cd /w && coord submit --dir /src g.yaml --out out --only t"},
+		{"mesh", record{Dir: "/w", Out: "/w", Graph: "g.yaml", Mesh: "lab"}, "t", "cd /w && coord submit --mesh lab g.yaml --only t"},
 		{"run", record{Dir: "/w", Run: &Run{Words: []string{"wc -l {}"}, Args: []string{"a", "b c"}, Out: "{}.n"}}, "wc[b c]",
 			"cd /w && coord run --out '{}.n' 'wc -l {}' ::: 'b c'"},
 	} {
@@ -190,7 +192,7 @@ func FuzzQuote(f *testing.F) {
 			t.Skip("no argument of a command, or none that the shell's parser keeps as it is")
 		}
 		r := &Run{Words: []string{"cat {} > x"}, Args: []string{s}}
-		w, err := commandWords(r.line(0), path)
+		w, err := commandWords(r.line(0), t.TempDir(), path)
 		if err != nil {
 			t.Fatalf("line %q: %v", r.line(0), err)
 		}
@@ -198,4 +200,26 @@ func FuzzQuote(f *testing.F) {
 			t.Errorf("line %q has the words %q, want cat and %q", r.line(0), w.files, s)
 		}
 	})
+}
+
+func TestInterpreter(t *testing.T) {
+	for text, want := range map[string]string{
+		"#!/bin/sh\necho":                       "/bin/sh",
+		"#! /usr/bin/awk -f\n":                  "/usr/bin/awk",
+		"#!/usr/bin/env python3\n":              "/usr/bin/env python3",
+		"#!/usr/bin/env -S LANG=C bash -e\n":    "/usr/bin/env bash",
+		"#!/usr/bin/env":                        "/usr/bin/env",
+		"#!":                                    "",
+		"":                                      "",
+		"\x7fELF":                               "",
+		"#!" + strings.Repeat(" ", 300) + "x\n": "",
+	} {
+		name := filepath.Join(t.TempDir(), "script")
+		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(interpreter(name), " "); got != want {
+			t.Errorf("interpreter of %q = %q, want %q", text, got, want)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,6 +53,9 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 		Name: filepath.Base(name), Dir: cmd.Dir, Graph: sub.Graph, Params: sub.Params, Out: absolute(cmd.Dir, sub.Out),
 		Replace: sub.Replace, Detached: sub.Detach, Mesh: l.name, Local: cmd.Local,
 	}
+	if sub.GraphDir != "" {
+		rec.GraphDir = dir
+	}
 	if sub.Plan {
 		return s.plan(ctx, l, rec, plan)
 	}
@@ -64,7 +69,7 @@ func (s *session) readGraph(dir string, sub *Submit, input io.Reader) ([]byte, e
 		name = sub.Graph
 		f, err := os.Open(absolute(dir, sub.Graph))
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, wire.Errorf(wire.CauseInvalid, "name a graph file, or - for standard input", "no graph file %q in %s", sub.Graph, dir)
+			return nil, wire.Errorf(wire.CauseInvalid, "name a graph file, or - for standard input", "there is no graph file %s", absolute(dir, sub.Graph))
 		}
 		if err != nil {
 			return nil, wire.Errorf(wire.CauseInvalid, "check its permissions", "opening the graph file: %v", err)
@@ -104,21 +109,26 @@ func (s *session) expand(ctx context.Context, cmd *Command, l *link, f *graph.Fi
 	return plan, files.last()
 }
 
-// keepOnly cuts a plan down to one task, by name or by the name of a task in its sub-graph, and
-// what it needs. Its outputs become the targets, below its name.
+// keepOnly cuts a plan down to one task, by name or by the name of a task in its sub-graph, or to
+// all instances of one, and what it needs. Its outputs become the targets, below its name.
 func keepOnly(p *graph.Plan, only string) error {
-	at := -1
-	for i := range p.Tasks {
-		name := p.Tasks[i].Name
-		if (name == only || strings.HasPrefix(only, name+"/")) && (at < 0 || len(name) > len(p.Tasks[at].Name)) {
-			at = i
+	kept := named(p, only)
+	if len(kept) == 0 {
+		var names []string
+		for i := range p.Tasks {
+			name, _, _ := strings.Cut(p.Tasks[i].Name, "[")
+			names = append(names, name)
 		}
+		slices.Sort(names)
+		hint := graph.Nearest(only, slices.Compact(names))
+		return wire.Errorf(wire.CauseInvalid, cmp.Or(hint, "coord submit --plan lists the tasks"), "the graph has no task %q", only)
 	}
-	if at < 0 {
-		return wire.Errorf(wire.CauseInvalid, "coord submit --plan lists the tasks", "the graph has no task %q", only)
+	need := map[wire.ThunkID]bool{}
+	for _, at := range kept {
+		need[p.IDs[at]] = true
 	}
-	need := map[wire.ThunkID]bool{p.IDs[at]: true}
-	for i := at; i >= 0; i-- {
+	end := kept[len(kept)-1]
+	for i := end; i >= 0; i-- {
 		if !need[p.IDs[i]] {
 			continue
 		}
@@ -130,16 +140,35 @@ func keepOnly(p *graph.Plan, only string) error {
 	}
 	last := *p
 	p.Tasks, p.Thunks, p.IDs, p.Targets = nil, nil, nil, nil
-	for i := range last.Tasks[:at+1] {
+	for i := range last.Tasks[:end+1] {
 		if need[last.IDs[i]] {
 			p.Tasks, p.Thunks, p.IDs = append(p.Tasks, last.Tasks[i]), append(p.Thunks, last.Thunks[i]), append(p.IDs, last.IDs[i])
 		}
 	}
-	for _, o := range last.Thunks[at].Outputs {
-		path := strings.Map(pathRune, last.Tasks[at].Name) + "/" + o.Path
-		p.Targets = append(p.Targets, wire.TargetSpec{Path: path, Thunk: last.IDs[at], Output: o.Path})
+	for _, at := range kept {
+		for _, o := range last.Thunks[at].Outputs {
+			path := strings.Map(pathRune, last.Tasks[at].Name) + "/" + o.Path
+			p.Targets = append(p.Targets, wire.TargetSpec{Path: path, Thunk: last.IDs[at], Output: o.Path})
+		}
 	}
 	return nil
+}
+
+// named returns where in the plan the task of a name is, or the one in whose sub-graph it is; else
+// where the instances are of the task of that name in the graph file.
+func named(p *graph.Plan, name string) (found []int) {
+	for i := range p.Tasks {
+		n := p.Tasks[i].Name
+		if (n == name || strings.HasPrefix(name, n+"/")) && (found == nil || len(n) > len(p.Tasks[found[0]].Name)) {
+			found = []int{i}
+		}
+	}
+	for i := 0; i < len(p.Tasks) && (found == nil || strings.HasPrefix(p.Tasks[found[0]].Name, name+"[")); i++ {
+		if strings.HasPrefix(p.Tasks[i].Name, name+"[") {
+			found = append(found, i)
+		}
+	}
+	return found
 }
 
 // pathRune keeps what a task's name may have in a path of its own.

@@ -1,6 +1,9 @@
 package client
 
 import (
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -11,29 +14,22 @@ import (
 
 // lineWords is what a command line names.
 type lineWords struct {
-	tools []string // programs found on the search path
+	dir, path string // where it runs, and the search path
+
+	tools []string // programs of this machine
 	files []string // other literal words, which may be files
 }
 
 // wrappers are commands whose arguments name commands.
 var wrappers = []string{"env", "xargs", "nice", "nohup", "time", "timeout", "exec", "command", "find", "setsid", "stdbuf", "parallel", "sh", "bash"}
 
-// commandWords finds the programs and the possible files in a shell text.
-func commandWords(line, searchPath string) (*lineWords, error) {
+// commandWords finds the programs and the possible files in a shell text that is run in dir.
+func commandWords(line, dir, searchPath string) (*lineWords, error) {
 	f, err := syntax.NewParser(syntax.Variant(syntax.LangPOSIX)).Parse(strings.NewReader(line), "command")
 	if err != nil {
 		return nil, wire.Errorf(wire.CauseInvalid, "quote it as for sh -c", "the command line is not a shell's: %v", err)
 	}
-	w := new(lineWords)
-	tool := func(name string) bool {
-		if strings.Contains(name, "/") || lookPath(name, searchPath) == "" {
-			return false
-		}
-		if !slices.Contains(w.tools, name) {
-			w.tools = append(w.tools, name)
-		}
-		return true
-	}
+	w := &lineWords{dir: dir, path: searchPath}
 	syntax.Walk(f, func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.CallExpr:
@@ -43,7 +39,7 @@ func commandWords(line, searchPath string) (*lineWords, error) {
 				if !ok {
 					continue
 				}
-				if (i == 0 || wrapper) && tool(text) {
+				if (i == 0 || wrapper) && w.tool(text) {
 					wrapper = wrapper || slices.Contains(wrappers, text)
 					continue
 				}
@@ -57,8 +53,68 @@ func commandWords(line, searchPath string) (*lineWords, error) {
 		}
 		return true
 	})
-	tool("sh")
+	w.tool("sh")
 	return w, nil
+}
+
+// tool notes a program that the line starts, if it is one of this machine and not of dir. Of a
+// script of dir the interpreter is one.
+func (w *lineWords) tool(name string) bool {
+	switch {
+	case filepath.IsAbs(name):
+		if !isProgram(name) || pathIn(name, w.dir) {
+			return false
+		}
+	case strings.Contains(name, "/"):
+		for _, t := range interpreter(filepath.Join(w.dir, name)) {
+			w.tool(t)
+		}
+		return false
+	case lookPath(name, w.path) == "":
+		return false
+	}
+	if !slices.Contains(w.tools, name) {
+		w.tools = append(w.tools, name)
+	}
+	return true
+}
+
+func isProgram(name string) bool {
+	fi, err := os.Stat(name)
+	return err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0
+}
+
+func pathIn(name, dir string) bool {
+	rel, err := filepath.Rel(dir, name)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// maxShebang is how much of a first line Linux reads (BINPRM_BUF_SIZE).
+const maxShebang = 256
+
+// interpreter returns what the first line of a script starts: a program, and with env another.
+func interpreter(name string) (tools []string) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxShebang))
+	line, ok := strings.CutPrefix(string(b), "#!")
+	if err != nil || !ok {
+		return nil
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	words := strings.Fields(line)
+	for i, word := range words {
+		switch {
+		case i > 0 && (filepath.Base(words[0]) != "env" || len(tools) > 1):
+			return tools
+		case i == 0 || !strings.HasPrefix(word, "-") && !strings.Contains(word, "="):
+			tools = append(tools, word)
+		}
+	}
+	return tools
 }
 
 // literal returns the text of a word without expansions.

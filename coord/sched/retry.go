@@ -37,6 +37,9 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		}
 		return
 	}
+	if f.Cause == wire.CauseMemory && run.doubled {
+		f.Message += ", which is twice what it was given at first"
+	}
 	failures := int(run.failures)
 	left := s.failWaiters(r, f, func(h wire.Hints) bool {
 		wider := f.Cause == wire.CauseTimeout && h.Deadline() > l.hints.Timeout ||
