@@ -36,7 +36,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, orphan(os.Args[2], os.Args[3]))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := removeTemplate(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // testLog hands an engine's log to the test.
@@ -78,20 +83,57 @@ var programs = []string{"sh", "true", "cat", "echo", "ls", "id", "env", "hostnam
 	"mv",
 	"cp", "ln", "mkdir", "mkfifo", "chmod", "touch", "stat", "dd", "seq", "kill", "setsid", "umount", "mount", "unshare", "find", "tr", "readlink", "bash", "pwd"}
 
-// testRoot makes a root tree with the programs, the probe, and extra files by path.
-func testRoot(t testing.TB, extra map[string]string) string {
-	t.Helper()
-	root := filepath.Join(t.TempDir(), "root")
+// template is a root tree with the programs and the probe. To find the libraries of each takes
+// seconds, so it is made once.
+var template struct {
+	once sync.Once
+	dir  string
+}
+
+func makeTemplate(t testing.TB) {
+	dir, err := os.MkdirTemp("", "gaggle-root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.dir = dir
 	for _, d := range []string{"dev", "proc", "tmp", "job", "bin", "etc"} {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	copyProgram(t, root, "/proc/self/exe", "/bin/probe")
+	copyProgram(t, dir, "/proc/self/exe", "/bin/probe")
 	for _, name := range programs {
 		if p, err := exec.LookPath(name); err == nil {
-			copyProgram(t, root, p, "/bin/"+name)
+			copyProgram(t, dir, p, "/bin/"+name)
 		}
+	}
+}
+
+func removeTemplate() error {
+	if template.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(template.dir)
+}
+
+// testRoot makes a root tree with the programs, the probe, and extra files by path. Its files are
+// links to the template's: a test may add files and must not write to one.
+func testRoot(t testing.TB, extra map[string]string) string {
+	t.Helper()
+	template.once.Do(func() { makeTemplate(t) })
+	root := filepath.Join(t.TempDir(), "root")
+	err := filepath.WalkDir(template.dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := root + strings.TrimPrefix(p, template.dir)
+		if d.IsDir() {
+			return os.Mkdir(to, 0o755)
+		}
+		return os.Link(p, to)
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for p, text := range extra {
 		writeFile(t, filepath.Join(root, p), text, 0o755)
