@@ -80,12 +80,12 @@ func TestSweepGroups(t *testing.T) {
 
 func TestNumber(t *testing.T) {
 	f, err := os.Open(writeFile(t, filepath.Join(t.TempDir(), "events"),
-		"low 1\nmax 22\noom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 0o644))
+		"low 1\nmax 22\nRssAnon:\t   12 kB\noom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for label, want := range map[string]int64{"max ": 22, "oom_kill ": 3, "none ": 0} {
+	for label, want := range map[string]int64{"max ": 22, "RssAnon:": 12, "oom_kill ": 3, "none ": 0} {
 		if got := number(f, label); got != want {
 			t.Errorf("number(%q) = %d, want %d", label, got, want)
 		}

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"unsafe"
@@ -19,6 +20,9 @@ func (z *zygote) openKnobs() (err error) {
 	}
 	if z.oomScore, err = os.ReadFile(oomAdj); err != nil {
 		return fmt.Errorf("reading %s: %w", oomAdj, err)
+	}
+	if bytes.HasPrefix(z.oomScore, []byte("-")) {
+		z.oomScore = []byte("0") // see exposeToOOM
 	}
 	return nil
 }

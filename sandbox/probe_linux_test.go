@@ -29,7 +29,7 @@ func probe(what string, args []string) {
 }
 
 var probes = map[string]func(args []string) error{
-	"refusals": func([]string) error { return refusalsHold() },
+	"refusals": probeRefusals,
 	"confined": probeConfined,
 	"tcp":      probeTCP,
 	"dial":     probeDial,
@@ -43,111 +43,17 @@ var probes = map[string]func(args []string) error{
 	"setuid":   probeSetuid,
 	"reach":    probeReach,
 	"program":  probeProgram,
-}
-
-// refusalsHold tries what no command may do.
-func refusalsHold() error {
-	raw := func(nr uintptr, a ...uintptr) func() error {
-		a = append(a, 0, 0, 0, 0, 0, 0)
-		return func() error {
-			if _, _, e := unix.Syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]); e != 0 {
-				return e
-			}
-			return nil
-		}
-	}
-	socket := func(family, kind, proto int) func() error {
-		return func() error { _, err := unix.Socket(family, kind, proto); return err }
-	}
-	cloneArgs := [11]uint64{unix.CLONE_NEWUSER, 0, 0, 0, uint64(unix.SIGCHLD)}
-	zygote := &unix.Rlimit{Cur: 1, Max: 1}
-	var cpu unix.CPUSet
-	cpu.Set(0)
-	one := byte('x')
-	for name, try := range map[string]func() error{
-		"mount tmpfs":      func() error { return unix.Mount("x", "/tmp", "tmpfs", 0, "") },
-		"remount root":     func() error { return unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "") },
-		"bind":             func() error { return unix.Mount("/tmp", "/job", "", unix.MS_BIND, "") },
-		"umount job":       func() error { return unix.Unmount("/job", unix.MNT_DETACH) },
-		"umount proc":      func() error { return unix.Unmount("/proc", unix.MNT_DETACH) },
-		"pivot_root":       func() error { return unix.PivotRoot("/tmp", "/tmp") },
-		"chroot":           func() error { return unix.Chroot("/tmp") },
-		"open_tree":        func() error { _, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE); return err },
-		"fsopen":           func() error { _, err := unix.Fsopen("tmpfs", 0); return err },
-		"unshare user":     func() error { return unix.Unshare(unix.CLONE_NEWUSER) },
-		"unshare mount":    func() error { return unix.Unshare(unix.CLONE_NEWNS) },
-		"unshare network":  func() error { return unix.Unshare(unix.CLONE_NEWNET) },
-		"clone user":       raw(unix.SYS_CLONE, unix.CLONE_NEWUSER|uintptr(unix.SIGCHLD)),
-		"clone pid":        raw(unix.SYS_CLONE, unix.CLONE_NEWPID|uintptr(unix.SIGCHLD)),
-		"clone3 user":      raw(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&cloneArgs)), 88),
-		"setns":            func() error { return unix.Setns(0, 0) },
-		"sethostname":      func() error { return unix.Sethostname([]byte("x")) },
-		"settime":          func() error { return unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{}) },
-		"reboot":           raw(unix.SYS_REBOOT, 0xfee1dead, 672274793, 0x89abcdef),
-		"ptrace zygote":    func() error { return unix.PtraceAttach(1) },
-		"process_vm_readv": raw(unix.SYS_PROCESS_VM_READV, 1),
-		"pidfd_getfd":      raw(unix.SYS_PIDFD_GETFD, 0, 0),
-		"prlimit zygote":   func() error { return unix.Prlimit(1, unix.RLIMIT_NOFILE, zygote, nil) },
-		"setpriority user": func() error { return unix.Setpriority(unix.PRIO_USER, 0, 19) },
-		"setpriority init": func() error { return unix.Setpriority(unix.PRIO_PROCESS, 1, 19) },
-		"affinity of init": func() error { return unix.SchedSetaffinity(1, &cpu) },
-		"ioprio of init":   raw(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 1, 7),
-		"bpf":              raw(unix.SYS_BPF),
-		"perf":             raw(unix.SYS_PERF_EVENT_OPEN),
-		"userfaultfd":      raw(unix.SYS_USERFAULTFD),
-		"io_uring":         raw(unix.SYS_IO_URING_SETUP, 1),
-		"keyctl":           raw(unix.SYS_KEYCTL, 0, 0xfffffffd, 1),
-		"add_key":          raw(unix.SYS_ADD_KEY),
-		"shmget":           raw(unix.SYS_SHMGET, 1, 4096, 0o1600),
-		"mq_open": raw(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&[]byte("/x\x00")[0])), unix.O_CREAT|unix.O_RDWR,
-			0o600),
-		"handle":            raw(unix.SYS_OPEN_BY_HANDLE_AT),
-		"TIOCSTI":           raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&one))),
-		"mknod":             func() error { return unix.Mknod("/tmp/sda", unix.S_IFBLK|0o600, 8<<8) },
-		"setuid":            func() error { return syscall.Setuid(0) },
-		"raw socket":        socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP),
-		"packet socket":     socket(unix.AF_PACKET, unix.SOCK_RAW, 0),
-		"vsock":             socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0),
-		"alg":               socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0),
-		"netlink audit":     socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT),
-		"write root":        func() error { return os.WriteFile("/x", nil, 0o644) },
-		"write bin":         func() error { return os.WriteFile("/bin/true", nil, 0o755) },
-		"chmod bin":         func() error { return os.Chmod("/bin/true", 0o777) },
-		"write dev":         func() error { return os.WriteFile("/dev/x", nil, 0o644) },
-		"open tty":          func() error { _, err := os.Open("/dev/tty"); return err },
-		"read sysrq":        func() error { return os.WriteFile("/proc/sysrq-trigger", []byte("h"), 0) },
-		"zygote's root":     func() error { _, err := os.ReadDir("/proc/1/root"); return err },
-		"zygote's fds":      func() error { _, err := os.ReadDir("/proc/1/fd"); return err },
-		"zygote's memory":   func() error { _, err := os.OpenFile("/proc/1/mem", os.O_RDWR, 0); return err },
-		"proc sys":          func() error { _, err := os.ReadDir("/proc/sys"); return err },
-		"sysfs":             func() error { _, err := os.ReadDir("/sys/fs"); return err },
-		"new call":          raw(lastCall + 1),
-		"escape by dotdot":  func() error { return escapeByDots() },
-		"setgroups":         func() error { return unix.Setgroups([]int{0}) },
-		"capset everything": capsetAll,
-	} {
-		if err := try(); err == nil {
-			return fmt.Errorf("%s got through", name)
-		}
-	}
-	return nil
-}
-
-func capsetAll() error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	caps := [2]unix.CapUserData{{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: 1 << unix.CAP_SYS_ADMIN}}
-	return unix.Capset(&hdr, &caps[0])
-}
-
-// escapeByDots succeeds if there is anything above the root.
-func escapeByDots() error {
-	var a, b unix.Stat_t
-	unix.Stat("/", &a)
-	unix.Stat("/../../../..", &b)
-	if a.Ino == b.Ino && a.Dev == b.Dev {
-		return errors.New("the root is its own parent")
-	}
-	return nil
+	"zygote":   probeZygote,
+	"smuggle":  probeSmuggle,
+	"fresh":    probeFresh,
+	"flee":     probeFlee,
+	"swap":     probeSwap,
+	"bytes":    probeBytes,
+	"files":    probeFiles,
+	"depth":    probeDepth,
+	"memfd":    probeMemfd,
+	"flood":    probeFlood,
+	"privy":    probePrivy,
 }
 
 // probeConfined looks at what the kernel says about this process.
@@ -294,6 +200,9 @@ func probeDeface(paths []string) error {
 		}
 		if f, err := os.Open(p); err == nil {
 			f.Chmod(0o666)
+			for _, how := range []int{unix.MAP_SHARED, unix.MAP_PRIVATE} {
+				defaceMapped(int(f.Fd()), how)
+			}
 			if g, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDWR, 0); err == nil {
 				g.WriteAt([]byte("defaced"), 0)
 			}
@@ -310,11 +219,27 @@ func probeDeface(paths []string) error {
 	return nil
 }
 
+// defaceMapped writes to a read-only mapping by way of /proc/self/mem, which heeds no protection.
+func defaceMapped(fd, how int) {
+	m, err := unix.Mmap(fd, 0, 4096, unix.PROT_READ, how)
+	if err != nil {
+		return
+	}
+	defer unix.Munmap(m)
+	unix.Mprotect(m, unix.PROT_READ|unix.PROT_WRITE)
+	if mem, err := os.OpenFile("/proc/self/mem", os.O_RDWR, 0); err == nil {
+		mem.WriteAt([]byte("forced"), int64(uintptr(unsafe.Pointer(&m[0]))))
+		mem.Close()
+	}
+}
+
 // probeHostile leaves an output of the given kind at "out".
 func probeHostile(args []string) error {
 	switch args[0] {
 	case "fifo":
 		return unix.Mkfifo("out", 0o644)
+	case "device":
+		return unix.Mknod("out", unix.S_IFCHR|0o600, 0) // a whiteout needs no privilege
 	case "socket":
 		_, err := net.Listen("unix", "out")
 		if err == nil {

@@ -201,8 +201,9 @@ func (r *run) layOut(b *batch) error {
 	if err != nil {
 		return inputError(err)
 	}
-	b.q.Bytes = r.slot.engine.scratchBytes(r.limits) + copied
-	b.q.Inodes = int64(r.limits.OutputFiles) + files
+	// One more than fits, since one that is full cannot be told from one that is too small.
+	b.q.Bytes = r.slot.engine.scratchBytes(r.limits) + copied + int64(os.Getpagesize())
+	b.q.Inodes = int64(r.limits.OutputFiles) + files + 1
 	if err := b.root(spec.Root); err != nil {
 		return sandboxError(err)
 	}

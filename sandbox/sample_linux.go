@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"os"
 	"strconv"
 	"time"
@@ -35,7 +34,8 @@ func (z *zygote) sample(seq uint64, limit int64) *sampler {
 }
 
 func (s *sampler) look() {
-	used := residentBytes() + scratchUsed(s.scratch)
+	own, shared := residentBytes(s.limit / 8)
+	used := own + max(shared, scratchUsed(s.scratch)) // what is in scratch may be mapped as well
 	s.zygote.mu.Lock()
 	defer s.zygote.mu.Unlock()
 	if s.zygote.running != s.seq {
@@ -50,31 +50,46 @@ func (s *sampler) look() {
 	s.timer.Reset(sampleEvery)
 }
 
-// residentBytes adds up the resident memory of all other processes in the pid namespace, less
-// what they share with files or each other.
-func residentBytes() (n int64) {
+// residentBytes adds up the resident memory of all other processes in the pid namespace: their
+// own, and what they share with each other. The latter is divided among them, which is dear to
+// tell and asked only of those that share more than spare bytes. Files without a name
+// (memfd_create) that nobody maps are not seen: only a cgroup counts them.
+func residentBytes(spare int64) (own, shared int64) {
 	list, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	for _, e := range list {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid < firstPid {
 			continue
 		}
-		b, err := os.ReadFile("/proc/" + e.Name() + "/statm")
+		f, err := os.Open("/proc/" + e.Name() + "/status")
 		if err != nil {
 			continue // it has ended
 		}
-		f := bytes.Fields(b) // size, resident, shared, ... in pages
-		if len(f) < 3 {
-			continue
+		own += number(f, "RssAnon:") << 10
+		mapped := number(f, "RssShmem:") << 10
+		f.Close()
+		if mapped > spare {
+			mapped = dividedBytes(e.Name(), mapped)
 		}
-		resident, _ := strconv.ParseInt(string(f[1]), 10, 64)
-		shared, _ := strconv.ParseInt(string(f[2]), 10, 64)
-		n += (resident - shared) * int64(os.Getpagesize())
+		shared += mapped
 	}
-	return n
+	return own, shared
+}
+
+// dividedBytes returns a process's part of the memory that it shares; all of it if it cannot tell.
+func dividedBytes(pid string, all int64) int64 {
+	f, err := os.Open("/proc/" + pid + "/smaps_rollup")
+	if err != nil {
+		return all
+	}
+	defer f.Close()
+	if part := number(f, "Pss_Shmem:") << 10; part > 0 {
+		return part
+	}
+	return all
 }
 
 // scratchUsed returns the bytes in the /job and /tmp of a scratch; 0 once they are gone.

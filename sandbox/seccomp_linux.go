@@ -39,6 +39,7 @@ var refusals = []refusal{
 	{unix.SYS_CLOCK_ADJTIME, whyKernel},
 	{unix.SYS_CLOCK_SETTIME, whyKernel},
 	{unix.SYS_QUOTACTL, whyKernel},
+	{unix.SYS_QUOTACTL_FD, whyKernel},
 	{unix.SYS_REBOOT, whyKernel},
 	{unix.SYS_SETTIMEOFDAY, whyKernel},
 	{unix.SYS_SWAPOFF, whyKernel},
@@ -49,6 +50,7 @@ var refusals = []refusal{
 	{unix.SYS_DELETE_MODULE, whyModules},
 	{unix.SYS_FINIT_MODULE, whyModules},
 	{unix.SYS_INIT_MODULE, whyModules},
+	{unix.SYS_KEXEC_FILE_LOAD, whyModules},
 	{unix.SYS_KEXEC_LOAD, whyModules},
 
 	{unix.SYS_BPF, whySurface},
@@ -68,6 +70,7 @@ var refusals = []refusal{
 	{unix.SYS_KCMP, whyOthers},
 	{unix.SYS_PIDFD_GETFD, whyOthers},
 	{unix.SYS_PROCESS_MADVISE, whyOthers},
+	{unix.SYS_PROCESS_MRELEASE, whyOthers},
 	{unix.SYS_PROCESS_VM_READV, whyOthers},
 	{unix.SYS_PROCESS_VM_WRITEV, whyOthers},
 	{unix.SYS_PTRACE, whyOthers},
@@ -89,6 +92,7 @@ const (
 	// newNamespaces are the flags of clone and unshare that make namespaces.
 	newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 		unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
+	newTime = 0x80 // CLONE_NEWTIME; clone has a signal's number there
 	// lastCall is the newest system call this filter was written for (mseal 462 to
 	// listns 470). Newer ones, and those of the x32 ABI, are "not implemented".
 	lastCall = 470
@@ -153,7 +157,7 @@ func filter() (program, error) {
 	})
 	p.call(unix.SYS_UNSHARE, func(p *program) {
 		p.arg(0)
-		p.refuse(opAny, newNamespaces&^unix.CLONE_NEWNET, unix.EPERM)
+		p.refuse(opAny, newNamespaces&^unix.CLONE_NEWNET|newTime, unix.EPERM)
 	})
 	p.call(unix.SYS_IOCTL, func(p *program) {
 		p.arg(1)
@@ -161,6 +165,12 @@ func filter() (program, error) {
 		p.refuse(opEqual, unix.TIOCLINUX, unix.EPERM)
 	})
 	p.call(unix.SYS_SOCKET, socketRules)
+	p.call(unix.SYS_SOCKETPAIR, func(p *program) { // other families make two before they say no
+		p.arg(0)
+		p.unless(opEqual, unix.AF_UNIX, 1)
+		p.ret(retAllow)
+		p.ret(retErrno | uint32(unix.EAFNOSUPPORT))
+	})
 	guardZygote(&p)
 	// What clone3's pointer holds cannot be seen; C libraries fall back to clone.
 	p.refuse(opEqual, unix.SYS_CLONE3, unix.ENOSYS)

@@ -75,6 +75,9 @@ func (s *slot) start() (err error) {
 		}
 	}
 	if s.engine.distinct {
+		if err := exposeToOOM(z.cmd.Process.Pid); err != nil {
+			return wire.Errorf(wire.CauseSandbox, "", "starting a sandbox: %v", err)
+		}
 		if z.owner, err = ownerMap(s.uid()); err != nil {
 			return wire.Errorf(wire.CauseSandbox, setupHint(err), "starting a sandbox: %v", err)
 		}
@@ -152,6 +155,16 @@ func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 		Setsid: true, // the terminal's Ctrl-C is for the engine
 	}
 	return cmd, nil
+}
+
+// exposeToOOM takes from a zygote what protects the engine, a system service, say, from the OOM
+// killer: a command can lower its own oom_score_adj as far as the superuser last set its zygote's.
+func exposeToOOM(pid int) error {
+	b, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil || len(b) == 0 || b[0] != '-' {
+		return err
+	}
+	return os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
 }
 
 // uid is the host's uid and gid of the slot, where it has its own.

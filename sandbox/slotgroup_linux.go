@@ -149,13 +149,14 @@ func (s *group) peakBytes() int64 {
 	return max(0, number(s.peak, "")-s.base)
 }
 
-// number reads the number that follows label in a file of a cgroup, 0 if there is none.
+// number reads the number that follows label in a file of a cgroup or of /proc, 0 if there is none.
 func number(f *os.File, label string) int64 {
-	var b [1024]byte
+	var b [4096]byte
 	n, _ := f.ReadAt(b[:], 0)
 	for line := range bytes.Lines(b[:n]) {
 		if rest, ok := bytes.CutPrefix(line, []byte(label)); ok {
-			v, _ := strconv.ParseInt(string(bytes.TrimSpace(rest)), 10, 64)
+			word, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte(" "))
+			v, _ := strconv.ParseInt(string(word), 10, 64)
 			return v
 		}
 	}

@@ -60,7 +60,7 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 	if err != nil {
 		return err
 	}
-	r.Full = r.Status != 0 && z.full()
+	r.Full = z.full()
 	return nil
 }
 
@@ -194,8 +194,9 @@ func (z *zygote) reap(command int, r *reply) error {
 	}
 }
 
-// freshNetwork moves the thread into a new network namespace if the last command left
-// connections behind (in TIME_WAIT, say): the next one could not listen on their ports.
+// freshNetwork moves the thread into a new network namespace if the last command left sockets or
+// connections behind: those in TIME_WAIT hold their ports, and sockets that are in flight in
+// their own queues live, with their names, until the kernel collects such cycles.
 func (z *zygote) freshNetwork() (err error) {
 	if z.sockets < 0 {
 		if z.sockets, err = unix.Open("/proc/self/net/sockstat", unix.O_RDONLY|unix.O_CLOEXEC,
@@ -209,13 +210,17 @@ func (z *zygote) freshNetwork() (err error) {
 		return fmt.Errorf("reading sockstat: %w", err)
 	}
 	b := buf[:n]
+	// sockets: used 0
 	// TCP: inuse 0 orphan 0 tw 0 alloc 4 mem 0; the last two are of all namespaces, tw is of IPv6 too.
-	var inuse, orphan, tw int
+	var used, inuse, orphan, tw int
 	_, line, _ := bytes.Cut(b, []byte("TCP: "))
+	if _, err := fmt.Sscanf(string(b), "sockets: used %d\n", &used); err != nil {
+		return fmt.Errorf("parsing sockstat: %w", err)
+	}
 	if _, err := fmt.Sscanf(string(line), "inuse %d orphan %d tw %d", &inuse, &orphan, &tw); err != nil {
 		return fmt.Errorf("parsing sockstat: %w", err)
 	}
-	if inuse == 0 && tw == 0 {
+	if used == 0 && inuse == 0 && tw == 0 {
 		return nil
 	}
 	unix.Close(z.sockets)

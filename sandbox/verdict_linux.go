@@ -35,7 +35,7 @@ func (r *run) verdict() (*wire.Failure, error) {
 		return &wire.Failure{Cause: wire.CauseProcesses, Hint: "have it start fewer at once",
 			Message: fmt.Sprintf("the command needed more than %d processes and threads at once",
 				r.limits.Pids)}, nil
-	case p.Full && !(ws.Exited() && ws.ExitStatus() == 0):
+	case p.Full:
 		return &wire.Failure{Cause: wire.CauseOutputBound, Exit: max(0, ws.ExitStatus()),
 			Hint: "have it write less, or in several tasks",
 			Message: fmt.Sprintf("the command filled /job or /tmp, which hold %d bytes and %d files",
