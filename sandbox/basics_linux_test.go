@@ -55,11 +55,7 @@ func TestSignals(t *testing.T) {
 			t.Errorf("%v to a child: %q, want %s", s, got, want)
 		}
 	}
-	build := exec.Command("gcc", "-static", "-x", "c", "-o", filepath.Join(b.root, "bin/abort"), "-")
-	build.Stdin = strings.NewReader("#include <stdlib.h>\nint main(void) { abort(); }\n")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Skipf("no C compiler for abort(): %v: %s", err, out)
-	}
+	compile(t, "#include <stdlib.h>\nint main(void) { abort(); }\n", filepath.Join(b.root, "bin/abort"))
 	r := b.run(Spec{Argv: []string{"abort"}})
 	if f := r.Failure; f == nil || f.Cause != wire.CauseSignal || f.Signal != int(unix.SIGABRT) {
 		t.Errorf("abort: %+v", f)

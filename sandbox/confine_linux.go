@@ -61,7 +61,7 @@ func loopback() error {
 }
 
 // confine sets on this thread what commands inherit.
-func confine() error {
+func (z *zygote) confine() error {
 	for _, l := range []struct {
 		what int
 		max  uint64
@@ -110,8 +110,12 @@ func confine() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	if err := installFilter(); err != nil {
+	listener, err := installFilter()
+	if err != nil {
 		return fmt.Errorf("seccomp: %w", err)
+	}
+	if listener >= 0 {
+		go z.hear(listener)
 	}
 	return nil
 }

@@ -74,6 +74,7 @@ type reply struct {
 	User    int64       `cbor:"user,omitempty"`    // of all its processes, in nanoseconds
 	System  int64       `cbor:"system,omitempty"`
 	MaxRSS  int64       `cbor:"maxrss,omitempty"` // of its largest process, in bytes
+	Denials []denial    `cbor:"denials,omitempty"`
 }
 
 // send writes one message. The descriptors stay the caller's.

@@ -14,79 +14,12 @@ import (
 // mount_setattr, chroot and unshare(CLONE_NEWNET) stay open because the zygote's thread, whose
 // filter a command inherits, needs them; they refuse everybody else for want of a capability.
 //
+// What is refused by its number alone, and a command of another architecture, is not answered by
+// the kernel: the zygote hears of it and says no, so that a failure can name the call. Where a
+// listener is there already (a container manager's: there can be one only), the kernel refuses.
+//
 // Since Linux 5.11 a call that is allowed by its number alone does not run the filter, so its
 // length costs a command nothing.
-
-// A refusal is a system call that fails with EPERM, and why.
-type refusal struct {
-	call uint32
-	why  string
-}
-
-const (
-	whyKernel  = "changes the machine"
-	whyModules = "loads code into the kernel"
-	whySurface = "wide kernel surface with a history of holes, no use to a command"
-	whyOthers  = "reads or writes other processes"
-	whyKeys    = "keyrings outlive a command and are not namespaced"
-	whyLasting = "makes objects that outlive a command in its slot"
-	whyHandles = "opens files without a path, hence past the root"
-)
-
-var refusals = []refusal{
-	{unix.SYS_ACCT, whyKernel},
-	{unix.SYS_ADJTIMEX, whyKernel},
-	{unix.SYS_CLOCK_ADJTIME, whyKernel},
-	{unix.SYS_CLOCK_SETTIME, whyKernel},
-	{unix.SYS_QUOTACTL, whyKernel},
-	{unix.SYS_QUOTACTL_FD, whyKernel},
-	{unix.SYS_REBOOT, whyKernel},
-	{unix.SYS_SETTIMEOFDAY, whyKernel},
-	{unix.SYS_SWAPOFF, whyKernel},
-	{unix.SYS_SWAPON, whyKernel},
-	{unix.SYS_SYSLOG, whyKernel},
-	{unix.SYS_VHANGUP, whyKernel},
-
-	{unix.SYS_DELETE_MODULE, whyModules},
-	{unix.SYS_FINIT_MODULE, whyModules},
-	{unix.SYS_INIT_MODULE, whyModules},
-	{unix.SYS_KEXEC_FILE_LOAD, whyModules},
-	{unix.SYS_KEXEC_LOAD, whyModules},
-
-	{unix.SYS_BPF, whySurface},
-	{unix.SYS_FANOTIFY_INIT, whySurface},
-	{unix.SYS_FSCONFIG, whySurface},
-	{unix.SYS_FSMOUNT, whySurface},
-	{unix.SYS_FSOPEN, whySurface},
-	{unix.SYS_FSPICK, whySurface},
-	{unix.SYS_IO_URING_ENTER, whySurface},
-	{unix.SYS_IO_URING_REGISTER, whySurface},
-	{unix.SYS_IO_URING_SETUP, whySurface},
-	{unix.SYS_PERF_EVENT_OPEN, whySurface},
-	{unix.SYS_PIVOT_ROOT, whySurface},
-	{unix.SYS_SETNS, whySurface},
-	{unix.SYS_USERFAULTFD, whySurface},
-
-	{unix.SYS_KCMP, whyOthers},
-	{unix.SYS_PIDFD_GETFD, whyOthers},
-	{unix.SYS_PROCESS_MADVISE, whyOthers},
-	{unix.SYS_PROCESS_MRELEASE, whyOthers},
-	{unix.SYS_PROCESS_VM_READV, whyOthers},
-	{unix.SYS_PROCESS_VM_WRITEV, whyOthers},
-	{unix.SYS_PTRACE, whyOthers},
-
-	{unix.SYS_ADD_KEY, whyKeys},
-	{unix.SYS_KEYCTL, whyKeys},
-	{unix.SYS_REQUEST_KEY, whyKeys},
-
-	{unix.SYS_MQ_OPEN, whyLasting},
-	{unix.SYS_MSGGET, whyLasting},
-	{unix.SYS_SEMGET, whyLasting},
-	{unix.SYS_SHMGET, whyLasting},
-
-	{unix.SYS_NAME_TO_HANDLE_AT, whyHandles},
-	{unix.SYS_OPEN_BY_HANDLE_AT, whyHandles},
-}
 
 const (
 	// newNamespaces are the flags of clone and unshare that make namespaces.
@@ -106,6 +39,7 @@ type program []unix.SockFilter
 const (
 	dataNr, dataArch                = 0, 4 // offsets in struct seccomp_data
 	retKill, retAllow, retErrno     = 0x80000000, 0x7fff0000, 0x00050000
+	retNotify                       = 0x7fc00000
 	opEqual, opAbove, opAny         = unix.BPF_JEQ, unix.BPF_JGT, unix.BPF_JSET
 	argLow                      int = 16 // of the first argument's low half, little endian
 )
@@ -140,16 +74,20 @@ func (p *program) call(nr uint32, body func(p *program)) {
 
 func (p *program) arg(n int) { p.load(argLow + 8*n) }
 
-func filter() (program, error) {
-	arch, ok := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64,
-		"arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
-	if !ok {
+// filter returns the program. What it refuses outright goes to a listener if there is one.
+func filter(listener bool) (program, error) {
+	arch := nativeArch()
+	if arch == 0 {
 		return nil, fmt.Errorf("no system call filter for %s", runtime.GOARCH)
+	}
+	no, foreign := uint32(retErrno)|uint32(unix.EPERM), uint32(retKill)
+	if listener {
+		no, foreign = retNotify, retNotify
 	}
 	var p program
 	p.load(dataArch)
 	p = append(p, unix.SockFilter{Code: unix.BPF_JMP | opEqual | unix.BPF_K, Jt: 1, K: arch})
-	p.ret(retKill) // 32-bit programs: another table of calls
+	p.ret(foreign) // 32-bit programs: another table of calls
 	p.load(dataNr)
 	p.call(unix.SYS_CLONE, func(p *program) {
 		p.arg(0)
@@ -176,7 +114,8 @@ func filter() (program, error) {
 	p.refuse(opEqual, unix.SYS_CLONE3, unix.ENOSYS)
 	p.refuse(opAbove, lastCall, unix.ENOSYS)
 	for _, r := range refusals {
-		p.refuse(opEqual, r.call, unix.EPERM)
+		p.unless(opEqual, r.call, 1)
+		p.ret(no)
 	}
 	p.ret(retAllow)
 	return p, nil
@@ -231,18 +170,38 @@ func guardZygote(p *program) {
 	}
 }
 
-// installFilter binds the calling thread, and what it forks, to the filter.
-func installFilter() error {
-	f, err := filter()
+// nativeArch is what struct seccomp_data calls this program's architecture; 0 if it is not known.
+func nativeArch() uint32 {
+	return map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64,
+		"arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
+}
+
+// installFilter binds the calling thread, and what it forks, to the filter. It returns the
+// listener, or -1 where there can be none.
+func installFilter() (listener int, err error) {
+	fd, err := setFilter(true)
+	if err == unix.EBUSY {
+		_, err = setFilter(false)
+		fd = -1
+	}
+	return fd, err
+}
+
+func setFilter(listener bool) (int, error) {
+	f, err := filter(listener)
 	if err != nil {
-		return err
+		return -1, err
+	}
+	flags := uintptr(0)
+	if listener {
+		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
 	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0,
+	fd, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags,
 		uintptr(unsafe.Pointer(&prog)))
 	runtime.KeepAlive(f)
 	if e != 0 {
-		return e
+		return -1, e
 	}
-	return nil
+	return int(fd), nil
 }

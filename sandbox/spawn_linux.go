@@ -51,7 +51,7 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 	}
 	err = z.reap(pid, r)
 	z.mu.Lock()
-	z.running = 0
+	z.running, r.Denials = 0, z.denials
 	if watched != nil {
 		watched.timer.Stop()
 		r.Starved, r.Peak = watched.starved, watched.peak
@@ -128,7 +128,7 @@ func (z *zygote) start(program string, x *execRequest, files []int) (pid int, er
 	if err != nil {
 		return 0, err
 	}
-	z.running = x.Seq
+	z.running, z.denials = x.Seq, nil
 	return pid, nil
 }
 

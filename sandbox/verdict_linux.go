@@ -60,9 +60,15 @@ func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 func (r *run) signalled(s syscall.Signal) *wire.Failure {
 	f := &wire.Failure{Cause: wire.CauseSignal, Signal: int(s),
 		Message: fmt.Sprintf("the command was ended by signal %d (%v)", int(s), s)}
-	if s == unix.SIGSYS {
-		f.Hint = "the sandbox has no 32-bit system calls: use a 64-bit program"
+	for _, d := range r.reply.Denials {
+		if d.Killed && s == unix.SIGKILL {
+			f.Signal = int(unix.SIGSYS) // as the kernel's filter would
+			f.Message = "the sandbox ended the command for a system call, " + d.Name
+			f.Hint = d.Why
+			return f
+		}
 	}
+	f.Hint = deniedHint(r.reply.Denials)
 	return f
 }
 
@@ -72,6 +78,7 @@ func (r *run) exited(code int) *wire.Failure {
 	if line := r.out[1].lastLine(); line != "" {
 		f.Message += ": " + line
 	}
+	f.Hint = deniedHint(r.reply.Denials)
 	if code == 127 {
 		f.Hint = "this code often means that a program is not in the root: add it to tools"
 	}

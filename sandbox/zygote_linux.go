@@ -84,6 +84,7 @@ type zygote struct {
 	mu      sync.Mutex // guards the fields below, and starting a command
 	running uint64     // sequence number of the command; 0 none
 	doomed  uint64     // highest sequence number that was to be killed
+	denials []denial   // of the command
 }
 
 func troubleOf(err error) *wire.Error {
@@ -121,7 +122,7 @@ func (z *zygote) setup() error {
 	if err := z.enter(); err != nil {
 		return err
 	}
-	return confine()
+	return z.confine()
 }
 
 // serve carries out requests until the engine is gone.
