@@ -229,7 +229,7 @@ func TestIsolation(t *testing.T) {
 			t.Errorf("%v: %s\n%s", argv, r.Failure.Message, r.Stderr)
 		}
 	}
-	copyProgram(t, b.root, "/proc/self/exe", "/bin/su/probe")
+	copyPrograms(t, b.root, map[string]string{"/proc/self/exe": "/bin/su/probe"})
 	if err := os.Chmod(filepath.Join(b.root, "bin/su/probe"), 0o755|os.ModeSetuid|os.ModeSetgid); err != nil {
 		t.Fatal(err)
 	}

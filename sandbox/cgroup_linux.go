@@ -16,11 +16,28 @@ import (
 
 // groups are the cgroups of an engine: below the cgroup that the engine itself is in, one
 // directory of its own in each hierarchy it needs, and in that one for each slot. Version 2 has
-// one hierarchy; where memory and pids are still bound to version 1, each has its own.
+// one hierarchy; where controllers are still bound to version 1, each has its own, and version 2's
+// freezer, which needs no controller, is used if it is mounted as well (a "hybrid").
 type groups struct {
 	v2     bool
 	memory string // the engine's directory; "" if memory cannot be bounded
 	pids   string // likewise; the same directory in version 2
+	cpu    string // likewise
+	freeze string // likewise
+	// freezeFile is the file in a slot's directory that freezes it, and freezeWords what to write
+	// there to thaw and to freeze.
+	freezeFile  string
+	freezeWords [2]string
+}
+
+// directories returns each of the engine's directories once.
+func (g *groups) directories() (list []string) {
+	for _, d := range []string{g.memory, g.pids, g.cpu, g.freeze} {
+		if d != "" && !slices.Contains(list, d) {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 // openGroups finds and makes the directories. Where something is missing that is, the fields are
@@ -32,18 +49,38 @@ func openGroups() groups {
 	}
 	if dir := own[""]; dir != "" {
 		if engine, err := openUnified(dir); err == nil {
-			return groups{v2: true, memory: engine, pids: engine}
+			g := groups{v2: true, memory: engine, pids: engine}
+			if hasControllers(filepath.Join(engine, "cgroup.subtree_control"), "cpu") == nil {
+				g.cpu = engine
+			}
+			g.setFreezer(engine, true)
+			return g
 		}
 	}
 	var g groups
-	for controller, dir := range map[string]*string{"memory": &g.memory, "pids": &g.pids} {
-		if parent := own[controller]; parent != "" {
-			if d, err := engineDir(parent); err == nil {
-				*dir = d
-			}
+	made := map[string]string{} // by parent: controllers may share a hierarchy
+	open := func(controller string) string {
+		parent := own[controller]
+		if parent == "" || made[parent] != "" {
+			return made[parent]
 		}
+		if d, err := engineDir(parent); err == nil {
+			made[parent] = d
+		}
+		return made[parent]
+	}
+	g.memory, g.pids, g.cpu = open("memory"), open("pids"), open("cpu")
+	if g.setFreezer(open(""), true); g.freeze == "" {
+		g.setFreezer(open("freezer"), false)
 	}
 	return g
+}
+
+func (g *groups) setFreezer(dir string, v2 bool) {
+	g.freeze, g.freezeFile, g.freezeWords = dir, "freezer.state", [2]string{"THAWED", "FROZEN"}
+	if v2 {
+		g.freezeFile, g.freezeWords = "cgroup.freeze", [2]string{"0", "1"}
+	}
 }
 
 // ownGroups returns the directory of this process's cgroup for every version 1 controller, and
@@ -115,10 +152,21 @@ func engineDir(parent string) (string, error) {
 	for _, dir := range old {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), groupPrefix), "-")
 		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			thawGroups(dir)
 			removeGroups(dir)
 		}
 	}
 	return os.MkdirTemp(parent, fmt.Sprintf("%s%d-", groupPrefix, os.Getpid()))
+}
+
+// thawGroups lets what an engine that died has frozen notice that.
+func thawGroups(dir string) {
+	for file, word := range map[string]string{"cgroup.freeze": "0", "freezer.state": "THAWED"} {
+		frozen, _ := filepath.Glob(filepath.Join(dir, "slot*", file))
+		for _, f := range frozen {
+			os.WriteFile(f, []byte(word), 0)
+		}
+	}
 }
 
 // removeGroups removes a cgroup and those below, which must be empty.
@@ -139,12 +187,15 @@ func removeGroups(dir string) error {
 // have children with controllers, so the engine moves itself aside if it is alone there, as a
 // service with delegation is.
 func openUnified(dir string) (string, error) {
-	const need = "+memory +pids"
-	if err := hasControllers(filepath.Join(dir, "cgroup.controllers")); err != nil {
+	need := "+memory +pids"
+	if err := hasControllers(filepath.Join(dir, "cgroup.controllers"), "memory", "pids"); err != nil {
 		return "", err
 	}
-	if hasControllers(filepath.Join(dir, "cgroup.subtree_control")) != nil {
-		control := filepath.Join(dir, "cgroup.subtree_control")
+	if hasControllers(filepath.Join(dir, "cgroup.controllers"), "cpu") == nil {
+		need += " +cpu"
+	}
+	control := filepath.Join(dir, "cgroup.subtree_control")
+	if hasControllers(control, strings.Fields(strings.ReplaceAll(need, "+", ""))...) != nil {
 		err := os.WriteFile(control, []byte(need), 0)
 		if errors.Is(err, unix.EBUSY) {
 			aside := filepath.Join(dir, "gaggle")
@@ -172,12 +223,12 @@ func openUnified(dir string) (string, error) {
 	return engine, nil
 }
 
-func hasControllers(file string) error {
+func hasControllers(file string, want ...string) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	for _, c := range []string{"memory", "pids"} {
+	for _, c := range want {
 		if !slices.Contains(strings.Fields(string(b)), c) {
 			return fmt.Errorf("no controller %s in %s", c, file)
 		}
@@ -205,11 +256,9 @@ func (g *groups) limits() string {
 
 // close removes the engine's directories, whose slots are empty.
 func (g *groups) close() (err error) {
-	for _, dir := range []string{g.memory, g.pids} {
-		if dir != "" && (dir != g.memory || err == nil) {
-			if e := removeGroups(dir); e != nil && !errors.Is(e, fs.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
+	for _, dir := range g.directories() {
+		if e := removeGroups(dir); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
 		}
 	}
 	return err

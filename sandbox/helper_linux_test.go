@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -101,12 +102,13 @@ func makeTemplate(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
-	copyProgram(t, dir, "/proc/self/exe", "/bin/probe")
+	found := map[string]string{"/proc/self/exe": "/bin/probe"}
 	for _, name := range programs {
 		if p, err := exec.LookPath(name); err == nil {
-			copyProgram(t, dir, p, "/bin/"+name)
+			found[p] = "/bin/" + name
 		}
 	}
+	copyPrograms(t, dir, found)
 }
 
 func removeTemplate() error {
@@ -154,14 +156,13 @@ func writeFile(t testing.TB, name, text string, mode fs.FileMode) string {
 
 var library = regexp.MustCompile(`(/\S+) \(0x`)
 
-// copyProgram links or copies a program and the libraries it needs into the root.
-func copyProgram(t testing.TB, root, from, to string) {
+// copyPrograms copies programs, and the libraries they need, into the root.
+func copyPrograms(t testing.TB, root string, to map[string]string) {
 	t.Helper()
-	install(t, from, filepath.Join(root, to))
-	out, err := exec.Command("ldd", from).Output()
-	if err != nil {
-		return // static
+	for from, to := range to {
+		install(t, from, filepath.Join(root, to))
 	}
+	out, _ := exec.Command("ldd", slices.Collect(maps.Keys(to))...).Output() // fails if one is static
 	for _, m := range library.FindAllStringSubmatch(string(out), -1) {
 		install(t, m[1], filepath.Join(root, m[1]))
 	}

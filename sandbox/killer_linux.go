@@ -12,6 +12,7 @@ import (
 type killer struct {
 	zygote *remote
 	seq    uint64
+	pause  *Pause // of the run: a frozen zygote kills nothing
 
 	mu    sync.Mutex // guards the fields below
 	done  bool
@@ -63,6 +64,7 @@ func (k *killer) strike() {
 	if k.grace != nil {
 		return
 	}
+	k.pause.end()
 	b := binary.LittleEndian.AppendUint64(nil, k.seq)
 	if unix.Sendmsg(k.zygote.kills, b, nil, nil, unix.MSG_NOSIGNAL) != nil {
 		k.zygote.cmd.Process.Kill()

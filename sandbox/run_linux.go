@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,10 +26,14 @@ type run struct {
 	reply  reply
 	job    *os.File // what the command left; nil if it did not start
 	late   bool     // it was killed at its timeout
+	pause  *Pause
 }
 
 func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
-	r := &run{slot: s, spec: spec, limits: spec.Limits.withDefaults()}
+	r := &run{slot: s, spec: spec, limits: spec.Limits.withDefaults(), pause: spec.Pause}
+	if r.pause == nil {
+		r.pause = new(Pause)
+	}
 	defer r.release()
 	err := r.execute(ctx)
 	if errors.Is(err, errDiedIdle) { // between runs; nothing has begun
@@ -96,7 +99,7 @@ func (r *run) execute(ctx context.Context) error {
 	}
 	r.openStreams()
 	z.seq++
-	k := &killer{zygote: z, seq: z.seq}
+	k := &killer{zygote: z, seq: z.seq, pause: r.pause}
 	defer k.over()
 	for _, c := range []context.Context{ctx, s.engine.ctx} {
 		defer context.AfterFunc(c, func() { k.kill(false) })()
@@ -105,11 +108,15 @@ func (r *run) execute(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	wall := time.AfterFunc(r.limits.Wall, func() { k.kill(true) })
-	defer wall.Stop()
+	var freeze func(bool) error
+	if z.group != nil && z.group.freezer != nil {
+		freeze = z.group.hold
+	}
+	r.pause.begin(r.limits.Wall, func() { k.kill(true) }, freeze)
 	k.watch()
 	fds, err := z.in.receive(&r.reply)
 	r.late = k.over()
+	r.pause.end()
 	if len(fds) == 1 {
 		r.job = os.NewFile(uintptr(fds[0]), "job")
 	} else {

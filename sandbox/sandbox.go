@@ -65,6 +65,8 @@ type Spec struct {
 	// Limits.StreamBytes each. They must not block for long: the command would.
 	Stdout, Stderr io.Writer
 	Sink           Sink // of outputs
+
+	Pause *Pause // unless nil, holds the command still when asked to
 }
 
 // An Input is a file or directory that is laid out in the job directory. It cannot be changed
@@ -79,9 +81,10 @@ type Input struct {
 
 // Limits bound a run. Zero fields mean the defaults.
 type Limits struct {
-	Wall        time.Duration // of running; wire.DefaultTimeout
+	Wall        time.Duration // of running, not of being frozen; wire.DefaultTimeout
 	MemBytes    int64         // of all its processes and of the files it writes; wire.DefaultMemory
 	Pids        int           // processes and threads at once; DefaultPids
+	CPUWeight   int           // its part of a busy CPU beside other commands, 1 to 10,000; DefaultCPUWeight
 	OutputBytes int64         // in /job, in /tmp, and of all outputs; DefaultOutputBytes
 	OutputFiles int           // files and directories, likewise; DefaultOutputFiles
 	StreamBytes int64         // handed to Spec.Stdout, and Spec.Stderr; DefaultStreamBytes
@@ -90,6 +93,8 @@ type Limits struct {
 const (
 	// DefaultPids is room for a JVM or a parallel make, and far below what hurts a machine.
 	DefaultPids = 1_024
+	// DefaultCPUWeight is that of any cgroup, of either version.
+	DefaultCPUWeight = 100
 	// DefaultOutputBytes bounds what one thunk writes; memory usually bounds it earlier.
 	DefaultOutputBytes = 8 << 30
 	// DefaultOutputFiles is above wire.MaxTreeEntries, so that any one directory fits.
@@ -113,6 +118,10 @@ func (l Limits) withDefaults() Limits {
 	if l.Pids <= 0 {
 		l.Pids = DefaultPids
 	}
+	if l.CPUWeight <= 0 {
+		l.CPUWeight = DefaultCPUWeight
+	}
+	l.CPUWeight = min(l.CPUWeight, 10_000)
 	if l.OutputFiles <= 0 {
 		l.OutputFiles = DefaultOutputFiles
 	}
@@ -137,6 +146,7 @@ type Report struct {
 	Failure        *wire.Failure
 	Stdout, Stderr []byte // the ends, at most wire.MaxTail each, with a mark if cut
 	Run, CPU       time.Duration
+	Frozen         time.Duration // how long it was held still, which is not in Run
 	// PeakMem is the most memory it used, files included, where a cgroup counts that; else the
 	// resident set of its largest process.
 	PeakMem int64

@@ -69,7 +69,7 @@ func (s *slot) start() (err error) {
 			z.end()
 		}
 	}()
-	if s.engine.groups.memory != "" || s.engine.groups.pids != "" {
+	if len(s.engine.groups.directories()) > 0 {
 		if z.group, err = s.engine.groups.open(s.index, z.cmd.Process.Pid); err != nil {
 			return wire.Errorf(wire.CauseSandbox, "", "starting a sandbox: %v", err)
 		}

@@ -17,9 +17,13 @@ type group struct {
 
 	max, peak, usage, oom *os.File // of memory
 	pidsMax, pidsEvents   *os.File
+	cpuWeight             *os.File // nil if CPU cannot be shared by weight
+	freezer               *os.File // nil if it cannot be frozen
+	freezeWords           [2]string
 
 	memLimit  int64 // as set
 	pidsLimit int
+	weight    int
 	zygote    int   // processes and threads of the zygote
 	base      int64 // memory in use before the command
 	kills     int64 // of the OOM killer, before the command
@@ -37,15 +41,15 @@ const (
 
 // open makes the cgroup of a slot and moves the zygote there.
 func (g *groups) open(slot, pid int) (_ *group, err error) {
-	s := &group{v2: g.v2}
+	s := &group{v2: g.v2, freezeWords: g.freezeWords}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	name := "slot" + strconv.Itoa(slot)
+	dir := "slot" + strconv.Itoa(slot)
 	if g.memory != "" {
-		s.memory = filepath.Join(g.memory, name)
+		s.memory = filepath.Join(g.memory, dir)
 		files := []file{{&s.max, "memory.limit_in_bytes"}, {&s.peak, "memory.max_usage_in_bytes"},
 			{&s.usage, "memory.usage_in_bytes"}, {&s.oom, "memory.oom_control"}}
 		if g.v2 {
@@ -59,9 +63,21 @@ func (g *groups) open(slot, pid int) (_ *group, err error) {
 		}
 	}
 	if g.pids != "" {
-		s.pids = filepath.Join(g.pids, name)
+		s.pids = filepath.Join(g.pids, dir)
 		if err := makeGroup(s.pids, pid, []file{{&s.pidsMax, "pids.max"}, {&s.pidsEvents,
 			"pids.events"}}); err != nil {
+			return nil, err
+		}
+	}
+	if g.cpu != "" {
+		name := map[bool]string{false: "cpu.shares", true: "cpu.weight"}[g.v2]
+		if err := makeGroup(filepath.Join(g.cpu, dir), pid, []file{{&s.cpuWeight, name}}); err != nil {
+			return nil, err
+		}
+	}
+	if g.freeze != "" {
+		if err := makeGroup(filepath.Join(g.freeze, dir), pid, []file{{&s.freezer,
+			g.freezeFile}}); err != nil {
 			return nil, err
 		}
 	}
@@ -90,6 +106,34 @@ func makeGroup(dir string, pid int, files []file) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// hold freezes or thaws all in the group, the zygote too.
+func (s *group) hold(frozen bool) error {
+	word := s.freezeWords[0]
+	if frozen {
+		word = s.freezeWords[1]
+	}
+	if _, err := s.freezer.WriteAt([]byte(word), 0); err != nil {
+		return fmt.Errorf("freezing or thawing a cgroup: %w", err)
+	}
+	return nil
+}
+
+// share sets the weight of the next command. A cgroup of version 1 has shares, usually 1,024.
+func (s *group) share(weight int) error {
+	if s.cpuWeight == nil || s.weight == weight {
+		return nil
+	}
+	n := int64(weight)
+	if !s.v2 {
+		n = max(2, n*1024/DefaultCPUWeight)
+	}
+	if _, err := s.cpuWeight.WriteAt(strconv.AppendInt(nil, n, 10), 0); err != nil {
+		return fmt.Errorf("setting the CPU weight: %w", err)
+	}
+	s.weight = weight
 	return nil
 }
 
@@ -128,7 +172,7 @@ func (s *group) limit(l Limits) error {
 		}
 		s.refused = number(s.pidsEvents, "max ")
 	}
-	return nil
+	return s.share(l.CPUWeight)
 }
 
 // outOfMemory reports whether the OOM killer struck since limit.
@@ -165,7 +209,8 @@ func number(f *os.File, label string) int64 {
 
 // close forgets the group, whose directory the next zygote of the slot uses again.
 func (s *group) close() {
-	for _, f := range []*os.File{s.max, s.peak, s.usage, s.oom, s.pidsMax, s.pidsEvents} {
+	for _, f := range []*os.File{s.max, s.peak, s.usage, s.oom, s.pidsMax, s.pidsEvents, s.cpuWeight,
+		s.freezer} {
 		if f != nil {
 			f.Close()
 		}

@@ -50,8 +50,8 @@ func (r *run) verdict() (*wire.Failure, error) {
 
 func (r *run) outOfMemory() *wire.Failure {
 	return &wire.Failure{Cause: wire.CauseMemory, Signal: int(unix.SIGKILL),
-		Message: fmt.Sprintf("the command needed more memory than its limit of %s (files it writes count)",
-			mebibytes(r.limits.MemBytes)),
+		Message: fmt.Sprintf("the command needed more memory than its limit of %s (files it writes count); "+
+			"it had %s at its peak", mebibytes(r.limits.MemBytes), mebibytes(r.peak())),
 		Hint: "give it more memory"}
 }
 
@@ -85,18 +85,26 @@ func (r *run) exited(code int) *wire.Failure {
 	return f
 }
 
+// peak returns the most memory the command had, as far as somebody counted.
+func (r *run) peak() int64 {
+	n := max(r.reply.MaxRSS, r.reply.Peak)
+	if z := r.slot.zygote; z != nil && z.group != nil {
+		n = max(n, z.group.peakBytes())
+	}
+	return n
+}
+
 // report puts a Report together. f may be nil.
 func (r *run) report(f *wire.Failure) Report {
+	_, frozen := r.pause.Frozen()
 	rep := Report{
 		Failure: f,
 		Stdout:  r.out[0].end(),
 		Stderr:  r.out[1].end(),
-		Run:     time.Duration(r.reply.Run),
+		Run:     max(0, time.Duration(r.reply.Run)-frozen),
+		Frozen:  frozen,
 		CPU:     time.Duration(r.reply.User + r.reply.System),
-		PeakMem: max(r.reply.MaxRSS, r.reply.Peak),
-	}
-	if z := r.slot.zygote; z != nil && z.group != nil {
-		rep.PeakMem = max(rep.PeakMem, z.group.peakBytes())
+		PeakMem: r.peak(),
 	}
 	if f != nil {
 		f.Stdout, f.Stderr = rep.Stdout, rep.Stderr
