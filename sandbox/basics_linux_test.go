@@ -21,8 +21,11 @@ import (
 
 var syscallTime = time.Unix(1, 0)
 
-// TestAsOrdinaryUser runs all the other tests once more without privileges.
-func TestAsOrdinaryUser(t *testing.T) { asUser(t, "-test.skip=^TestAsOrdinaryUser$") }
+// TestAsOrdinaryUser runs the other tests once more without privileges, but for programs whose
+// roots take long to make.
+func TestAsOrdinaryUser(t *testing.T) {
+	asUser(t, "-test.skip=^TestAsOrdinaryUser$|^TestPrograms$/^(gcc|clang|java|python)$")
+}
 
 func TestExit(t *testing.T) {
 	b := newBench(t, 1)

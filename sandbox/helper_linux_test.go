@@ -82,7 +82,8 @@ func canUnshare() bool {
 // programs are what the tests' roots have, if this machine has them.
 var programs = []string{"sh", "true", "cat", "echo", "ls", "id", "env", "hostname", "sleep", "yes", "head", "sort", "wc", "rm",
 	"mv",
-	"cp", "ln", "mkdir", "mkfifo", "chmod", "touch", "stat", "dd", "seq", "kill", "setsid", "umount", "mount", "unshare", "find", "tr", "readlink", "bash", "pwd"}
+	"cp", "ln", "mkdir", "mkfifo", "chmod", "touch", "stat", "dd", "seq", "kill", "setsid", "umount", "mount", "unshare", "find", "tr", "readlink", "bash", "pwd",
+	"nice", "basename", "tail"}
 
 // template is a root tree with the programs and the probe. To find the libraries of each takes
 // seconds, so it is made once.
