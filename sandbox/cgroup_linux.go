@@ -30,6 +30,20 @@ type groups struct {
 	freezeWords [2]string
 }
 
+// shareAmong gives the engine's directory the weight of as many processes as it has slots. By
+// default it would weigh as much as one: where others are not in cgroups of their own, all slots
+// together would get what one of them gets.
+func (g *groups) shareAmong(slots int) {
+	if g.cpu == "" {
+		return
+	}
+	file, n := "cpu.shares", 1024*slots
+	if g.v2 {
+		file, n = "cpu.weight", min(DefaultCPUWeight*slots, 10_000)
+	}
+	os.WriteFile(filepath.Join(g.cpu, file), []byte(strconv.Itoa(n)), 0) // else it is the default
+}
+
 // directories returns each of the engine's directories once.
 func (g *groups) directories() (list []string) {
 	for _, d := range []string{g.memory, g.pids, g.cpu, g.freeze} {

@@ -58,6 +58,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{config: c, log: c.Logger, slash: slash, groups: openGroups(), free: make(chan *slot,
 		c.Slots)}
+	e.groups.shareAmong(c.Slots)
 	e.distinct = canGiveUIDs(c)
 	if e.distinct {
 		e.program = cloneProgram()
