@@ -5,16 +5,17 @@ PREFIX   ?= /usr/local
 DESTDIR  ?=
 FUZZTIME ?= 30s
 BENCH    ?= .
+STARTS   ?= 100000
 GO       ?= go
 
 # The commit is stamped into the binaries (go version -m bin/coord) where git can tell it.
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race fuzz cluster bench vuln install clean
+.PHONY: help build demo test race fuzz cluster bench bench-sandbox vuln install clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: ## bin/coord and bin/node
 	CGO_ENABLED=0 $(GO) build -buildvcs=$(VCS) -o bin/ ./node ./coord
@@ -40,6 +41,9 @@ cluster: ## the built binaries on hosts in network namespaces, and the simulator
 
 bench: ## the benchmarks that match BENCH (all)
 	$(GO) test -run='^$$' -bench='$(BENCH)' -timeout=60m ./...
+
+bench-sandbox: ## the sandbox against os/exec, bubblewrap, crun and runc; STARTS (100000) without a leak
+	scripts/bench-sandbox "$(STARTS)"
 
 vuln: ## known vulnerabilities that the code reaches
 	scripts/vuln

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -130,9 +131,14 @@ func (l *layout) write(name string, in *inputRequest) error {
 	return setTime(fd)
 }
 
-// setTime uses utimensat with a null path, which is futimens.
+// setTime is futimens: utimensat with a null path, which the library cannot say.
 func setTime(fd int) error {
-	return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), inputTime, 0)
+	_, _, e := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0,
+		uintptr(unsafe.Pointer(&inputTime[0])), 0, 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
 }
 
 func (l *layout) bind(name string, in *inputRequest, fd int) error {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -127,53 +126,6 @@ func TestStreams(t *testing.T) {
 type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
-
-// TestThousand runs many commands in one slot; nothing may pile up.
-func TestThousand(t *testing.T) {
-	b := newBench(t, 1)
-	dir := t.TempDir()
-	s := Spec{Argv: []string{"sh", "-c", "cat a big >out; sleep 1000 & :"}, Outputs: []wire.Output{{Path: "out",
-		Kind: wire.File}},
-		Inputs: []Input{
-			{Path: "a", Source: writeFile(t, filepath.Join(dir, "a"), "text", 0o444)},
-			{Path: "big", Source: writeFile(t, filepath.Join(dir, "b"), strings.Repeat("x", 100_000), 0o444)},
-		}}
-	b.run(s)
-	count := func() (fds, theirs, mounts int) {
-		pid := b.e.current().cmd.Process.Pid
-		files := func(pid any) int {
-			list, err := os.ReadDir(fmt.Sprintf("/proc/%v/fd", pid))
-			if err != nil {
-				t.Log(err) // a zygote hides them from an ordinary user
-			}
-			return len(list)
-		}
-		info, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
-		if err != nil {
-			t.Log(err)
-		}
-		return files("self"), files(pid), bytes.Count(info, []byte("\n"))
-	}
-	fds, theirs, mounts := count()
-	n := 1000
-	if testing.Short() {
-		n = 100
-	}
-	for range n {
-		if r := b.run(s); r.Failure != nil {
-			t.Fatalf("%+v", r.Failure)
-		}
-	}
-	// The zygote is still tidying up after a run when it is counted.
-	const few = 5
-	if f, h, m := count(); f > fds+few || h > theirs+few || m > mounts+few {
-		t.Errorf("after %d runs %d descriptors here, %d in the zygote, %d mounts; before %d, %d, %d", n, f, h, m, fds, theirs,
-			mounts)
-	}
-	if r := b.run(Spec{Argv: []string{"probe", "confined"}}); r.Failure != nil {
-		t.Errorf("%s\n%s", r.Failure.Message, r.Stderr)
-	}
-}
 
 func TestTwoRoots(t *testing.T) {
 	b := newBench(t, 1)

@@ -69,19 +69,19 @@ func (g *groups) open(slot, pid int) (_ *group, err error) {
 			return nil, err
 		}
 	}
-	if g.cpu != "" {
-		name := map[bool]string{false: "cpu.shares", true: "cpu.weight"}[g.v2]
-		if err := makeGroup(filepath.Join(g.cpu, dir), pid, []file{{&s.cpuWeight, name}}); err != nil {
-			return nil, err
-		}
-	}
-	if g.freeze != "" {
-		if err := makeGroup(filepath.Join(g.freeze, dir), pid, []file{{&s.freezer,
-			g.freezeFile}}); err != nil {
-			return nil, err
-		}
-	}
+	// These bound nothing. A process of a real-time class, for one, may not be in a CPU group.
+	name := map[bool]string{false: "cpu.shares", true: "cpu.weight"}[g.v2]
+	s.cpuWeight = openOptional(g.cpu, dir, name, pid)
+	s.freezer = openOptional(g.freeze, dir, g.freezeFile, pid)
 	return s, nil
+}
+
+// openOptional is makeGroup with one file, which is nil if there can be none.
+func openOptional(parent, dir, name string, pid int) (f *os.File) {
+	if parent == "" || makeGroup(filepath.Join(parent, dir), pid, []file{{&f, name}}) != nil {
+		return nil
+	}
+	return f
 }
 
 type file struct {
