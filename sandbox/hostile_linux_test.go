@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gaggle/wire"
 )
 
@@ -68,7 +70,7 @@ func TestHostile(t *testing.T) {
 	out := []wire.Output{{Path: "out", Kind: wire.Dir}}
 	outFile := []wire.Output{{Path: "out", Kind: wire.File}}
 	bombs := Limits{Pids: 60, MemBytes: 64 << 20, Wall: 30 * time.Second}
-	bounds := Limits{OutputBytes: 16 << 20, OutputFiles: 20_000}
+	bounds := Limits{OutputBytes: 16 << 20, OutputFiles: 5_000}
 	for _, c := range []struct {
 		argv   string
 		outs   []wire.Output
@@ -166,6 +168,24 @@ func TestProtectedEngine(t *testing.T) {
 		if got := b.sh("cat /proc/self/oom_score_adj; echo 0 >/proc/self/oom_score_adj; "+
 			"echo -1 2>/dev/null >/proc/self/oom_score_adj || cat /proc/self/oom_score_adj", Spec{}); got != "1000\n0" {
 			t.Errorf("oom_score_adj: %q", got)
+		}
+	}
+}
+
+// TestLeakedDescriptors: what an engine has open without close-on-exec stays its own.
+func TestLeakedDescriptors(t *testing.T) {
+	secret := writeFile(t, filepath.Join(t.TempDir(), "secret"), "x", 0o600)
+	for range 10 {
+		fd, err := unix.Open(secret, unix.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+	}
+	b := newBench(t, 1)
+	for range 2 {
+		if r := b.run(Spec{Argv: []string{"probe", "confined"}}); r.Failure != nil {
+			t.Errorf("%s\n%s", r.Failure.Message, r.Stderr)
 		}
 	}
 }

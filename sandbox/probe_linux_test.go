@@ -82,8 +82,8 @@ func probeConfined([]string) error {
 	for _, fd := range fds {
 		// The runtime's poller and this listing come on top of 0, 1 and 2.
 		to, err := os.Readlink("/proc/self/fd/" + fd.Name())
-		if n, _ := strconv.Atoi(fd.Name()); err == nil && n > 2 && !strings.HasPrefix(to, "anon_inode:") && !strings.HasSuffix(to,
-			"/fd") {
+		ours := to == "anon_inode:[eventpoll]" || to == "anon_inode:[eventfd]" || strings.HasSuffix(to, "/fd")
+		if n, _ := strconv.Atoi(fd.Name()); err == nil && n > 2 && !ours {
 			return fmt.Errorf("descriptor %d is %s", n, to)
 		}
 	}
