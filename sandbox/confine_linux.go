@@ -67,8 +67,13 @@ func (z *zygote) confine() error {
 		max  uint64
 	}{
 		// Limits bind the zygote too. Never RLIMIT_AS: the Go heap could not grow.
-		{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_STACK, 8 << 20}, {unix.RLIMIT_MEMLOCK,
+		//
+		// One byte of core, not none: a core_pattern that is a pipe heeds no limit but this
+		// (core(5)), and would start the machine's handler, the superuser's, outside.
+		{unix.RLIMIT_CORE, 1}, {unix.RLIMIT_STACK, 8 << 20}, {unix.RLIMIT_MEMLOCK,
 			64 << 10}, {unix.RLIMIT_NOFILE, 4096},
+		// Some users may go before all others (audio groups, desktops). Their thunks may not.
+		{unix.RLIMIT_RTPRIO, 0}, {unix.RLIMIT_NICE, 0},
 	} {
 		var have unix.Rlimit
 		if err := unix.Getrlimit(l.what, &have); err != nil {

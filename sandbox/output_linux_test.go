@@ -264,12 +264,12 @@ func TestBadOutputs(t *testing.T) {
 
 func TestManyOutputs(t *testing.T) {
 	b := newBench(t, 1)
-	r := b.run(Spec{Argv: []string{"probe", "many", "100", "1000"}, Outputs: []wire.Output{{Path: "out", Kind: wire.Dir}},
+	r := b.run(Spec{Argv: []string{"probe", "many", "20", "1000"}, Outputs: []wire.Output{{Path: "out", Kind: wire.Dir}},
 		Limits: Limits{MemBytes: 2 << 30}}) // a page for each file
 	if r.Failure != nil {
 		t.Fatalf("%+v", r.Failure)
 	}
-	if r.Outputs[0].Size != 100_000 || len(b.sink.files) != 10 {
+	if r.Outputs[0].Size != 20_000 || len(b.sink.files) != 10 {
 		t.Errorf("%+v, %d files", r.Outputs, len(b.sink.files))
 	}
 }

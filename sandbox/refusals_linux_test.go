@@ -121,6 +121,10 @@ func processAttempts() []attempt {
 		{"priority of the user", unix.EPERM, func() error { return unix.Setpriority(unix.PRIO_USER, 0, 19) }},
 		{"priority", unix.EPERM, func() error { return unix.Setpriority(unix.PRIO_PROCESS, 1, 19) }},
 		{"affinity", unix.EPERM, func() error { return unix.SchedSetaffinity(1, &cpu) }},
+		{"real time", unix.EPERM, func() error {
+			return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+		}},
+		{"more than its part", unix.EACCES, func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, -5) }},
 		{"ioprio", unix.EPERM, raw(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 1, 7)},
 		{"setuid", unix.EINVAL, func() error { return syscall.Setuid(0) }}, // no such uid inside
 		{"setgroups", unix.EPERM, func() error { return unix.Setgroups([]int{0}) }},
