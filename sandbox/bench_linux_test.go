@@ -51,7 +51,7 @@ func BenchmarkRunTrueParallel(b *testing.B) {
 func BenchmarkInputs(b *testing.B) {
 	x := newBench(b, 1)
 	dir := b.TempDir()
-	for _, size := range []int{1 << 10, 64 << 10} {
+	for _, size := range []int{1 << 10, 15 << 10, 64 << 10} {
 		for _, n := range []int{1, 10, 100, 1000} {
 			b.Run(fmt.Sprintf("size=%d/n=%d", size, n), func(b *testing.B) {
 				s := Spec{Root: x.root, Argv: []string{"true"}, Sink: x.sink}
