@@ -83,8 +83,17 @@ func probeSmuggle([]string) error {
 	return nil
 }
 
-// probeFresh fails if something of probeSmuggle is still there.
+// probeFresh fails if something of the attacks is still there.
 func probeFresh([]string) error {
+	for _, d := range scratchDirs {
+		list, err := os.ReadDir(d)
+		if i, e := os.Stat(d); err != nil || e != nil || len(list) > 0 || i.Mode().Perm() != 0o755 {
+			return fmt.Errorf("%s holds %v, is %v, %v", d, list, i.Mode(), errors.Join(err, e))
+		}
+	}
+	if err := probeConfined(nil); err != nil {
+		return err
+	}
 	if c, err := net.Dial("unix", "@left"); err == nil {
 		c.Close()
 		return errors.New("reached the socket of another command")

@@ -17,7 +17,7 @@ func TestTimeout(t *testing.T) {
 	b := newBench(t, 1)
 	for _, script := range []string{"sleep 1000", "while :; do :; done",
 		"trap '' TERM INT HUP; setsid sleep 1000 & sleep 1000 & sleep 1000"} {
-		r := b.run(Spec{Argv: []string{"sh", "-c", "echo begun; " + script}, Limits: Limits{Wall: 50 * time.Millisecond}})
+		r := b.run(Spec{Argv: []string{"sh", "-c", "echo begun; " + script}, Limits: Limits{Wall: 500 * time.Millisecond}})
 		if f := r.Failure; f == nil || f.Cause != wire.CauseTimeout || f.Hint == "" || string(f.Stdout) != "begun\n" {
 			t.Errorf("%s: %+v", script, f)
 		}
