@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -75,14 +76,36 @@ func (r *run) signalled(s syscall.Signal) *wire.Failure {
 func (r *run) exited(code int) *wire.Failure {
 	f := &wire.Failure{Cause: wire.CauseExit, Exit: code,
 		Message: fmt.Sprintf("the command ended with exit code %d", code)}
-	if line := r.out[1].lastLine(); line != "" {
+	line := r.out[1].lastLine()
+	if line != "" {
 		f.Message += ": " + line
 	}
 	f.Hint = deniedHint(r.reply.Denials)
-	if code == 127 {
+	switch name := lookedFor(code, line); {
+	case name != "":
+		f.Hint = fmt.Sprintf("not in the root: looked for %q; add it to tools or to include", name)
+	case code == 127:
 		f.Hint = "this code often means that a program is not in the root: add it to tools"
 	}
 	return f
+}
+
+// lookedFor returns what a shell, env or the dynamic linker says that it did not find; "" if the
+// line is of another kind. They all do so last.
+func lookedFor(code int, line string) string {
+	if _, rest, ok := strings.Cut(line, "error while loading shared libraries: "); ok {
+		name, _, _ := strings.Cut(rest, ":")
+		return name
+	}
+	if code != 127 {
+		return ""
+	}
+	for _, end := range []string{": command not found", ": not found", ": No such file or directory"} {
+		if before, ok := strings.CutSuffix(line, end); ok {
+			return strings.Trim(before[strings.LastIndex(before, " ")+1:], "'\"`‘’")
+		}
+	}
+	return ""
 }
 
 // peak returns the most memory the command had, as far as somebody counted.
