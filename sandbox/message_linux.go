@@ -60,6 +60,8 @@ type execRequest struct {
 	Empty bool     `cbor:"empty,omitempty"` // standard input is /dev/null
 	Pids  int      `cbor:"pids,omitempty"`  // limit by RLIMIT_NPROC; 0 for none
 	Mem   int64    `cbor:"mem,omitempty"`   // limit by sampling; 0 for none
+
+	Session sessionKind `cbor:"session,omitempty"`
 }
 
 // A reply ends a request. If the command ran, a descriptor of /job comes with it.

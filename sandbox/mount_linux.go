@@ -65,7 +65,14 @@ func openBeneath(dir int, p string, flags int) (int, error) {
 	})
 }
 
-var devices = []string{"full", "null", "random", "urandom", "zero"}
+// devices returns the names of those that /dev has.
+func (z *zygote) devices() []string {
+	devices := []string{"full", "null", "random", "urandom", "zero"}
+	if z.Terminals {
+		devices = append(devices, "tty")
+	}
+	return devices
+}
 
 // enter replaces the mount namespace's root by the zygote's.
 func (z *zygote) enter() error {
@@ -74,6 +81,7 @@ func (z *zygote) enter() error {
 		return fmt.Errorf("detaching mounts: %w", err)
 	}
 	var clones []int // before the tmpfs hides anything
+	devices := z.devices()
 	for _, d := range devices {
 		fd, err := unix.OpenTree(unix.AT_FDCWD, "/dev/"+d,
 			unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
@@ -99,7 +107,7 @@ func (z *zygote) enter() error {
 			return err
 		}
 	}
-	if err := makeDev(clones); err != nil {
+	if err := z.makeDev(devices, clones); err != nil {
 		return err
 	}
 	// While the machine's is in sight: without one in full view the kernel refuses another.
@@ -127,7 +135,7 @@ func (z *zygote) pivot() error {
 }
 
 // makeDev builds the template of /dev, from clones of the devices.
-func makeDev(clones []int) error {
+func (z *zygote) makeDev(devices []string, clones []int) error {
 	const noProgram = unix.MS_NOSUID | unix.MS_NOEXEC
 	if err := unix.Mount("dev", "dev", "tmpfs", noProgram, "size=4k,mode=0755"); err != nil {
 		return fmt.Errorf("mounting /dev: %w", err)
@@ -149,6 +157,11 @@ func makeDev(clones []int) error {
 	for _, l := range [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr",
 		"fd/2"}, {"shm", "/tmp"}} {
 		if err := os.Symlink(l[1], path.Join("dev", l[0])); err != nil {
+			return err
+		}
+	}
+	if z.Terminals {
+		if err := mountTerminals(); err != nil {
 			return err
 		}
 	}

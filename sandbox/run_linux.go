@@ -56,7 +56,7 @@ func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
 	case err != nil:
 		return Report{}, err
 	}
-	if f, err := r.verdict(); f != nil || err != nil {
+	if f, err := r.verdict(); f != nil || err != nil || spec.Session != nil {
 		return r.report(f), err
 	}
 	c := collector{ctx: ctx, sink: spec.Sink, job: int(r.job.Fd()), stdout: &r.out[0],
@@ -143,9 +143,9 @@ func sandboxError(err error) error {
 // openStreams prepares the draining of standard output and error.
 func (r *run) openStreams() {
 	r.release()
-	r.out[0] = stream{live: r.spec.Stdout, room: r.limits.StreamBytes}
-	r.out[1] = stream{live: r.spec.Stderr, room: r.limits.StreamBytes}
-	if slices.ContainsFunc(r.spec.Outputs, func(o wire.Output) bool { return o.Path == wire.Stdout }) {
+	r.out[0] = stream{live: r.spec.Stdout, room: r.spec.streamRoom(r.limits)}
+	r.out[1] = stream{live: r.spec.Stderr, room: r.spec.streamRoom(r.limits)}
+	if r.spec.Session == nil && slices.ContainsFunc(r.spec.Outputs, func(o wire.Output) bool { return o.Path == wire.Stdout }) {
 		r.out[0].spool, r.out[0].limit = r.slot.engine.spool, r.limits.OutputBytes
 	}
 }
@@ -178,7 +178,12 @@ func (r *run) begin() (wait func(), err error) {
 		}
 		b.fds = append(b.fds, w)
 	}
-	if !x.Empty {
+	var session *os.File
+	join := func() {}
+	switch {
+	case spec.Session != nil:
+		session, join, err = r.attend(b, &x)
+	case !x.Empty:
 		x.Stdin, err = b.tree(spec.Stdin)
 	}
 	b.q.Exec = &x
@@ -188,9 +193,11 @@ func (r *run) begin() (wait func(), err error) {
 	if err != nil {
 		ends[0].Close()
 		ends[1].Close()
+		session.Close()
 		return nil, sandboxError(err)
 	}
 	var drained sync.WaitGroup
+	drained.Go(join)
 	for i, end := range ends {
 		drained.Go(func() {
 			r.out[i].drain(end, s.buffer(i))

@@ -49,7 +49,10 @@ type Config struct {
 	// DefaultFirstUID. Only the superuser can give uids away: with another user, all slots have
 	// that user's.
 	FirstUID int
-	Logger   *slog.Logger // nil discards
+	// Terminals lets runs have a terminal (Session.Terminal): all commands then see /dev/tty,
+	// /dev/ptmx and /dev/pts besides.
+	Terminals bool
+	Logger    *slog.Logger // nil discards
 }
 
 // DefaultFirstUID starts a range that systemd's UIDS-GIDS document leaves to the administrator,
@@ -72,6 +75,7 @@ type Spec struct {
 	Sink           Sink // of outputs
 
 	Pause *Pause // unless nil, holds the command still when asked to
+	Session *Session // not nil: for a person, see there
 }
 
 // An Input is a file or directory that is laid out in the job directory. It cannot be changed

@@ -120,7 +120,8 @@ func sockets() (ours []int, theirs []*os.File, err error) {
 // command prepares the start of a zygote.
 func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 	e := s.engine
-	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct, Program: e.program != nil})
+	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct, Program: e.program != nil,
+		Terminals: e.config.Terminals})
 	if err != nil {
 		return nil, err
 	}

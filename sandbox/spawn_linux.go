@@ -67,6 +67,9 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 // streams returns the descriptors of standard input, output and error, having closed what else
 // was in fds.
 func (z *zygote) streams(x *execRequest, fds []int) ([]int, error) {
+	if x.Session != noSession {
+		return z.sessionStreams(x, fds)
+	}
 	if len(fds) < 2 || !x.Empty && x.Stdin == "" && len(fds) < 3 {
 		return nil, unix.EBADMSG
 	}
@@ -123,7 +126,8 @@ func (z *zygote) start(program string, x *execRequest, files []int) (pid int, er
 		Dir:   "/job",
 		Env:   x.Env,
 		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
-		Sys:   &syscall.SysProcAttr{Chroot: rootPath(z.scratch.index), Setsid: true},
+		Sys: &syscall.SysProcAttr{Chroot: rootPath(z.scratch.index), Setsid: true,
+			Setctty: x.Session == terminalSession},
 	})
 	if err != nil {
 		return 0, err

@@ -65,8 +65,9 @@ func Main() {
 
 // zygoteConfig is what an engine tells a zygote at its start.
 type zygoteConfig struct {
-	Distinct bool `json:"distinct"` // its uid is not the engine's: paths mean nothing to it
-	Program  bool `json:"program"`  // programFD is the mount it runs from
+	Distinct  bool `json:"distinct"`  // its uid is not the engine's: paths mean nothing to it
+	Program   bool `json:"program"`   // programFD is the mount it runs from
+	Terminals bool `json:"terminals"` // commands may have one
 }
 
 // A zygote is the helper process of a slot.
