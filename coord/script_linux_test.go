@@ -75,6 +75,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("BIN", binDir)
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("GAGGLE_STATE", state)
 			env.Defer(func() {

@@ -181,7 +181,7 @@ type FailedTask struct {
 	Thunk    ThunkID   `cbor:"thunk"`
 	Failure  Failure   `cbor:"failure"`
 	Attempts []Failure `cbor:"attempts,omitempty"` // earlier ones, oldest first
-	Encoded  []byte    `cbor:"encoded,omitempty"`  // the thunk, of a task of a sub-graph
+	Encoded  []byte    `cbor:"encoded,omitempty"`  // the thunk, of a task of a sub-graph; resolved if it was
 }
 
 // Counts is how many tasks of a job stand where.
@@ -226,6 +226,7 @@ type TaskStatus struct {
 	Failure  *Failure  `cbor:"failure,omitempty"`
 	Attempts []Failure `cbor:"attempts,omitempty"`
 	Encoded  []byte    `cbor:"encoded,omitempty"` // the resolved thunk if known, else as submitted
+	Hints    *Hints    `cbor:"hints,omitempty"`
 }
 
 // NodeStatus is what coord nodes shows of a member.

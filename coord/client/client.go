@@ -30,7 +30,8 @@
 //	store/       blobs
 //	local/       tables of the coordinator of jobs that run on this machine only, and its mesh key
 //	meshes/      NAME.json for every mesh logged in to; "current" names the one in use
-//	jobs/        JOB.json for each job submitted from here, JOB.graph if it came on standard input
+//	jobs/        JOB.json for each job submitted from here, JOB.graph if it came on standard input,
+//	             JOB.thunks what was submitted, JOB.tasks what became of each task
 //	capture/     root trees by tool names and identity of the programs
 //	history.json running times by kind of task
 package client

@@ -23,6 +23,7 @@ func (j *job) close(ctx context.Context, d *wire.Done) {
 	end := &End{Counts: d.Counts, Error: d.Error, Out: j.rec.Out}
 	end.Cancelled = d.Error != nil && d.Error.Cause == wire.CauseCancelled
 	j.report(d.Failures)
+	j.keepFailed(d.Failures)
 	if end.Error == nil {
 		end.Error = infrastructure(d.Failures)
 	}

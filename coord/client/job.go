@@ -26,6 +26,7 @@ type job struct {
 	pinned  []wire.Digest           // in the store, until the job ends
 	abandon func()                  // gives up on a job that was not accepted yet
 	from    *sources                // of its inputs; empty if an earlier agent submitted it
+	kept    sync.WaitGroup          // done when what was submitted is on disk
 
 	accepted chan struct{} // closed when the coordinator has it
 	over     chan struct{} // closed when run returns
@@ -105,6 +106,7 @@ func (j *job) giveUp(err error) {
 // letGo lets the inputs of the job go, and records that no later agent need follow it.
 func (j *job) letGo() {
 	j.unpin()
+	j.kept.Wait()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.rec.Ended = true

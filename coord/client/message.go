@@ -3,6 +3,7 @@ package client
 import (
 	"time"
 
+	"gaggle/sandbox"
 	"gaggle/wire"
 )
 
@@ -46,6 +47,7 @@ type Command struct {
 	Nodes   *wire.Nothing `cbor:"nodes,omitempty"`
 	Logs    *Logs         `cbor:"logs,omitempty"`
 	Explain *TaskArg      `cbor:"explain,omitempty"`
+	Shell   *TaskArg      `cbor:"shell,omitempty"`
 	GC      *wire.Nothing `cbor:"gc,omitempty"`
 	Login   *Login        `cbor:"login,omitempty"`
 	Meshes  *MeshArg      `cbor:"meshes,omitempty"`
@@ -136,6 +138,7 @@ type Event struct {
 	Nodes    []wire.NodeStatus `cbor:"nodes,omitempty"`
 	Traffic  *wire.Traffic     `cbor:"traffic,omitempty"`
 	Meshes   []MeshInfo        `cbor:"meshes,omitempty"`
+	Shell    *Shell            `cbor:"shell,omitempty"`
 	Text     string            `cbor:"text,omitempty"`
 	End      *End              `cbor:"end,omitempty"` // last
 }
@@ -209,6 +212,21 @@ type FailedTask struct {
 type Output struct {
 	Stderr bool   `cbor:"err,omitempty"`
 	Data   []byte `cbor:"data"`
+}
+
+// Shell is the sandbox of a task, laid out on this machine. Its files stay for as long as the
+// command does not leave.
+type Shell struct {
+	Task    string          `cbor:"task"`
+	Node    string          `cbor:"node,omitempty"` // where the task ran
+	Root    string          `cbor:"root"`
+	Inputs  []sandbox.Input `cbor:"inputs,omitempty"`
+	More    bool            `cbor:"more,omitempty"` // another Event has more Inputs
+	Argv    []string        `cbor:"argv"`
+	Env     []string        `cbor:"env,omitempty"`
+	Stdin   string          `cbor:"stdin,omitempty"` // path of the task's standard input in the sandbox
+	Outputs []wire.Output   `cbor:"outputs"`
+	Hints   wire.Hints      `cbor:"hints"`
 }
 
 // MeshInfo is a mesh this machine may use.

@@ -45,6 +45,8 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 		return s.logs(ctx, l, cmd.Logs)
 	case cmd.Explain != nil:
 		return s.explain(ctx, l, cmd.Explain)
+	case cmd.Shell != nil:
+		return s.shell(ctx, l, cmd.Shell)
 	}
 	return nil, wire.Errorf(wire.CauseVersion, "end the background process with  coord agent --stop", "the background process does not know this command")
 }

@@ -210,6 +210,11 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 	for _, o := range plan.Leaves {
 		j.pinned = append(j.pinned, o.Digest)
 	}
+	j.kept.Go(func() {
+		if err := s.a.dir.saveThunks(rec.Job, plan.Tasks); err != nil {
+			s.a.log.Error("coord shell will not know the tasks of a job", "job", rec.Job, "error", err)
+		}
+	})
 	s.a.backend.start(j)
 	end, err := s.follow(ctx, j)
 	if !j.isAccepted() {

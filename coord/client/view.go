@@ -155,6 +155,10 @@ const (
 
 // ExitCode returns the code that a command ends with.
 func ExitCode(end *End, err error) int {
+	var shell *ShellEnd
+	if errors.As(err, &shell) {
+		return shell.Code
+	}
 	switch cause := wire.CauseOf(err); {
 	case errors.Is(err, ErrInterrupted), cause == wire.CauseCancelled, errors.Is(err, context.Canceled):
 		return ExitInterrupted

@@ -69,7 +69,7 @@ func (s *State) Tasks(id wire.JobID, prefix string) (list []wire.TaskStatus) {
 func (s *State) taskStatus(tr taskRef) wire.TaskStatus {
 	t := s.tasks.at(tr)
 	j := s.jobOfTask(t)
-	st := wire.TaskStatus{Name: t.name, Thunk: wire.ThunkID(t.id), State: t.state, How: t.how, Waiting: s.whyWaits(tr), Encoded: t.enc}
+	st := wire.TaskStatus{Name: t.name, Thunk: wire.ThunkID(t.id), State: t.state, How: t.how, Waiting: s.whyWaits(tr), Encoded: t.enc, Hints: &j.hints[t.hints]}
 	if t.node != 0 {
 		st.Node, st.NodeName = s.nodes[t.node].peer, s.nodes[t.node].hello.Name
 	}

@@ -263,6 +263,9 @@ func (s *State) fail(r taskRef, f wire.Failure, attempts []wire.Failure) {
 	failed := wire.FailedTask{Task: t.name, Thunk: wire.ThunkID(t.id), Failure: f, Attempts: attempts}
 	if t.nesting > 0 && len(j.failures) < maxShown && len(t.enc) <= maxShownBytes {
 		failed.Encoded = t.enc
+		if enc, err := s.reduced(t); err == "" {
+			failed.Encoded = enc
+		}
 	}
 	j.failures = append(j.failures, failed)
 	n := wire.Notice{Failure: &f, Node: f.Node, NodeName: f.NodeName}

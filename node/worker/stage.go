@@ -32,6 +32,17 @@ func (h hostExecutor) Stage(ctx context.Context, space wire.Space, t *wire.Thunk
 	return s, nil
 }
 
+// LayOut has root and inputs of a resolved thunk as files, and returns what a sandbox needs in
+// order to run it besides limits and sink. They stay until release is called.
+func LayOut(ctx context.Context, files Files, space wire.Space, t *wire.Thunk) (_ sandbox.Spec, release func(), err error) {
+	s := new(hostStage)
+	if err := s.fill(ctx, files, space, t); err != nil {
+		s.Release()
+		return sandbox.Spec{}, nil, err
+	}
+	return s.spec, s.Release, nil
+}
+
 func (s *hostStage) fill(ctx context.Context, files Files, space wire.Space, t *wire.Thunk) error {
 	root, release, err := files.Resident(ctx, space, t.Root)
 	if err != nil {

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"gaggle/coord/client"
+)
+
+func (a *app) shellCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "shell TASK [-- COMMAND...]",
+		Short: "Open the sandbox of a task, or run a command in it",
+		Long: `Open the sandbox of a task of the latest job, or JOB/TASK, on this machine: with its root, its
+inputs in /job, its environment, its limits but the timeout, and a shell on your terminal. What the
+task needs is fetched from those who hold it. Nothing that you change stays.
+
+With a COMMAND that is run instead, on standard input, output and error, within the timeout of the
+task; coord ends with its exit code.`,
+		Args: func(c *cobra.Command, args []string) error {
+			if at := c.ArgsLenAtDash(); at > 1 || at < 0 && len(args) > 1 {
+				return errors.New("one task, then -- and the command")
+			}
+			return cobra.MinimumNArgs(1)(c, args)
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			r := a.execute(&client.Command{Shell: &client.TaskArg{Task: args[0]}}, nil, client.NewShell(args[1:], a.in, a.out, a.err))
+			var over *client.ShellEnd
+			if r != nil && errors.As(r.err, &over) {
+				r.shown = true
+			}
+			return a.done(r)
+		},
+	}
+}
