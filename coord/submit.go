@@ -44,6 +44,10 @@ func (a *app) view(f *jobFlags, last io.Writer, out string) client.View {
 	return v
 }
 
+func twiceFlag(c *cobra.Command, twice *bool) {
+	c.Flags().BoolVar(twice, "check-determinism", false, "run every task twice, on different nodes or slots, and fail those that give two values")
+}
+
 func (a *app) submitCmd() *cobra.Command {
 	var f jobFlags
 	var params []string
@@ -91,6 +95,7 @@ Interrupting once cancels the job, twice leaves at once. What has finished is no
 	flags.BoolVarP(&sub.KeepGoing, "keep-going", "k", false, "after a failure finish what does not need the failed task")
 	flags.BoolVar(&sub.Detach, "detach", false, "return once the mesh has all it needs; coord get fetches the targets")
 	flags.BoolVar(&sub.Replace, "replace", false, "let target directories replace those that are there")
+	twiceFlag(c, &sub.Twice)
 	flags.StringVar(&sub.Only, "only", "", "run `TASK` and what it needs; its outputs become the targets")
 	flags.StringVar(&sub.GraphDir, "dir", "", "`DIR` that paths in the graph are relative to (default where the graph is)")
 	return c
@@ -128,6 +133,7 @@ inputs. With --out that one file comes back, else every file that is new or chan
 	}
 	f.add(c)
 	c.Flags().StringVar(&r.Out, "out", "", "`TEMPLATE` of the file that the command makes")
+	twiceFlag(c, &r.Twice)
 	c.Flags().SetInterspersed(false) // the command's flags are its own
 	return c
 }

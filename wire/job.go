@@ -49,6 +49,7 @@ type Submit struct {
 	Name      string       `cbor:"name"` // for people: the graph file's
 	Detach    bool         `cbor:"detach,omitempty"`
 	KeepGoing bool         `cbor:"keep_going,omitempty"` // finish what does not need the failed
+	Twice     bool         `cbor:"twice,omitempty"`      // run every thunk again and compare
 	Tasks     int          `cbor:"tasks"`
 	Targets   []TargetSpec `cbor:"targets"`
 }

@@ -194,6 +194,9 @@ type Offer struct {
 	Root    *Object       `cbor:"root,omitempty"`    // with its size
 	Holders []Held        `cbor:"holders,omitempty"` // of the inputs and the root it lacks
 	Lasts   time.Duration `cbor:"lasts"`             // the lease, unless renewed by any frame
+	// Expect is the value that an earlier run gave, with its holders: this one is to run whatever
+	// is known, claims nothing, and fails with CauseNondeterministic if it gives another value.
+	Expect []Held `cbor:"expect,omitempty"`
 }
 
 // Pin keeps an object in a store for as long as its owner needs it.

@@ -21,7 +21,7 @@ func (s *submitter) run() *wire.Done {
 	for accepted := false; !s.h.w.over(); {
 		req := &wire.Request{Attach: &wire.JobRef{Job: s.job.id}}
 		if !accepted {
-			req = &wire.Request{Submit: &wire.Submit{Job: s.job.id, Space: space, Name: "sim", Detach: s.job.detach,
+			req = &wire.Request{Submit: &wire.Submit{Job: s.job.id, Space: space, Name: "sim", Detach: s.job.detach, Twice: s.job.twice,
 				Tasks: len(s.job.tasks), Targets: s.job.targets}}
 		}
 		done, ok := s.once(req, &accepted)

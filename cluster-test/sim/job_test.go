@@ -122,6 +122,7 @@ type job struct {
 	targets []wire.TargetSpec
 	leaves  []wire.Object
 	detach  bool
+	twice   bool
 }
 
 // rootOf is the directory every thunk has as its root: an empty one.
@@ -135,7 +136,7 @@ func rootOf() (*wire.Tree, wire.TreeID) {
 }
 
 func drawJob(rng *rand.Rand, put func([]byte) wire.Object) *job {
-	j := &job{detach: rng.IntN(4) == 0}
+	j := &job{detach: rng.IntN(4) == 0, twice: rng.IntN(4) == 0}
 	for i := range j.id {
 		j.id[i] = byte(rng.Uint32())
 	}

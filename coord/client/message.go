@@ -62,6 +62,7 @@ type Submit struct {
 	Out       string            `cbor:"out"`            // directory of the targets
 	Plan      bool              `cbor:"plan,omitempty"` // say what would run
 	KeepGoing bool              `cbor:"keep_going,omitempty"`
+	Twice     bool              `cbor:"twice,omitempty"` // run every task again and compare
 	Detach    bool              `cbor:"detach,omitempty"`
 	Replace   bool              `cbor:"replace,omitempty"`
 }
@@ -71,6 +72,7 @@ type Run struct {
 	Words []string `cbor:"words"`
 	Args  []string `cbor:"args,omitempty"`
 	Out   string   `cbor:"out,omitempty"` // template of the one output; "" brings back what is new
+	Twice bool     `cbor:"twice,omitempty" json:"twice,omitempty"`
 }
 
 // Attach follows a job that was submitted before, to its end.

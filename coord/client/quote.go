@@ -43,6 +43,9 @@ func (r *record) again(task string) string {
 	case r.Local:
 		line = append(line, "--local")
 	}
+	if r.Twice {
+		line = append(line, "--check-determinism")
+	}
 	if r.Run != nil {
 		line = append(line, r.Run.again(task)...)
 	} else {

@@ -32,6 +32,7 @@ type record struct {
 	Out      string            `json:"out"`             // absolute
 	Replace  bool              `json:"replace,omitempty"`
 	Detached bool              `json:"detached,omitempty"`
+	Twice    bool              `json:"twice,omitempty"` // every task is run again and compared
 	Begun    time.Time         `json:"begun"`
 	Ended    bool              `json:"ended,omitempty"`
 }

@@ -22,7 +22,7 @@ func (s *State) level() {
 		for k := len(n.leases) - 1; k >= 0 && asked < maxAsked; k-- {
 			l := n.leases[k]
 			run := s.runs.at(l.run)
-			if l.began || l.recall || l.adopted || run.recalls >= 3 || run.gang != nil || run.leases[1] != nil {
+			if l.began || l.recall || l.adopted || run.recalls >= 3 || run.gang != nil || run.repeat != nil || run.leases[1] != nil {
 				continue
 			}
 			here := max(s.queueing(n), l.fetch) + l.est
@@ -66,7 +66,7 @@ func (s *State) copyStragglers() {
 
 func (s *State) copyStraggler(l *lease) {
 	run := s.runs.at(l.run)
-	if run.leases[1] != nil || run.gang != nil || s.starving(run) {
+	if run.leases[1] != nil || run.gang != nil || run.repeat != nil || s.starving(run) {
 		return
 	}
 	late := s.now - l.given

@@ -20,6 +20,7 @@ type Submitted struct {
 	Client    wire.PeerID // who holds the inputs, and watches
 	Detach    bool
 	KeepGoing bool
+	Twice     bool // run every thunk again and compare, see repeat.go
 	Tasks     []wire.TaskSpec
 	Targets   []wire.TargetSpec
 	At        time.Time // wall clock, for people

@@ -57,6 +57,9 @@ func checkTasks(s *State) error {
 			if t.state == wire.StateExpanding && missing == 0 && t.more.waits == 0 {
 				return fmt.Errorf("task %s expands nothing", t.name)
 			}
+			if s.view.read(t.enc); t.state == wire.StateDone && j.twice && !t.sure && !s.view.builtin {
+				return fmt.Errorf("task %s is done after one run", t.name)
+			}
 			if t.state == wire.StateDone && t.outs == nil {
 				return fmt.Errorf("task %s is done without a value", t.name)
 			}
@@ -137,6 +140,12 @@ func checkRuns(s *State) error {
 		}
 		if len(run.waiters) == 0 {
 			return fmt.Errorf("run %d has no waiters", r)
+		}
+		if found := s.runOf.find(&run.key); run.gang == nil && (found == r) != (run.repeat == nil) {
+			return fmt.Errorf("run %d, to compare %v, can be found: %v", r, run.repeat != nil, found == r)
+		}
+		if run.repeat != nil && (len(run.waiters) != 1 || !s.jobOfTask(s.tasks.at(run.waiters[0])).twice) {
+			return fmt.Errorf("run %d compares for %d tasks", r, len(run.waiters))
 		}
 		if run.leases[0] == nil && run.leases[1] != nil {
 			return fmt.Errorf("run %d has only a second lease", r)

@@ -21,6 +21,7 @@ type job struct {
 	client    wire.PeerID
 	detach    bool
 	keepGoing bool
+	twice     bool
 	begun     time.Time
 	seq       uint64
 	accepted  bool
@@ -84,7 +85,7 @@ func (s *State) submitted(e *Submitted) {
 	j := s.jobs.at(r)
 	*j = job{
 		ref: r, id: e.Job, space: s.space(e.Space), tenant: s.tenant(e.Tenant), name: e.Name, client: e.Client, detach: e.Detach,
-		keepGoing: e.KeepGoing, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
+		keepGoing: e.KeepGoing, twice: e.Twice, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
 	}
 	s.jobOf[e.Job] = r
 	s.live = append(s.live, r)

@@ -77,6 +77,11 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 		peers := s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))
 		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: peers})
 	}
+	if run.repeat != nil {
+		for _, out := range run.repeat.outs {
+			o.Expect = append(o.Expect, s.heldBy(run.of, out))
+		}
+	}
 	return o
 }
 
@@ -240,6 +245,10 @@ func (s *State) resulted(e *Resulted) {
 	n.fetchedBytes += e.Result.Fetched
 	if l != nil && s.runs.at(l.run).key == k && s.runs.at(l.run).gang != nil {
 		s.gangResult(l, outs, e)
+		return
+	}
+	if l != nil && s.runs.at(l.run).key == k && s.runs.at(l.run).repeat != nil {
+		s.repeated(l, outs, e)
 		return
 	}
 	r := s.runOf.find(&k)

@@ -81,7 +81,8 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 		return false
 	}
 	t := s.tasks.at(r)
-	if m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
+	sure := t.sure || !s.jobOfTask(t).twice
+	if sure && m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
 		s.done(r, m.final, k.id, wire.HowMemo, ran{})
 		return true
 	}
@@ -91,6 +92,9 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 	outs := s.retrievable(k, m, s.view.matches)
 	if outs == nil {
 		return false
+	}
+	if s.doubt(r, k, enc, outs, wire.HowMemo, ran{node: s.nodeOf[m.signer]}) {
+		return true
 	}
 	if !final(outs) {
 		s.expand(r, k, enc, outs, wire.HowMemo, ran{})

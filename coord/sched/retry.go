@@ -21,6 +21,12 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		s.gangFailed(r, f)
 		return
 	}
+	if f.Cause == wire.CauseNondeterministic && run.repeat == nil {
+		if run.lease() == nil { // a second run of an earlier epoch, taken over as a first one
+			s.requeue(r, 0)
+		}
+		return
+	}
 	if !f.Cause.Task() {
 		s.infraFailed(r, l, f)
 		return
@@ -41,10 +47,13 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		f.Message += ", which is twice what it was given at first"
 	}
 	failures := int(run.failures)
+	if run.repeat != nil {
+		f = s.repeatFailure(run, f)
+	}
 	left := s.failWaiters(r, f, func(h wire.Hints) bool {
 		wider := f.Cause == wire.CauseTimeout && h.Deadline() > l.hints.Timeout ||
 			f.Cause == wire.CauseMemory && h.Memory() > l.hints.MemBytes
-		return wider || failures <= h.Retries
+		return f.Cause != wire.CauseNondeterministic && (wider || failures <= h.Retries)
 	})
 	if left && run.lease() == nil {
 		s.requeue(r, 0)

@@ -90,7 +90,7 @@ func (s *State) nondeterministic(t *task, old, outs []wire.Object, by ran) wire.
 			break
 		}
 	}
-	f := failure(wire.CauseNondeterministic, "make it independent of time, random numbers and the order of its threads",
+	f := failure(wire.CauseNondeterministic, hintNondeterministic,
 		"task %q gave another %s when it ran again", t.name, name)
 	if by.node != 0 {
 		f.Node, f.NodeName = s.nodes[by.node].peer, s.nodes[by.node].hello.Name
@@ -125,7 +125,7 @@ func (s *State) invalidate(r taskRef) {
 	t := s.tasks.at(r)
 	s.unkeep(r)
 	s.unsettle(r)
-	t.outs = nil
+	t.outs, t.sure = nil, false
 	if t.state == wire.StateDone || !over(t.state) {
 		s.enter(r, wire.StateBlocked, wire.Notice{})
 		if t.missing == 0 {

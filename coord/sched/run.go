@@ -49,7 +49,7 @@ type run struct {
 	deadline bool // stands in State.timed
 }
 
-// A trouble is what went wrong with a run so far.
+// A trouble is what went wrong with a run so far, and what else few runs have.
 type trouble struct {
 	attempts []wire.Failure
 	avoid    []nodeRef     // where it failed for reasons of the infrastructure
@@ -57,6 +57,7 @@ type trouble struct {
 	infra    uint8         // attempts that failed for reasons of the infrastructure
 	failures uint8         // attempts that failed for its own
 	doubled  bool          // its memory was
+	repeat   *repeat       // what it is to give again; nil of all but a second run
 }
 
 // noTrouble is what runs have that had none.
@@ -170,10 +171,11 @@ func (s *State) dropRun(r runRef) {
 		s.dropRef(o)
 	}
 	s.leaveClass(run.class)
-	if run.gang == nil {
-		s.runOf.del(r)
-	} else {
+	switch {
+	case run.gang != nil:
 		s.leaveGang(r)
+	case run.repeat == nil:
+		s.runOf.del(r)
 	}
 	s.runs.drop(r)
 }
@@ -261,6 +263,14 @@ func (s *State) take(tr taskRef, k *key, enc []byte, outs []wire.Object, how wir
 		return // it ended while others were told, for instance because the job stopped
 	}
 	s.jobOfTask(t).counts.Moved += by.fetched
+	if !s.doubt(tr, k, enc, outs, how, by) {
+		s.conclude(tr, k, enc, outs, how, by)
+	}
+}
+
+// conclude gives one task a raw value that nobody doubts.
+func (s *State) conclude(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran) {
+	t := s.tasks.at(tr)
 	switch {
 	case !final(outs):
 		s.expand(tr, k, enc, outs, how, by)

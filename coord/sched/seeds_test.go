@@ -196,6 +196,7 @@ func simulate(t *testing.T, seed uint64) *world {
 			id := w.submit(byte(i+1), client, p, func(s *Submitted) {
 				s.Detach = w.rng.IntN(4) == 0
 				s.KeepGoing = w.rng.IntN(2) == 0
+				s.Twice = w.rng.IntN(3) == 0
 				for k := range s.Tasks {
 					s.Tasks[k].Hints = wire.Hints{Priority: w.rng.IntN(3), MemBytes: 1 << (26 + w.rng.IntN(4)), MilliCPU: 700 * w.rng.Int64N(6), Timeout: time.Duration(30+w.rng.IntN(3)) * time.Second}
 				}

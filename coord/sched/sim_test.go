@@ -18,28 +18,30 @@ var seedFlag = flag.Uint64("seed", 0, "run only this seed of the simulations, an
 // A world is a State with nodes and clients that exist only in the test, in virtual time. All
 // chance comes of the seed.
 type world struct {
-	t      testing.TB
-	s      *State
-	cfg    Config
-	rng    *rand.Rand
-	now    time.Duration
-	queue  eventHeap
-	seq    int
-	nodes  []*simNode
-	rows   []Row // what a coordinator would find after a restart
-	epoch  uint32
-	done   map[wire.JobID]*wire.Done
-	accept map[wire.JobID]bool
-	pinned map[string][]wire.Object // values by job and task
-	ran    map[wire.ThunkID]int     // resolved
-	log    bytes.Buffer             // of all actions
-	delay  func() time.Duration     // of a message
-	runs   func(name string) time.Duration
-	bad    func(th *wire.Thunk) *wire.Failure // makes some thunks fail
-	value  func(w *world, th *wire.Thunk) []wire.Object
-	notes  []wire.Notice
-	offers map[wire.PeerID]int
-	calm   bool // no check after each Step
+	t        testing.TB
+	s        *State
+	cfg      Config
+	rng      *rand.Rand
+	now      time.Duration
+	queue    eventHeap
+	seq      int
+	nodes    []*simNode
+	rows     []Row // what a coordinator would find after a restart
+	epoch    uint32
+	done     map[wire.JobID]*wire.Done
+	accept   map[wire.JobID]bool
+	pinned   map[string][]wire.Object  // values by job and task
+	ran      map[wire.ThunkID]int      // resolved
+	first    map[wire.ThunkID][]string // nodes that ran it, to compute it and
+	repeated map[wire.ThunkID][]string // to compare
+	log      bytes.Buffer              // of all actions
+	delay    func() time.Duration      // of a message
+	runs     func(name string) time.Duration
+	bad      func(th *wire.Thunk) *wire.Failure // makes some thunks fail
+	value    func(w *world, th *wire.Thunk) []wire.Object
+	notes    []wire.Notice
+	offers   map[wire.PeerID]int
+	calm     bool // no check after each Step
 }
 
 type simEvent struct {
@@ -65,7 +67,8 @@ func (h *eventHeap) Pop() any {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), done: map[wire.JobID]*wire.Done{}, accept: map[wire.JobID]bool{},
-		pinned: map[string][]wire.Object{}, ran: map[wire.ThunkID]int{}, offers: map[wire.PeerID]int{}}
+		pinned: map[string][]wire.Object{}, ran: map[wire.ThunkID]int{},
+		first: map[wire.ThunkID][]string{}, repeated: map[wire.ThunkID][]string{}, offers: map[wire.PeerID]int{}}
 	w.delay = func() time.Duration { return time.Millisecond }
 	w.runs = func(string) time.Duration { return time.Second }
 	w.value = func(_ *world, th *wire.Thunk) []wire.Object { return compute(th) }

@@ -263,6 +263,16 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 		return
 	}
 	outs := n.w.value(n.w, th)
+	if len(o.Expect) > 0 {
+		n.w.repeated[id] = append(n.w.repeated[id], n.hello.Name)
+		if !slices.EqualFunc(o.Expect, outs, func(h wire.Held, got wire.Object) bool { return h.Object == got }) {
+			n.end(l, AttemptFailed{n.peer, wire.Attempt{Lease: o.Lease, Space: o.Space, Thunk: id, Run: took,
+				Failure: wire.Failure{Cause: wire.CauseNondeterministic, Message: "output \"out\" differs", NodeName: n.hello.Name}}})
+			return
+		}
+	} else {
+		n.w.first[id] = append(n.w.first[id], n.hello.Name)
+	}
 	n.put(outs...)
 	v := wire.NewValue(outs)
 	_, enc := v.Encode()

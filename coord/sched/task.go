@@ -29,6 +29,7 @@ type task struct {
 	how      wire.How
 	diverged bool // a re-run gave another value once
 	target   bool // of its job
+	sure     bool // two runs gave its value, where the job wants that
 }
 
 type taskMore struct {

@@ -45,7 +45,7 @@ func testThunk(t *testing.T, n int, inputs ...wire.Input) (wire.ThunkID, []byte)
 
 func testJob(t *testing.T, id byte, tasks int) sched.Submitted {
 	t.Helper()
-	s := sched.Submitted{Job: wire.JobID{id}, Space: "anna", Tenant: "anna", Name: "job", KeepGoing: true, At: time.UnixMicro(1e15)}
+	s := sched.Submitted{Job: wire.JobID{id}, Space: "anna", Tenant: "anna", Name: "job", KeepGoing: true, Twice: true, At: time.UnixMicro(1e15)}
 	for i := range tasks {
 		thunk, enc := testThunk(t, i)
 		s.Tasks = append(s.Tasks, wire.TaskSpec{Name: fmt.Sprint("t", i), Thunk: enc, Hints: wire.Hints{Timeout: time.Minute}})

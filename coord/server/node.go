@@ -265,7 +265,7 @@ func (s *Server) toNode(a sched.Action) {
 	case sched.Offer:
 		s.queue(a.Node, func(n *nodeSession, f *wire.ToNode) {
 			s.grant(n, f, a.Offer.Space)
-			for _, h := range a.Offer.Holders {
+			for _, h := range slices.Concat(a.Offer.Holders, a.Offer.Expect) {
 				s.introduce(n, f, h.Peers)
 			}
 			f.Offers = append(f.Offers, a.Offer)

@@ -36,6 +36,7 @@ type jobRow struct {
 	Client    wire.PeerID       `cbor:"client"`
 	Detach    bool              `cbor:"detach,omitempty"`
 	KeepGoing bool              `cbor:"keep_going,omitempty"`
+	Twice     bool              `cbor:"twice,omitempty"`
 	Targets   []wire.TargetSpec `cbor:"targets"`
 	At        int64             `cbor:"at"`
 	Tasks     int               `cbor:"tasks"`
@@ -122,7 +123,7 @@ func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
 		return err
 	}
 	head := jobRow{Space: s.Space, Tenant: s.Tenant, Name: s.Name, Client: s.Client, Detach: s.Detach,
-		KeepGoing: s.KeepGoing, Targets: s.Targets, At: s.At.UnixMicro(), Tasks: len(s.Tasks)}
+		KeepGoing: s.KeepGoing, Twice: s.Twice, Targets: s.Targets, At: s.At.UnixMicro(), Tasks: len(s.Tasks)}
 	if err := put(b, keyHead, head); err != nil {
 		return err
 	}
@@ -164,7 +165,7 @@ func getJob(b *bbolt.Bucket) (s sched.Submitted, err error) {
 		err = fmt.Errorf("%w: %d tasks of %d", errMalformed, len(s.Tasks), head.Tasks)
 	}
 	s.Space, s.Tenant, s.Name, s.Client = head.Space, head.Tenant, head.Name, head.Client
-	s.Detach, s.KeepGoing, s.Targets, s.At = head.Detach, head.KeepGoing, head.Targets, time.UnixMicro(head.At)
+	s.Detach, s.KeepGoing, s.Twice, s.Targets, s.At = head.Detach, head.KeepGoing, head.Twice, head.Targets, time.UnixMicro(head.At)
 	return s, err
 }
 

@@ -31,7 +31,7 @@ func (c *client) submit(sub *wire.Submit) error {
 	defer c.s.unsubscribe(sub.Job, w)
 	err = c.s.send(sched.Submitted{
 		Job: sub.Job, Space: sub.Space, Tenant: string(sub.Space), Name: sub.Name, Client: c.cert.Peer,
-		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
+		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
 	})
 	if err != nil {
 		return err

@@ -16,8 +16,10 @@ import (
 // kept it from one; if the lease's context has ended, that is why.
 func (w *Worker) attempt(l *lease) (*outcome, error) {
 	defer w.logs.end(l.log)
-	if v := w.remembered(l); v != nil {
-		return w.valued(l, nil, v), nil
+	if l.Expect == nil {
+		if v := w.remembered(l); v != nil {
+			return w.valued(l, nil, v), nil
+		}
 	}
 	if l.thunk.Builtin() {
 		return w.attemptBuiltin(l)
@@ -45,6 +47,9 @@ func (w *Worker) attempt(l *lease) (*outcome, error) {
 	if err := v.Matches(l.thunk); err != nil {
 		return nil, wire.Errorf(wire.CauseInternal, "", "the sandbox returned a wrong value: %v",
 			err)
+	}
+	if f := w.differ(l, v); f != nil {
+		return w.failed(l, r, f), nil
 	}
 	return w.valued(l, r, v), nil
 }
@@ -98,7 +103,11 @@ func (w *Worker) valued(l *lease, r *run, v *wire.Value) *outcome {
 	for _, o := range v.Outputs {
 		w.cfg.Store.Hold(l.Space, o)
 	}
-	w.syncs.addValue(l.Space, l.id, v)
+	if l.Expect != nil { // its first run has claimed it
+		w.syncs.add(l.Space, v.Outputs)
+	} else {
+		w.syncs.addValue(l.Space, l.id, v)
+	}
 	return w.done(l, r, v)
 }
 

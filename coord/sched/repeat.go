@@ -1,0 +1,79 @@
+package sched
+
+import (
+	"fmt"
+	"slices"
+
+	"gaggle/wire"
+)
+
+// A job may want every thunk run twice (Submitted.Twice). A task of such a job does not take the
+// value it is given, be that of a run or of the memo: a second run has to give the same first, on
+// another node if there is another that could. That run is one of its own, which no other task
+// shares and no memo answers; its node is told the value and compares, so that it can say where
+// another one differs though no blob passes here. What differs fails the task with the cause that a
+// rewind has which gives another value twice, and leaves nothing in the memo.
+
+// A repeat is what a run is to give again.
+type repeat struct {
+	outs []wire.Object // raw
+	how  wire.How
+	by   ran
+}
+
+// doubt has a value of a task confirmed by a second run, unless that is not wanted, or done.
+func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran) bool {
+	t := s.tasks.at(tr)
+	if !s.jobOfTask(t).twice || t.sure || t.more != nil && t.more.gang != nil {
+		return false
+	}
+	if !s.view.read(enc) || s.view.builtin { // our own work, on trees
+		return false
+	}
+	r := s.makeRun(tr, *k, enc)
+	run := s.runs.at(r)
+	run.troubled().repeat = &repeat{outs, how, by}
+	if by.node != 0 {
+		run.avoid = []nodeRef{by.node}
+	}
+	s.enqueue(r)
+	s.attach(tr, r)
+	return true
+}
+
+// repeated takes the outcome of a second run.
+func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
+	r := l.run
+	run := s.runs.at(r)
+	run.kind.sample(e.Result.Run)
+	first, k, enc, tr := run.repeat, run.key, run.enc, run.waiters[0]
+	s.endLease(l)
+	t := s.tasks.at(tr)
+	t.run, run.waiters = 0, nil
+	s.dropRun(r)
+	t.sure = true
+	s.jobOfTask(t).counts.Moved += e.Result.Fetched
+	if !slices.Equal(first.outs, outs) { // by a node of a version that does not compare
+		s.fail(tr, s.nondeterministic(t, first.outs, outs, ran{node: l.node.ref}), nil)
+		return
+	}
+	s.conclude(tr, &k, enc, first.outs, first.how, first.by)
+}
+
+// repeatFailure puts what a second run failed with in words that say so.
+func (s *State) repeatFailure(run *run, f wire.Failure) wire.Failure {
+	first := ""
+	if n := run.repeat.by.node; n != 0 {
+		first = " on " + s.nodes[n].hello.Name
+	}
+	name := s.tasks.at(run.waiters[0]).name
+	if f.Cause == wire.CauseNondeterministic {
+		f.Message = fmt.Sprintf("task %q gave two values, first%s, then on %s: %s", name, first, f.NodeName, f.Message)
+		f.Hint = hintNondeterministic
+		return f
+	}
+	f.Message = fmt.Sprintf("task %q gave a value%s, but when it ran again: %s", name, first, f.Message)
+	return f
+}
+
+const hintNondeterministic = "make it independent of time, random numbers and the order of its threads"

@@ -1,0 +1,157 @@
+package sched
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gaggle/wire"
+)
+
+func twice(e *Submitted) { e.Twice = true }
+
+func TestTwiceRunsEveryThunkElsewhereToo(t *testing.T) {
+	w, client := small(t, 3)
+	p := makePlan(t, "a -> src; b -> a; fib:4 -> src; c -> a b fib")
+	id := w.submit(1, client, p, twice, "c")
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "c")
+	if len(w.first) == 0 || len(w.first) != len(w.repeated) {
+		t.Errorf("%d thunks ran and %d ran again", len(w.first), len(w.repeated))
+	}
+	for th, first := range w.first {
+		if again := w.repeated[th]; len(first) != 1 || len(again) != 1 || first[0] == again[0] {
+			t.Errorf("thunk %s ran on %v and again on %v, want once on each of two nodes", th, first, again)
+		}
+	}
+	if c := w.done[id].Counts; c.Ran != c.Tasks {
+		t.Errorf("counts = %+v, want each task to have run", c)
+	}
+	// What it found is known to others, and a second look bypasses it.
+	two := w.submit(2, client, p, nil, "c")
+	if d := w.done[two]; d == nil || d.Counts.Memo != d.Counts.Tasks {
+		t.Errorf("another job: %+v, want it done from the memo", d)
+	}
+	three := w.submit(3, client, p, twice, "c")
+	w.run(time.Minute, w.ended(three))
+	w.wantValues(three, p, "c")
+	for th, again := range w.repeated {
+		if len(w.first[th]) != 1 || len(again) != 2 {
+			t.Errorf("thunk %s: %v, then %v, want a third run alone", th, w.first[th], again)
+		}
+	}
+	w.wantIdle()
+}
+
+func TestTwiceOnOneNode(t *testing.T) {
+	w, client := small(t, 1)
+	p := makePlan(t, "a -> src; b -> a")
+	id := w.submit(1, client, p, twice, "b")
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "b")
+	for th, first := range w.first {
+		if again := w.repeated[th]; !slices.Equal(first, again) {
+			t.Errorf("thunk %s ran on %v and on %v", th, first, again)
+		}
+	}
+}
+
+// A node that is busy is waited for: the one that ran it first would tell less.
+func TestTwiceWaitsForAnotherNode(t *testing.T) {
+	w, client := small(t, 2)
+	w.runs = func(name string) time.Duration {
+		if strings.HasPrefix(name, "long") {
+			return 30 * time.Second
+		}
+		return time.Second
+	}
+	w.node(w.nodes[1].peer).hello.Slots = 1
+	busy := makePlan(t, "long1 -> src; long2 -> src; long3 -> src; long4 -> src; all -> long1 long2 long3 long4")
+	w.submit(1, client, busy, nil, "all")
+	w.run(time.Second, nil)
+	p := makePlan(t, "a -> src")
+	id := w.submit(2, client, p, func(e *Submitted) { e.Twice = true; e.Tasks[0].Hints.Priority = 9 }, "a")
+	w.run(10*time.Minute, w.ended(id))
+	for th, again := range w.repeated {
+		if first := w.first[th]; slices.Equal(first, again) {
+			t.Errorf("thunk %s ran on %v and again on %v", th, first, again)
+		}
+	}
+}
+
+func TestTwiceNamesTheNondeterministic(t *testing.T) {
+	for _, retries := range []int{0, 3} {
+		t.Run(fmt.Sprint(retries, " retries"), func(t *testing.T) {
+			w, client := small(t, 2)
+			runs := 0
+			w.value = func(_ *world, th *wire.Thunk) []wire.Object {
+				outs := compute(th)
+				if th.Command[0] == "b" {
+					runs++
+					outs[0].Digest = wire.Sum(fmt.Appendf(nil, "b%d", runs))
+				}
+				return outs
+			}
+			p := makePlan(t, "a -> src; b -> a; c -> b")
+			id := w.submit(1, client, p, func(e *Submitted) {
+				e.Twice = true
+				for i := range e.Tasks {
+					e.Tasks[i].Hints.Retries = retries
+				}
+			}, "c")
+			w.run(time.Minute, w.ended(id))
+			d := w.done[id]
+			if len(d.Failures) != 1 || d.Counts.Ran != 1 || d.Counts.Failed != 1 || runs != 2 {
+				t.Fatalf("done: %+v, want task b alone to fail after two runs, after %d", d, runs)
+			}
+			f := d.Failures[0].Failure
+			want := `task "b" gave two values, first on node1, then on node2: output "out" differs`
+			if swapped := strings.NewReplacer("node1", "node2", "node2", "node1").Replace(want); f.Message != want && f.Message != swapped {
+				t.Errorf("message = %q, want %q", f.Message, want)
+			}
+			if f.Cause != wire.CauseNondeterministic || f.Hint == "" {
+				t.Errorf("failure = %+v", f)
+			}
+			for r := memoRef(1); r < w.s.memos.next; r++ {
+				if m := w.s.memos.at(r); len(m.others) > 0 {
+					t.Errorf("the memo has the second value, too: %+v", m)
+				}
+			}
+			w.wantIdle()
+		})
+	}
+}
+
+func TestTwiceTellsAFailureOfTheSecondRun(t *testing.T) {
+	w, client := small(t, 2)
+	runs := 0
+	w.bad = func(*wire.Thunk) *wire.Failure {
+		if runs++; runs == 2 {
+			return &wire.Failure{Cause: wire.CauseExit, Exit: 3, Message: "exit code 3"}
+		}
+		return nil
+	}
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, twice, "a")
+	w.run(time.Minute, w.ended(id))
+	f := w.done[id].Failures[0].Failure
+	if f.Cause != wire.CauseExit || !strings.Contains(f.Message, `task "a" gave a value on node`) || !strings.Contains(f.Message, "when it ran again: exit code 3") {
+		t.Errorf("failure = %+v", f)
+	}
+}
+
+// TestTwiceAmongOthers: a job that shares runs with one that wants certainty is not held up.
+func TestTwiceAmongOthers(t *testing.T) {
+	w, client := small(t, 2)
+	p := makePlan(t, "a -> src")
+	sure := w.submit(1, client, p, twice, "a")
+	plain := w.submit(2, client, p, nil, "a")
+	w.run(1500*time.Millisecond, nil)
+	if w.done[plain] == nil || w.done[sure] != nil {
+		t.Errorf("after one run: %+v is done and %+v is not, want the reverse", w.done[sure], w.done[plain])
+	}
+	w.run(time.Minute, w.ended(sure))
+	w.wantValues(sure, p, "a")
+}
