@@ -48,8 +48,8 @@ bench-sandbox: ## the sandbox against os/exec, bubblewrap, crun and runc; STARTS
 vuln: ## known vulnerabilities that the code reaches
 	scripts/vuln
 
-install: build ## coord and gaggle-node into PREFIX/bin (/usr/local), node only if there is no other
-	scripts/install "$(DESTDIR)$(PREFIX)/bin"
+install: build ## coord and gaggle-node into PREFIX/bin (/usr/local), node only if there is no other; an AppArmor profile where that is used
+	scripts/install "$(PREFIX)/bin" "$(DESTDIR)"
 
 clean: ## remove what was built
 	rm -rf bin out

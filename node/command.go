@@ -130,6 +130,7 @@ func newCommand() *cobra.Command {
 	})
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	c.flags(cmd)
+	cmd.AddCommand(newDoctor())
 	return cmd
 }
 

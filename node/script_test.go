@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"gaggle/node/worker"
 	"gaggle/overlay/peer"
 	"gaggle/sandbox"
 	"gaggle/wire"
@@ -36,11 +37,19 @@ var update = flag.Bool("update", false, "write the expected output of the script
 //	settings F    writes name, slots, labels and the like of the last hello to F
 //	terminate     sends SIGTERM to what runs in the background
 //	sees F TEXT   waits until the file has the text
+//
+// The condition rootwithslots holds for the superuser of a machine on which tasks run.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata",
 		UpdateScripts: *update,
 		Setup:         setup,
+		Condition: func(cond string) (bool, error) {
+			if cond != "rootwithslots" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return os.Geteuid() == 0 && worker.SelfTest(t.Context(), t.TempDir()) == nil, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"welcomed": func(ts *testscript.TestScript, _ bool, args []string) { hubOf(ts).welcomed(ts, args[0]) },
 			"hub":      func(ts *testscript.TestScript, _ bool, args []string) { hubOf(ts).turn(ts, args[0]) },
