@@ -151,6 +151,7 @@ func (c *call) flags(cmd *cobra.Command) {
 	f.Var(&labelFlag{&given.Labels}, "label",
 		"a label `k=v` that tasks can ask for; may be repeated, replaces earlier ones")
 	f.BoolVar(&given.Battery, "battery", false, "take work on battery power, too")
+	f.BoolVar(&given.Unbounded, "unbounded", false, "take tasks of other tenants even where their memory cannot be bounded")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log what happens")
 	c.change = func(s *settings) {
 		for name, set := range map[string]func(){
@@ -160,6 +161,7 @@ func (c *call) flags(cmd *cobra.Command) {
 			"store-max": func() { s.StoreMax = given.StoreMax },
 			"label":     func() { s.Labels = given.Labels },
 			"battery":   func() { s.Battery = given.Battery },
+			"unbounded": func() { s.Unbounded = given.Unbounded },
 		} {
 			if f.Changed(name) {
 				set()

@@ -191,7 +191,7 @@ func (n *node) serve(ctx context.Context) error {
 	w, err := worker.New(worker.Config{
 		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs,
 		Dial: n.dial, AddPeers: n.addPeers, Trusted: n.trusted, EpochFile: n.dir.path("epoch"),
-		Paused: n.paused(), Room: n.room, Welcomed: n.welcomed, Logger: n.log,
+		Paused: n.paused(), Takes: n.takes(), Room: n.room, Welcomed: n.welcomed, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -213,6 +213,7 @@ func (n *node) hello() wire.Hello {
 			Thunks:    []uint64{1},
 			Platforms: []string{runtime.GOOS + "/" + runtime.GOARCH}, ABIs: []uint64{wire.ABI}},
 		Name: n.settings.name(), Slots: n.slots(), MemBytes: memory(), StoreMax: n.storeMax, Labels: n.settings.Labels,
+		OwnOnly: n.ownOnly(),
 	}
 }
 
@@ -255,6 +256,7 @@ func (n *node) welcomed(welcome *wire.Welcome) {
 		fmt.Fprintf(n.out,
 			"joined mesh %s as %s: %s, %s of memory for tasks, store of up to %s in %s\n", welcome.MemberOf,
 			n.settings.name(), slots, sizeText(memory()), sizeText(n.storeMax), n.dir.path("store"))
+		n.tellBounds()
 	})
 	if back {
 		fmt.Fprintln(n.out, "the coordinator is back")

@@ -26,6 +26,7 @@ type settings struct {
 	StoreMax    int64             `json:"store_max,omitempty"` // 0 is the default
 	Labels      map[string]string `json:"labels,omitempty"`
 	Battery     bool              `json:"battery,omitempty"`
+	Unbounded   bool              `json:"unbounded,omitempty"` // other tenants' tasks, too, without bounds
 }
 
 // A stateDir is the directory of one node.

@@ -138,6 +138,9 @@ func mapped(name string, c Config) bool {
 // can.
 func (e *Engine) Limits() string { return e.groups.limits() }
 
+// BoundsMemory reports whether the memory of commands is bounded, rather than watched.
+func (e *Engine) BoundsMemory() bool { return e.groups.memory != "" }
+
 // Close kills what runs, waits for it, and leaves no process, mount or cgroup. Calls of Run
 // under way and later fail.
 func (e *Engine) Close() error {

@@ -24,6 +24,9 @@ func (e *Engine) Run(context.Context, Spec) (Report, error) { return Report{}, u
 // Close does nothing.
 func (e *Engine) Close() error { return nil }
 
+// BoundsMemory returns false.
+func (e *Engine) BoundsMemory() bool { return false }
+
 // Limits returns "".
 func (e *Engine) Limits() string { return "" }
 

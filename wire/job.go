@@ -241,6 +241,8 @@ type NodeStatus struct {
 	MemBytes  int64             `cbor:"mem"`
 	StoreMax  int64             `cbor:"store_max"`
 	StoreUsed int64             `cbor:"store_used"`
+	OwnOnly   bool              `cbor:"own_only,omitempty"` // it cannot bound memory, and runs thunks of Tenants only
+	Tenants   []Space           `cbor:"tenants,omitempty"`
 	Labels    map[string]string `cbor:"labels,omitempty"`
 	Ran       int               `cbor:"ran"`     // thunks since the coordinator began
 	Fetched   int64             `cbor:"fetched"` // bytes

@@ -71,6 +71,7 @@ type Hello struct {
 	Slots     int               `cbor:"slots"` // 0 on a client's machine
 	MemBytes  int64             `cbor:"mem"`   // it gives to thunks in all
 	StoreMax  int64             `cbor:"store_max"`
+	OwnOnly   bool              `cbor:"own_only,omitempty"` // runs thunks of the tenants in its certificate only
 	Labels    map[string]string `cbor:"labels,omitempty"`
 	Epoch     uint64            `cbor:"epoch"`             // last it served; 0 none
 	Running   []LeaseID         `cbor:"running,omitempty"` // leases it still holds

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -129,10 +130,22 @@ func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
 		for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
 			labels = append(labels, printable(k+"="+n.Labels[k]))
 		}
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s", printable(n.Info.Name), n.State, n.Busy, n.Slots,
+		state := n.State
+		if n.OwnOnly {
+			state += fmt.Sprintf(", for %s only: cannot bound memory", cmp.Or(spaceList(n.Tenants), "nobody"))
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s", printable(n.Info.Name), state, n.Busy, n.Slots,
 			Bytes(n.MemBytes), store, n.Ran, Bytes(n.Fetched), printable(n.Owner), n.Info.Peer.Short(), strings.Join(labels, " ")))
 	}
 	table(b, "NODE\tSTATE\tBUSY\tMEMORY\tSTORE\tRAN\tFETCHED\tOWNER\tPEER\tLABELS", rows)
+}
+
+func spaceList(spaces []wire.Space) string {
+	var names []string
+	for _, s := range spaces {
+		names = append(names, printable(string(s)))
+	}
+	return strings.Join(names, ",")
 }
 
 func meshTable(b *strings.Builder, meshes []MeshInfo) {
@@ -142,11 +155,7 @@ func meshTable(b *strings.Builder, meshes []MeshInfo) {
 		if m.InUse {
 			use = "in use"
 		}
-		var tenants []string
-		for _, t := range m.Tenants {
-			tenants = append(tenants, string(t))
-		}
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Name, strings.Join(tenants, ","),
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", m.Name, spaceList(m.Tenants),
 			time.Unix(m.Expires, 0).Format(time.DateOnly), printable(strings.Join(m.Addrs, " ")), use))
 	}
 	table(b, "MESH\tTENANTS\tUNTIL\tCOORDINATOR\t", rows)

@@ -172,21 +172,23 @@ type class struct {
 	key      string // in State.classOf
 	platform string
 	abi      uint64
-	labels   []string  // k, v, k, v ...
+	labels   []string // k, v, k, v ...
+	space    wire.Space
 	nodes    []nodeRef // that have them, in order
 	runs     int       // that ask for it
 }
 
-func (s *State) class(v *view, labels map[string]string) *class {
-	id := string(v.platform) + "\x00" + string(rune(v.abi)) + "\x00" + labelKey(labels)
+func (s *State) class(v *view, space uint32, labels map[string]string) *class {
+	platform := string(v.platform)
+	if v.builtin {
+		platform = "" // any node can
+	}
+	id := platform + "\x00" + string(rune(v.abi)) + "\x00" + string(s.spaces[space]) + "\x00" + labelKey(labels)
 	c := s.classOf[id]
 	if c != nil {
 		return c
 	}
-	c = &class{key: id, platform: string(v.platform), abi: v.abi}
-	if v.builtin {
-		c.platform = "" // any node can
-	}
+	c = &class{key: id, platform: platform, abi: v.abi, space: s.spaces[space]}
 	if len(labels) > 0 {
 		for _, kv := range strings.Split(labelKey(labels), "\x00") {
 			k, val, _ := strings.Cut(kv, "=")
@@ -213,7 +215,16 @@ func (s *State) leaveClass(c *class) {
 }
 
 // fits reports whether the node has what the class asks for.
-func (c *class) fits(n *node) bool {
+func (c *class) fits(n *node) bool { return c.equipped(n) && (c.platform == "" || n.takes(c.space)) }
+
+// takes reports whether the node runs commands of a space: one that cannot bound their memory does
+// so for its own tenants only.
+func (n *node) takes(space wire.Space) bool {
+	return !n.hello.OwnOnly || slices.Contains(n.tenants, space)
+}
+
+// equipped is fits but for the tenant.
+func (c *class) equipped(n *node) bool {
 	v := &n.hello.Versions
 	if n.hello.Slots == 0 || c.platform != "" && (!slices.Contains(v.Platforms, c.platform) || !slices.Contains(v.ABIs, c.abi)) {
 		return false

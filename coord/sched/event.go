@@ -71,9 +71,10 @@ type EpochBegan struct{ Epoch uint32 }
 // NodeUp is a signal: a member connected, or connected again. A client's machine is a node
 // without slots. What it holds follows in Have.
 type NodeUp struct {
-	Peer  wire.PeerID
-	Hello wire.Hello
-	Owner string
+	Peer    wire.PeerID
+	Hello   wire.Hello
+	Owner   string
+	Tenants []wire.Space // of its certificate: with Hello.OwnOnly it runs nothing of others
 }
 
 // NodeGone is a signal: the connection to a member ended. Its leases live on for a while.

@@ -293,6 +293,9 @@ func checkActions(s *State, actions []Action) error {
 			if !slices.Contains(n.hello.Versions.Platforms, th.Platform) {
 				return fmt.Errorf("offer for %s to %s", th.Platform, n.hello.Name)
 			}
+			if n.hello.OwnOnly && !th.Builtin() && !slices.Contains(n.tenants, a.Offer.Space) {
+				return fmt.Errorf("offer of a thunk of %s to %s, which is for %v only", a.Offer.Space, n.hello.Name, n.tenants)
+			}
 			for k, v := range a.Offer.Hints.Labels {
 				if n.hello.Labels[k] != v {
 					return fmt.Errorf("offer for label %s=%s to %s", k, v, n.hello.Name)

@@ -23,6 +23,7 @@ type node struct {
 	peer      wire.PeerID
 	hello     wire.Hello
 	owner     string
+	tenants   []wire.Space
 	state     nodeState
 	connected bool
 	draining  bool
@@ -125,7 +126,7 @@ func (s *State) nodeUp(e *NodeUp) {
 		s.nodeOf[e.Peer] = r
 	}
 	n := s.nodes[r]
-	n.hello, n.owner, n.connected = e.Hello, e.Owner, true
+	n.hello, n.owner, n.tenants, n.connected = e.Hello, e.Owner, e.Tenants, true
 	n.hello.Running, n.hello.Working = nil, nil
 	n.draining, n.paused = false, false
 	n.seen, n.upSince = s.now, s.now

@@ -132,7 +132,7 @@ func (s *State) makeRun(first taskRef, k key, enc []byte) runRef {
 	*x = run{
 		key: k, enc: enc, seq: s.age(), job: j.ref, pos: -1, builtin: s.view.builtin,
 		hints: &j.hints[t.hints], trouble: noTrouble,
-		class: s.class(&s.view, h.Labels), kind: s.kind(j.space, kindName(t.name)), since: s.now,
+		class: s.class(&s.view, k.of, h.Labels), kind: s.kind(j.space, kindName(t.name)), since: s.now,
 	}
 	x.class.runs++
 	for _, in := range s.view.inputs {

@@ -75,6 +75,11 @@ func faulty(t *testing.T, seed uint64) *world {
 	}
 	for i := range 2 + rng.IntN(4) {
 		n := w.addNode(fmt.Sprint("node", i+1), 1+rng.IntN(3))
+		if i > 0 && rng.IntN(6) == 0 {
+			n.hello.OwnOnly, n.tenants = true, [][]wire.Space{nil, {"t"}, {"u"}}[rng.IntN(3)]
+			n.disconnect()
+			n.connect()
+		}
 		if rng.IntN(4) == 0 {
 			n.hello.MemBytes = 1 << 30
 			n.disconnect()

@@ -13,6 +13,7 @@ type simNode struct {
 	w       *world
 	peer    wire.PeerID
 	hello   wire.Hello
+	tenants []wire.Space
 	up      bool // connected
 	life    int  // counts connections, so that what was sent over an old one is lost
 	holds   map[wire.Digest]wire.Object
@@ -60,7 +61,7 @@ func (n *simNode) connect() {
 		h.Working = append(h.Working, o.work)
 	}
 	h.Inventory = len(n.order)
-	events := []Event{NodeUp{n.peer, h, "owner"}}
+	events := []Event{NodeUp{n.peer, h, "owner", n.tenants}}
 	var all, durable []wire.Object
 	for _, d := range n.order {
 		all = append(all, n.holds[d])
@@ -71,6 +72,13 @@ func (n *simNode) connect() {
 	events = append(events, Have{n.peer, wire.SpaceSet{Space: "t", Objects: all}, false}, Have{n.peer, wire.SpaceSet{Space: "t", Objects: durable}, true})
 	for _, o := range n.unacked {
 		events = append(events, o.event)
+		if r, ok := o.event.(Resulted); ok { // as a worker does, which looks again at what it tells anew
+			for _, out := range r.Value.Outputs {
+				if _, have := n.holds[out.Digest]; !have {
+					events = append(events, Lost{Peer: n.peer, Space: "t", Digests: []wire.Digest{out.Digest}})
+				}
+			}
+		}
 	}
 	n.w.step(events...)
 }

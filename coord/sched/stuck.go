@@ -24,6 +24,8 @@ func (s *State) whyStuck(run *run) string {
 	switch {
 	case len(run.class.nodes) == 0 && run.class.platform == "":
 		return "waiting for a node"
+	case s.shy(run.class):
+		return "waiting for a node that can bound the memory of tasks, or belongs to " + string(run.class.space)
 	case !slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool { return s.nodes[r].live() }):
 		return "waiting for a node with " + run.class.String()
 	case !s.memoryFits(run, run.hints.MemBytes):
@@ -81,6 +83,11 @@ func (s *State) failStuck() {
 		}
 		live := func(r nodeRef) bool { return s.nodes[r].live() }
 		switch {
+		case s.shy(run.class) && s.now-run.since >= impossibleAfter:
+			s.failWaiters(w.run, failure(wire.CauseNoPlatform,
+				"node doctor tells there what is missing; node --unbounded takes tasks of all tenants without bounds",
+				"no node both bounds the memory of tasks and has %s, and those that do not bound it take no tasks of %s",
+				cmp.Or(run.class.String(), "slots"), run.class.space), nobody)
 		case !slices.ContainsFunc(run.class.nodes, live):
 			if s.now-run.since >= impossibleAfter {
 				s.failWaiters(w.run, failure(wire.CauseNoPlatform,
@@ -93,6 +100,13 @@ func (s *State) failStuck() {
 				"no node gives %s of memory to thunks", bytesText(run.hints.MemBytes)), nobody)
 		}
 	}
+}
+
+// shy reports whether nodes could run what a class asks for if only they took other tenants' tasks.
+func (s *State) shy(c *class) bool {
+	could := func(n *node) bool { return n.live() && c.equipped(n) }
+	able := func(r nodeRef) bool { return s.nodes[r].live() }
+	return !slices.ContainsFunc(c.nodes, able) && slices.ContainsFunc(s.nodes[1:], could)
 }
 
 func nobody(wire.Hints) bool { return false }

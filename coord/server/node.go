@@ -50,7 +50,7 @@ func (s *Server) ServeNode(ctx context.Context, rw io.ReadWriteCloser, cert *wir
 		n.outbox.drain(rw, uint64(s.epoch))
 		rw.Close() // a node that cannot be told anything is no use
 	}()
-	err = s.send(sched.NodeUp{Peer: n.peer, Hello: *first.Hello, Owner: cert.Owner})
+	err = s.send(sched.NodeUp{Peer: n.peer, Hello: *first.Hello, Owner: cert.Owner, Tenants: cert.Tenants})
 	for err == nil {
 		var f wire.FromNode
 		if err = frames.Read(&f); err == nil {

@@ -82,6 +82,9 @@ func (w *Worker) decodeOffer(o *wire.Offer) (*wire.Thunk, error) {
 			"the coordinator offers a thunk whose inputs are not all known")
 	case t.Builtin():
 		return t, nil
+	case w.cfg.Takes != nil && !w.cfg.Takes(o.Space):
+		return nil, wire.Errorf(wire.CauseSandbox, "node doctor says there what is missing",
+			"this node cannot bound the memory of tasks, and takes none of %s", o.Space)
 	case !slices.Contains(w.cfg.Hello.Versions.ABIs, t.ABI):
 		return nil, wire.Errorf(wire.CauseVersion, "update gaggle on this machine",
 			"sandbox profile %d is not known here", t.ABI)

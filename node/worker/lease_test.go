@@ -172,3 +172,17 @@ func TestLeaseIsRenewed(t *testing.T) {
 		}
 	})
 }
+
+func TestWorkerTakesOnlyItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, 1)
+		l.cfg.Takes = func(s wire.Space) bool { return s == "mine" }
+		l.start()
+		s := l.accept()
+		s.offer(l.thunk(1, "a"))
+		got := s.heard()
+		if len(got.Failures) != 1 || !got.Failures[0].Failure.Cause.Infrastructure() || len(l.commands()) > 0 {
+			t.Errorf("failures %v, ran %v, want it refused for another node", got.Failures, l.commands())
+		}
+	})
+}

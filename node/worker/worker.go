@@ -54,6 +54,9 @@ type Config struct {
 	EpochFile string
 	// Paused, if not nil, is asked at every beat whether to take no work for now; see OnBattery.
 	Paused func() bool
+	// Takes, if not nil, says of which spaces commands are run here: Hello.OwnOnly tells the
+	// coordinator, which does not offer others.
+	Takes func(wire.Space) bool
 	// Room, if not nil, says whether the store's disk has room again after it was full.
 	Room func() bool
 	// Welcomed, if not nil, is called whenever a coordinator has accepted the node.
