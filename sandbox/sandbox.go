@@ -27,6 +27,14 @@
 // count one by one: a chain of 60,000 is torn down no slower than 60,000 files side by side
 // (measured), so depth is judged only when outputs are collected. A command that fills one fails
 // whatever its exit code says: what it left would depend on a limit that is in no hash.
+//
+// What reveals the machine all the same, so that a command which lets it into its outputs is not
+// deterministic: the time of day and random numbers; how many processors it may use (nproc,
+// sched_getaffinity) and which (cpuid); the kernel's release (uname -r); memory, uptime and load of
+// sysinfo(2); and of the file system that holds an input its inode numbers, the sizes and blocks of
+// directories (ls -ld, stat, du), and the order in which a directory input lists its entries (tar
+// wants --sort=name, find a sort). All else that programs usually write is the same everywhere:
+// cluster-test's TestProgramsGiveTheSameEverywhere runs forty of them on two unlike nodes.
 package sandbox
 
 import (
@@ -74,7 +82,7 @@ type Spec struct {
 	Stdout, Stderr io.Writer
 	Sink           Sink // of outputs
 
-	Pause *Pause // unless nil, holds the command still when asked to
+	Pause   *Pause   // unless nil, holds the command still when asked to
 	Session *Session // not nil: for a person, see there
 }
 
