@@ -172,7 +172,7 @@ func captured(t *testing.T, names ...string) string {
 		}
 	}
 	s := &captureSink{paths: map[wire.Digest]string{}, texts: map[wire.Digest][]byte{}, trees: map[wire.Digest]*wire.Tree{}}
-	o, err := capture.Tools(context.Background(), names, capture.Options{Path: DefaultPath}, s)
+	captured, err := capture.Tools(context.Background(), names, capture.Options{Path: DefaultPath}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func captured(t *testing.T, names ...string) string {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s.write(t, o.Digest, root)
+	s.write(t, captured.Object.Digest, root)
 	return root
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"gaggle/blobstore"
@@ -15,31 +14,22 @@ import (
 )
 
 // roots makes root trees for a graph. It is a graph.Roots. Captured tools are remembered with
-// the identity of every file and directory that went in, so that an unchanged set of tools costs
-// some stats.
+// the identity of all that the capture looked at, so that an unchanged set of tools costs some
+// stats.
 type roots struct {
 	b     *backend
 	space wire.Space
 	path  string // $PATH of the command
+	dir   string // of the graph
 	send  func(*Event) error
 	from  *sources
 }
 
 // A captured is a root tree made from tools, as JSON on disk.
 type captured struct {
-	Tree  string     `json:"tree"`
-	Size  uint64     `json:"size"`
-	Tools []identity `json:"tools"` // where each name was found
-	Files []identity `json:"files"` // what is in it, as far as it is of this machine
-}
-
-// An identity tells whether a file or directory is what it was: its time of change moves with
-// every write, rename and chmod.
-type identity struct {
-	Path  string `json:"path"`
-	Size  int64  `json:"size"`
-	Mtime int64  `json:"mtime"` // nanoseconds
-	Mode  uint32 `json:"mode"`
+	Tree string             `json:"tree"`
+	Size uint64             `json:"size"`
+	Seen []capture.Identity `json:"seen"`
 }
 
 // maxCaptured bounds a remembered capture on disk: 200,000 files with paths of 200 bytes.
@@ -60,30 +50,49 @@ func (r *roots) make(ctx context.Context, spec graph.RootSpec) (wire.Object, err
 		return r.tree(spec.Tree)
 	case spec.Dir != "":
 		return capture.Dir(ctx, spec.Dir, capture.DirOptions{Root: true}, sink)
-	case spec.OCI != "":
-		return capture.OCI(ctx, spec.OCI, sink)
 	}
-	tools := r.find(spec.Tools)
-	file := r.b.dir.path("capture", wire.Sum([]byte(string(r.space)+"\x00"+strings.Join(spec.Tools, "\x00")+"\x00\x00"+strings.Join(spec.Include, "\x00"))).Short()+".json")
-	if o, ok := r.remembered(file, tools); ok {
+	file := r.b.dir.path("capture", r.key(spec)+".json")
+	if o, ok := r.remembered(file); ok {
 		return o, nil
 	}
-	if err := r.send(&Event{Note: "capturing " + strings.Join(spec.Tools, " ")}); err != nil {
+	if err := r.send(&Event{Note: "capturing " + strings.Join(append(spec.Tools, spec.OCI), " ")}); err != nil {
 		return wire.Object{}, err
 	}
-	o, err := capture.Tools(ctx, spec.Tools, capture.Options{Path: r.path, Include: spec.Include}, sink)
+	root, err := r.capture(ctx, spec, sink)
 	if err != nil {
-		return o, err
+		return wire.Object{}, err
 	}
-	c := &captured{Tree: o.CID(), Size: o.Size, Tools: tools}
-	if err := r.list(wire.TreeID(o.Digest), "/", c); err != nil {
-		return o, err
+	if root.Seen != nil {
+		b, err := json.Marshal(&captured{Tree: root.Object.CID(), Size: root.Object.Size, Seen: root.Seen})
+		if err == nil && len(b) < maxCaptured {
+			err = writeFile(file, b)
+		}
+		if err != nil {
+			return wire.Object{}, err
+		}
 	}
-	b, err := json.Marshal(c)
-	if err == nil && len(b) < maxCaptured && len(spec.Include) == 0 {
-		err = writeFile(file, b)
+	for _, note := range root.Notes {
+		if err := r.send(&Event{Note: note}); err != nil {
+			return wire.Object{}, err
+		}
 	}
-	return o, err
+	return root.Object, nil
+}
+
+func (r *roots) capture(ctx context.Context, spec graph.RootSpec, sink capture.Sink) (*capture.Root, error) {
+	if spec.OCI != "" {
+		return capture.OCI(ctx, spec.OCI, sink)
+	}
+	return capture.Tools(ctx, spec.Tools, capture.Options{Path: r.path, Dir: r.dir, Include: spec.Include}, sink)
+}
+
+// key names what a capture depends on but for the machine's files.
+func (r *roots) key(spec graph.RootSpec) string {
+	b, err := json.Marshal([]any{capture.Rules, r.space, r.path, r.dir, spec.OCI, spec.Tools, spec.Include})
+	if err != nil {
+		panic(err) // strings
+	}
+	return wire.Sum(b).Short()
 }
 
 // tree returns the root named by a CID.
@@ -97,21 +106,6 @@ func (r *roots) tree(text string) (wire.Object, error) {
 		return wire.Object{}, wire.Errorf(wire.CauseInvalid, "fetch it first with coord get, or name another root", "root tree %s is not in this machine's store", text)
 	}
 	return wire.DirObject(id, t.Size()), nil
-}
-
-// find returns the identities of the programs that the names stand for. A name that is not found
-// has none; capture says what is wrong with it.
-func (r *roots) find(names []string) []identity {
-	found := make([]identity, 0, len(names))
-	for _, name := range names {
-		path := name
-		if !filepath.IsAbs(name) {
-			path = lookPath(name, r.path)
-		}
-		id, _ := identify(path, os.Stat)
-		found = append(found, id)
-	}
-	return found
 }
 
 // lookPath returns the file that a command name stands for, "" if there is none.
@@ -128,25 +122,12 @@ func lookPath(name, path string) string {
 	return ""
 }
 
-func identify(path string, stat func(string) (os.FileInfo, error)) (identity, bool) {
-	info, err := stat(path)
-	if err != nil {
-		return identity{Path: path}, false
-	}
-	return identity{Path: path, Size: info.Size(), Mtime: info.ModTime().UnixNano(), Mode: uint32(info.Mode())}, true
-}
-
 // remembered returns the tree of an earlier capture if the machine and the store still are as
 // they were.
-func (r *roots) remembered(file string, tools []identity) (o wire.Object, ok bool) {
+func (r *roots) remembered(file string) (o wire.Object, ok bool) {
 	c := new(captured)
-	if readJSON(file, maxCaptured, c) != nil || !slices.Equal(c.Tools, tools) {
+	if readJSON(file, maxCaptured, c) != nil || len(c.Seen) == 0 || !capture.Unchanged(c.Seen) {
 		return o, false
-	}
-	for _, f := range c.Files {
-		if now, _ := identify(f.Path, os.Lstat); now != f {
-			return o, false
-		}
 	}
 	id, err := wire.ParseTreeID(c.Tree)
 	if err != nil {
@@ -155,28 +136,6 @@ func (r *roots) remembered(file string, tools []identity) (o wire.Object, ok boo
 	o = wire.DirObject(id, c.Size)
 	missing, err := r.b.store.Missing(r.space, o)
 	return o, err == nil && len(missing) == 0
-}
-
-// list notes the identity of what a tree holds, where this machine has a file or directory at
-// the same path. Directories near the root are left out: they change all the time, and a new
-// name in one of them is no part of what was captured.
-func (r *roots) list(id wire.TreeID, dir string, c *captured) error {
-	t, err := r.b.store.Tree(r.space, id)
-	if err != nil {
-		return err
-	}
-	for _, e := range t.Entries {
-		path := filepath.Join(dir, e.Name)
-		if id, ok := identify(path, os.Lstat); ok && (e.Object.Kind != wire.Dir || strings.Count(path, "/") > 3) {
-			c.Files = append(c.Files, id)
-		}
-		if e.Object.Kind == wire.Dir {
-			if err := r.list(wire.TreeID(e.Object.Digest), path, c); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // storeSink puts what is captured into the store.

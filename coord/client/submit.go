@@ -101,7 +101,7 @@ func absolute(dir, path string) string {
 func (s *session) expand(ctx context.Context, cmd *Command, l *link, f *graph.File, dir string, params map[string]string) (*graph.Plan, error) {
 	s.from = new(sources)
 	files := &inputs{store: s.a.backend.store, space: l.space, send: s.send, from: s.from}
-	roots := &roots{b: s.a.backend, space: l.space, path: cmd.Path, send: s.send, from: s.from}
+	roots := &roots{b: s.a.backend, space: l.space, path: cmd.Path, dir: dir, send: s.send, from: s.from}
 	plan, err := graph.Expand(ctx, f, graph.Env{Dir: dir, Params: params, Files: files, Roots: roots})
 	if err != nil {
 		return nil, err

@@ -59,10 +59,11 @@ func newBench(t *testing.T, tools ...string) *bench {
 			t.Error(err)
 		}
 	})
-	b.root, err = capture.Tools(t.Context(), tools, capture.Options{Path: os.Getenv("PATH")}, &storeSink{store: b.store, space: space, shown: new(phase)})
+	root, err := capture.Tools(t.Context(), tools, capture.Options{Path: os.Getenv("PATH")}, &storeSink{store: b.store, space: space, shown: new(phase)})
 	if err != nil {
 		t.Skipf("cannot capture the programs of this machine: %v", err)
 	}
+	b.root = root.Object
 	b.w, err = New(Config{
 		Store: b.store, Exchange: new(fakeExchange), Engine: engine, Key: testKey(1), Dial: b.hub.dial,
 		Hello: wire.Hello{Name: "bench", Slots: 2, Versions: wire.Versions{Platforms: []string{"linux/" + runtime.GOARCH}, ABIs: []uint64{wire.ABI}}},

@@ -10,24 +10,28 @@
 // Tools takes, each at its own absolute path and with every symbolic link that leads there:
 //
 //   - the program that a shell would run for the name, and /bin/sh and /usr/bin/env. A program
-//     outside /usr/local/bin, /usr/bin and /bin is also linked into /usr/local/bin, so that its
-//     name finds it.
+//     outside /usr/local/bin, /usr/bin and /bin can be found by its name through one in
+//     /usr/local/bin. What stands in for a program under a version manager (pyenv, rbenv, asdf,
+//     rustup) is followed to the version that the directory or the user chose (see managers);
+//     where that is decided in code the name is refused. A name "node" is never gaggle's.
 //   - for an ELF file its dynamic linker and all libraries (DT_NEEDED, found by DT_RPATH,
 //     DT_RUNPATH with $ORIGIN, /etc/ld.so.conf and the usual directories), of glibc also
 //     libgcc_s.so.1 and libnss_files.so.2, which it opens by name. A library that only
 //     ld.so.cache would lead to is linked beside the C library.
-//   - for a script its interpreter, that of "#!/usr/bin/env X" too, and the programs it names by
-//     absolute path, as wrappers do.
-//   - the libraries and passes that come in directories with Python, Perl, Ruby, Java, GCC, Git,
-//     ImageMagick, gawk and file (see bundles), without compiled Python files; and the libraries
-//     of the binaries among them, as far as they are installed.
+//   - for a script its interpreter, that of "#!/usr/bin/env X" too, and the programs it calls, as
+//     far as the text tells.
+//   - an installation that is known by its place as a whole: conda environments, virtual
+//     environments of Python with their interpreter, packages of Node.js (see prefixes).
+//   - what programs and libraries of known kinds open by name, such as modules, passes, plug-ins,
+//     settings, fonts and certificates (see families).
+//   - of a program that a Debian package owns what else that has, and of the packages it depends
+//     on what is data (see dpkg). Packages of rpm are not looked at.
+//   - the libraries of all shared objects that came so, as far as they are installed.
 //   - what Include matches, directories whole, with where links inside lead.
 //   - the locale C.UTF-8.
 //
-// What stands in for a program under a version manager (pyenv, rbenv) is followed to the version
-// in use; of managers that decide in code (rustup, asdf) the name is refused. Programs find all
-// else that they open by name (plug-ins, fonts, time zones, certificates) missing: name it in
-// Include.
+// Compiled Python files are left out; by rule, not by name, also files of the system that not
+// everybody may read. Programs find missing what else they open by name: name it in Include.
 package capture
 
 import (
@@ -54,6 +58,7 @@ type PathSink interface {
 // Options say where Tools looks.
 type Options struct {
 	Path    string   // directories to search for programs, as in $PATH
+	Dir     string   // where version managers look for the version in use, as if one worked there
 	Include []string // absolute glob patterns of more files and directories to take
 }
 
@@ -89,7 +94,8 @@ func readDir(dir string) (*layout, error) {
 	if err != nil || !fi.IsDir() {
 		return nil, wire.Errorf(wire.CauseInvalid, "name a directory of this machine", "capturing %s: not a directory", dir)
 	}
-	h := &host{prefix: filepath.ToSlash(abs), layout: newLayout(), seen: map[string]bool{}}
+	h := newHost(filepath.ToSlash(abs))
+	h.seen = nil // nobody asks
 	if err := h.takeDir("/", takeOptions{links: true}); err != nil {
 		if wire.CauseOf(err) != wire.CauseUnknown {
 			return nil, err

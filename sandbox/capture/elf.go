@@ -19,8 +19,17 @@ type linker struct {
 	host *host
 	dirs []string // of /etc/ld.so.conf, then defaultDirs
 
-	done map[string]bool // canonical paths of objects that were looked at
-	todo []object
+	done  map[string]bool // canonical paths of objects that were looked at
+	order []string        // those, in that order
+	todo  []object
+	heads map[string]head // of candidates, by path
+}
+
+// A head is what tells whether a library fits; the zero one is of no ELF file.
+type head struct {
+	class   elf.Class
+	machine elf.Machine
+	kind    elf.Type
 }
 
 // An object is an ELF file whose needs are not known yet.
@@ -45,7 +54,7 @@ const (
 )
 
 func newLinker(h *host) *linker {
-	l := &linker{host: h, done: map[string]bool{}}
+	l := &linker{host: h, done: map[string]bool{}, heads: map[string]head{}}
 	l.dirs = append(l.conf("/etc/ld.so.conf", 0), defaultDirs...)
 	return l
 }
@@ -53,13 +62,8 @@ func newLinker(h *host) *linker {
 // conf returns the directories that a file in the format of ld.so.conf names. A file that cannot
 // be read names none.
 func (l *linker) conf(file string, depth int) (dirs []string) {
-	f, err := os.Open(l.host.prefix + file)
+	text, err := l.host.readFile(file, maxConf)
 	if err != nil || depth > 4 {
-		return nil
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxConf))
-	if err != nil {
 		return nil
 	}
 	for line := range strings.Lines(string(text)) {
@@ -105,6 +109,7 @@ func (l *linker) drain() error {
 			continue
 		}
 		l.done[o.file] = true
+		l.order = append(l.order, o.file)
 		if len(l.done) > maxELF {
 			return wire.Errorf(wire.CauseTooLarge, "take in less", "a root of more than %d programs and libraries", maxELF)
 		}
@@ -219,12 +224,24 @@ func (l *linker) library(f *elf.File, name string, search []string, o object) (o
 
 // fits reports whether p is a library that f can be linked with: of its class and machine.
 func (l *linker) fits(f *elf.File, p string) bool {
+	h, known := l.heads[p]
+	if !known {
+		h = l.head(p)
+		l.heads[p] = h
+	}
+	return h == head{f.Class, f.Machine, elf.ET_DYN}
+}
+
+func (l *linker) head(p string) head {
+	if fi, err := l.host.stat(p); err != nil || !fi.Mode().IsRegular() {
+		return head{}
+	}
 	lib, err := elf.Open(l.host.prefix + p)
 	if err != nil {
-		return false
+		return head{}
 	}
 	defer lib.Close()
-	return lib.Class == f.Class && lib.Machine == f.Machine && lib.Type == elf.ET_DYN
+	return head{lib.Class, lib.Machine, lib.Type}
 }
 
 // system reports whether the dynamic linker searches dir by itself.

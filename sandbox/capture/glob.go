@@ -3,8 +3,8 @@ package capture
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +23,7 @@ func (h *host) glob(pattern string) ([]string, error) {
 		}
 		found = next
 	}
+	slices.Sort(found)
 	return found, nil
 }
 
@@ -39,7 +40,7 @@ func (h *host) matches(dir, element string) ([]string, error) {
 		return h.below(dir)
 	}
 	var found []string
-	entries, err := os.ReadDir(h.prefix + dir)
+	entries, err := h.readDir(dir)
 	if err != nil {
 		return nil, ignoreAbsent(err)
 	}
@@ -57,20 +58,22 @@ func (h *host) matches(dir, element string) ([]string, error) {
 
 // below returns dir and all directories in it, links not followed.
 func (h *host) below(dir string) ([]string, error) {
-	var found []string
-	err := fs.WalkDir(os.DirFS(h.prefix+dir), ".", func(p string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return ignoreAbsent(err)
+	found := []string{dir}
+	for i := 0; i < len(found); i++ {
+		entries, err := h.readDir(found[i])
+		if ignoreAbsent(err) != nil {
+			return nil, err
 		}
-		if e.IsDir() {
-			found = append(found, path.Join(dir, p))
+		for _, e := range entries {
+			if e.IsDir() {
+				found = append(found, path.Join(found[i], e.Name()))
+			}
 		}
 		if len(found) > maxNodes {
-			return errors.New("too many directories")
+			return nil, errors.New("too many directories")
 		}
-		return nil
-	})
-	return found, err
+	}
+	return found, nil
 }
 
 func ignoreAbsent(err error) error {

@@ -2,10 +2,12 @@ package capture
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,9 +19,13 @@ import (
 type host struct {
 	prefix string // of every path on this machine: "" but in tests
 	layout *layout
-	seen   map[string]bool // directories taken whole, canonical
-	// added is called with each file as it comes into the layout, by its canonical path.
-	added func(file string)
+	taken  map[string]bool // directories taken whole, canonical
+	seen   record          // by the paths of this machine, with the prefix
+	added  []string        // files, by their canonical paths, in the order they came
+}
+
+func newHost(prefix string) *host {
+	return &host{prefix: prefix, layout: newLayout(), taken: map[string]bool{}, seen: record{}}
 }
 
 var (
@@ -27,11 +33,55 @@ var (
 	errSpecial = errors.New("neither a file nor a directory")
 )
 
-func (h *host) lstat(p string) (fs.FileInfo, error) { return os.Lstat(h.prefix + p) }
+func (h *host) lstat(p string) (fs.FileInfo, error) {
+	fi, err := os.Lstat(h.prefix + p)
+	h.seen.saw(h.prefix+p, fi, err)
+	return fi, err
+}
+
+// stat follows links, and looks at each as it does.
+func (h *host) stat(p string) (fs.FileInfo, error) {
+	file, err := h.canonical(p)
+	if err != nil {
+		return nil, err
+	}
+	return h.lstat(file)
+}
+
+func (h *host) readDir(p string) ([]fs.DirEntry, error) {
+	entries, err := os.ReadDir(h.prefix + p)
+	if err != nil {
+		h.seen.saw(h.prefix+p, nil, err)
+		return nil, err
+	}
+	h.seen.listed(h.prefix+p, entries)
+	return entries, nil
+}
+
+// readFile returns the text of a small file.
+func (h *host) readFile(p string, limit int64) ([]byte, error) {
+	if _, err := h.stat(p); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(h.prefix + p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
+}
 
 // add takes the file, directory (without what is in it) or link at p, and every link and
 // directory on the way to where it leads, and returns that canonical path.
-func (h *host) add(p string) (string, fs.FileInfo, error) {
+func (h *host) add(p string) (string, fs.FileInfo, error) { return h.walk(p, true) }
+
+// canonical returns where p leads on this machine, and takes nothing.
+func (h *host) canonical(p string) (string, error) {
+	at, _, err := h.walk(p, false)
+	return at, err
+}
+
+func (h *host) walk(p string, take bool) (string, fs.FileInfo, error) {
 	at, todo, links := "/", split(p), 0
 	for len(todo) > 0 {
 		name := todo[0]
@@ -49,7 +99,7 @@ func (h *host) add(p string) (string, fs.FileInfo, error) {
 			if links++; links > maxLinks {
 				return "", nil, &fs.PathError{Op: "capture", Path: p, Err: errLinks}
 			}
-			target, err := h.link(next)
+			target, err := h.link(next, take)
 			if err != nil {
 				return "", nil, err
 			}
@@ -63,19 +113,23 @@ func (h *host) add(p string) (string, fs.FileInfo, error) {
 			return "", nil, &fs.PathError{Op: "open", Path: p, Err: syscall.ENOTDIR}
 		}
 		at = next
+		if !take {
+			continue
+		}
 		if err := h.place(at, fi); err != nil {
 			return "", nil, err
 		}
 	}
-	fi, err := h.lstat(at)
+	fi, err := h.lstat(at) // a ".." may have come last
 	return at, fi, err
 }
 
-// link puts the symbolic link at canonical path p into the layout and returns its target.
-func (h *host) link(p string) (string, error) {
+// link returns the target of the symbolic link at canonical path p, which is put into the layout
+// if take is set.
+func (h *host) link(p string, take bool) (string, error) {
 	target, err := os.Readlink(h.prefix + p)
-	if err != nil {
-		return "", err
+	if err != nil || !take {
+		return target, err
 	}
 	return target, h.layout.put(p, &node{kind: wire.Symlink, target: filepath.ToSlash(target)})
 }
@@ -95,9 +149,7 @@ func (h *host) place(p string, fi fs.FileInfo) error {
 	if err := h.layout.put(p, &node{kind: fileKind(fi), source: h.prefix + p}); err != nil {
 		return err
 	}
-	if h.added != nil {
-		h.added(p)
-	}
+	h.added = append(h.added, p)
 	return nil
 }
 
@@ -111,16 +163,35 @@ func fileKind(fi fs.FileInfo) wire.Kind {
 
 // takeOptions steer take.
 type takeOptions struct {
-	lenient bool                   // leave out what cannot be read or named
-	links   bool                   // take links for what they are, and not where they lead
-	skip    func(name string) bool // names to leave out, at any depth
+	lenient bool     // leave out what cannot be read or named
+	links   bool     // take links for what they are, and not where they lead
+	public  bool     // leave out files that not everybody may read: they may hold secrets
+	tidy    bool     // leave out what is changing
+	skip    []string // patterns of canonical paths to leave out
+}
+
+func (o takeOptions) skips(p string) bool {
+	if o.tidy && changing(path.Base(p)) {
+		return true
+	}
+	return slices.ContainsFunc(o.skip, func(pattern string) bool {
+		ok, err := path.Match(pattern, p)
+		return ok && err == nil
+	})
 }
 
 // take takes the file or the whole directory at p. What links inside lead to is taken too, but
 // for directories so high up that they would be a machine rather than a part of one.
 func (h *host) take(p string, opt takeOptions) error {
-	at, fi, err := h.add(p)
-	if err != nil || !fi.IsDir() {
+	at, err := h.canonical(p)
+	if err != nil {
+		return err
+	}
+	fi, err := h.lstat(at)
+	if err != nil || opt.public && fi.Mode().IsRegular() && fi.Mode().Perm()&0o004 == 0 {
+		return err
+	}
+	if _, _, err := h.add(p); err != nil || !fi.IsDir() {
 		return err
 	}
 	if top, rest, _ := strings.Cut(at[1:], "/"); rest == "" && whole[top] {
@@ -135,19 +206,20 @@ var whole = map[string]bool{"": true, "dev": true, "proc": true, "sys": true, "r
 
 // takeDir takes what is in the directory at the canonical path at.
 func (h *host) takeDir(at string, opt takeOptions) error {
-	if h.seen[at] {
+	if h.taken[at] {
 		return nil
 	}
-	h.seen[at] = true
-	entries, err := os.ReadDir(h.prefix + at)
+	h.taken[at] = true
+	entries, err := h.readDir(at)
 	if err != nil {
 		return opt.excuse(err)
 	}
 	for _, e := range entries {
-		if opt.skip != nil && opt.skip(e.Name()) {
+		p := path.Join(at, e.Name())
+		if opt.skips(p) {
 			continue
 		}
-		if err := opt.excuse(h.takeEntry(path.Join(at, e.Name()), e, opt)); err != nil {
+		if err := opt.excuse(h.takeEntry(p, e, opt)); err != nil {
 			return err
 		}
 	}
@@ -158,26 +230,32 @@ func (h *host) takeEntry(p string, e fs.DirEntry, opt takeOptions) error {
 	if err := wire.CheckName(e.Name()); err != nil {
 		return err
 	}
-	switch e.Type() {
-	case fs.ModeDir:
+	if e.Type()&^(fs.ModeDir|fs.ModeSymlink) != 0 {
+		return nil // sockets, devices and pipes have no content
+	}
+	fi, err := h.lstat(p)
+	switch {
+	case err != nil:
+		return err
+	case fi.IsDir():
 		if err := h.layout.mkdir(p); err != nil {
 			return err
 		}
 		return h.takeDir(p, opt)
-	case fs.ModeSymlink:
-		target, err := h.link(p)
-		if err != nil || opt.links {
-			return err
+	case fi.Mode().IsRegular():
+		if opt.public && fi.Mode().Perm()&0o004 == 0 {
+			return nil
 		}
-		if !path.IsAbs(target) {
-			target = path.Join(path.Dir(p), target)
-		}
-		return h.follow(target, opt)
-	case 0:
-		_, _, err := h.add(p)
+		return h.place(p, fi)
+	}
+	target, err := h.link(p, true)
+	if err != nil || opt.links {
 		return err
 	}
-	return nil // sockets, devices and pipes have no content
+	if !path.IsAbs(target) {
+		target = path.Join(path.Dir(p), target)
+	}
+	return h.follow(target, opt)
 }
 
 // follow takes what a link inside a taken directory leads to. One that leads nowhere, or to

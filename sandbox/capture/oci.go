@@ -9,8 +9,10 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"gaggle/wire"
 )
@@ -23,19 +25,19 @@ import (
 // times, devices and modes but for the executable bit are dropped. A name that leads out of the
 // root is refused, as is an archive that unfolds beyond maxNodes, maxUnpacked or maxRatio. The
 // error is a *wire.Error of CauseInvalid or CauseTooLarge, or what the sink or ctx gave.
-func OCI(ctx context.Context, tarPath string, sink Sink) (wire.Object, error) {
+func OCI(ctx context.Context, tarPath string, sink Sink) (*Root, error) {
 	a, err := openArchive(ctx, tarPath)
 	if err != nil {
-		return wire.Object{}, imageError(tarPath, err)
+		return nil, imageError(tarPath, err)
 	}
 	defer a.Close()
 	layers, err := a.layers()
 	if err != nil {
-		return wire.Object{}, imageError(tarPath, err)
+		return nil, imageError(tarPath, err)
 	}
 	room, err := scratch()
 	if err != nil {
-		return wire.Object{}, err
+		return nil, err
 	}
 	defer room.Close()
 	limit := unpackLimit(a.size)
@@ -43,16 +45,54 @@ func OCI(ctx context.Context, tarPath string, sink Sink) (wire.Object, error) {
 	for _, layer := range layers {
 		err := u.layer(ctx, a, layer)
 		if u.failed != nil {
-			return wire.Object{}, fmt.Errorf("storing image %s: %w", tarPath, u.failed)
+			return nil, fmt.Errorf("storing image %s: %w", tarPath, u.failed)
 		}
 		if err != nil {
-			return wire.Object{}, imageError(tarPath, err)
+			return nil, imageError(tarPath, err)
 		}
 	}
 	if err := u.layout.complete(); err != nil {
-		return wire.Object{}, imageError(tarPath, err)
+		return nil, imageError(tarPath, err)
 	}
-	return u.layout.store(ctx, sink)
+	o, err := u.layout.store(ctx, sink)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{Object: o, Seen: a.seen.settled(time.Now()), Notes: u.dropped.notes(filepath.Base(tarPath))}, nil
+}
+
+// dropped counts what of an image's files a root does not keep.
+type dropped struct{ owners, setuid, devices int }
+
+func (d *dropped) count(h *tar.Header) {
+	if h.Uid != 0 || h.Gid != 0 {
+		d.owners++
+	}
+	switch h.Typeflag {
+	case tar.TypeReg:
+		if h.Mode&0o6000 != 0 {
+			d.setuid++
+		}
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		d.devices++
+	}
+}
+
+// notes says it in one sentence, or not at all if nothing was dropped.
+func (d *dropped) notes(image string) []string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{d.owners, "owners of %d files"}, {d.setuid, "setuid bits of %d"}, {d.devices, "%d devices and pipes"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf(p.what, p.n))
+		}
+	}
+	if parts == nil {
+		return nil
+	}
+	return []string{"of image " + image + " are not kept: " + strings.Join(parts, ", ") + "; in a root all files are the sandbox's"}
 }
 
 // imageError gives err the archive's name, and a cause if it has none: what is wrong is then the
@@ -73,7 +113,8 @@ func imageError(tarPath string, err error) error {
 type archive struct {
 	file    *os.File
 	size    int64 // of what was given, compressed as it was
-	remove  bool  // file is our own
+	seen    record
+	remove  bool // file is our own
 	members map[string]section
 	links   map[string]string // by which docker before 25 and podman share layers
 }
@@ -95,7 +136,8 @@ func openArchive(ctx context.Context, name string) (*archive, error) {
 		f.Close()
 		return nil, err
 	}
-	a := &archive{file: f, size: fi.Size()}
+	a := &archive{file: f, size: fi.Size(), seen: record{}}
+	a.seen.saw(name, fi, nil)
 	if err := a.unfold(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

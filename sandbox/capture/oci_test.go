@@ -129,7 +129,7 @@ func unpackBytes(t testing.TB, b []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return bare(m.list(o, "")), nil
+	return bare(m.list(o.Object, "")), nil
 }
 
 func TestOCIForms(t *testing.T) {
@@ -205,7 +205,7 @@ func TestOCILayers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := m.list(o, "")
+			got := m.list(o.Object, "")
 			if c.name != "its own passwd stays" {
 				got = bare(got)
 			} else {
@@ -320,11 +320,11 @@ func TestOCIOfTar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkLines(t, "root", bare(m.list(o, "")), []string{`/bin/tool executable "#!/bin/sh\n"`, "/d/", `/etc/name with space file "1"`, "/lib -> bin"})
+	checkLines(t, "root", bare(m.list(o.Object, "")), []string{`/bin/tool executable "#!/bin/sh\n"`, "/d/", `/etc/name with space file "1"`, "/lib -> bin"})
 
 	same, err := Dir(t.Context(), dir, DirOptions{Root: true}, m)
-	if err != nil || same != o {
-		t.Errorf("Dir of the same files = %v, %v, want %v", same.CID(), err, o.CID())
+	if err != nil || same != o.Object {
+		t.Errorf("Dir of the same files = %v, %v, want %v", same.CID(), err, o.Object.CID())
 	}
 }
 
@@ -344,7 +344,7 @@ func FuzzOCI(f *testing.F) {
 		m := newMemory()
 		o, err := OCI(t.Context(), name, m)
 		if err == nil {
-			m.list(o, "") // every tree that is named was put
+			m.list(o.Object, "") // every tree that is named was put
 		} else if wire.CauseOf(err) == wire.CauseUnknown {
 			t.Errorf("error without a cause: %v", err)
 		}

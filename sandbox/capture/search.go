@@ -1,8 +1,8 @@
 package capture
 
 import (
+	"debug/buildinfo"
 	"errors"
-	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -17,23 +17,52 @@ func (t *tools) search(name string) (string, error) {
 	switch {
 	case path.IsAbs(name):
 		if t.runnable(name) {
-			return t.behind(path.Clean(name))
+			return t.behind(path.Clean(name), nil)
 		}
 		return "", wire.Errorf(wire.CauseInvalid, "install it here, or give a root", "there is no program %s", name)
 	case strings.Contains(name, "/") || wire.CheckName(name) != nil:
 		return "", wire.Errorf(wire.CauseInvalid, "a tool is a name on PATH or an absolute path; a script of yours is an input",
 			"%q cannot be a tool", name)
 	}
-	for _, dir := range t.path {
-		if p := path.Join(dir, name); t.runnable(p) {
-			return t.behind(p)
+	return t.onPath(name, t.path)
+}
+
+// onPath finds a program by name in the first of the directories that has it.
+func (t *tools) onPath(name string, dirs []string) (string, error) {
+	passed := ""
+	for i, dir := range dirs {
+		p := path.Join(dir, name)
+		switch {
+		case !t.runnable(p):
+			continue
+		case t.ours(p):
+			passed = p
+			continue
 		}
+		real, err := t.behind(p, dirs[i+1:])
+		if errors.Is(err, errPass) {
+			passed = p
+			continue
+		}
+		return real, err
+	}
+	if passed != "" {
+		return "", standIn(passed, "gaggle or a compiler cache")
 	}
 	return "", t.unknown(name)
 }
 
+// ours reports whether p is gaggle's own node: who names it means Node.js.
+func (t *tools) ours(p string) bool {
+	if path.Base(p) != "node" {
+		return false
+	}
+	info, err := buildinfo.ReadFile(t.host.prefix + p)
+	return err == nil && strings.HasPrefix(info.Path, "gaggle/")
+}
+
 func (t *tools) runnable(p string) bool {
-	fi, err := os.Stat(t.host.prefix + p)
+	fi, err := t.host.stat(p)
 	return err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o111 != 0
 }
 
@@ -120,69 +149,4 @@ func distance(a, b string, limit int) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// dispatchers are programs that under another name start one from elsewhere, which depends on
-// the user's settings and directory.
-var dispatchers = []string{"rustup", "ccache", "sccache", "distcc", "icecc", "mise", "rtx", "volta-shim", "asdf", "snap", "proxy-shim"}
-
-// behind returns the program that p stands in for: p itself unless it is a version manager's.
-// Those of pyenv, rbenv, nodenv and their like, whose choice is in one file, are followed; of
-// others the tree would hold only the manager, so they are refused.
-func (t *tools) behind(p string) (string, error) {
-	name := path.Base(p)
-	if path.Base(path.Dir(p)) == "shims" {
-		return t.shim(p, path.Dir(path.Dir(p)))
-	}
-	file, err := t.canonical(p)
-	if err != nil {
-		return "", wire.Errorf(wire.CauseInvalid, "give a root, or make it readable", "finding program %s: %v", p, err)
-	}
-	if base := path.Base(file); base != name && slices.Contains(dispatchers, base) {
-		return "", standIn(p, base)
-	}
-	return p, nil
-}
-
-func standIn(p, manager string) error {
-	name := path.Base(p)
-	hint := "put the directory of the real program first on PATH, or name it by its absolute path"
-	if manager == "rustup" {
-		hint += " (rustup which " + name + ")"
-	}
-	return wire.Errorf(wire.CauseInvalid, hint, "%s is a stand-in of %s, which would not find the real %s in a root", p, manager, name)
-}
-
-// shim follows a stand-in of a version manager that keeps its versions in root/versions and the
-// names of those in use in root/version, a line each.
-func (t *tools) shim(p, root string) (string, error) {
-	name := path.Base(p)
-	text, err := os.ReadFile(t.host.prefix + path.Join(root, "version"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", wire.Errorf(wire.CauseInvalid, "make it readable", "finding the version of %s: %v", p, err)
-	}
-	for _, version := range strings.Fields(string(text)) {
-		if wire.CheckName(version) != nil {
-			continue
-		}
-		if real := path.Join(root, "versions", version, "bin", name); t.runnable(real) {
-			return real, nil
-		}
-		if version != "system" {
-			continue
-		}
-		for _, dir := range t.path {
-			if real := path.Join(dir, name); path.Base(dir) != "shims" && t.runnable(real) {
-				return real, nil
-			}
-		}
-	}
-	return "", standIn(p, strings.TrimPrefix(path.Base(root), "."))
-}
-
-// canonical follows the links of this machine.
-func (t *tools) canonical(p string) (string, error) {
-	scratch := &host{prefix: t.host.prefix, layout: newLayout()}
-	file, _, err := scratch.add(p)
-	return file, err
 }

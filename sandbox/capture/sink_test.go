@@ -66,33 +66,6 @@ func (m *memory) list(o wire.Object, at string) (lines []string) {
 	return lines
 }
 
-// write makes a directory of o.
-func (m *memory) write(t *testing.T, o wire.Object, dir string) {
-	t.Helper()
-	tree := m.trees[wire.TreeID(o.Digest)]
-	if tree == nil {
-		t.Fatalf("tree %s was not put", o.CID())
-	}
-	for _, e := range tree.Entries {
-		p := filepath.Join(dir, e.Name)
-		var err error
-		switch e.Object.Kind {
-		case wire.Dir:
-			err = os.Mkdir(p, 0o755)
-			m.write(t, e.Object, p)
-		case wire.Symlink:
-			err = os.Symlink(e.Target, p)
-		case wire.Exec:
-			err = os.WriteFile(p, m.blobs[e.Object.Digest], 0o755)
-		default:
-			err = os.WriteFile(p, m.blobs[e.Object.Digest], 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // bare leaves out what every root has.
 func bare(lines []string) []string {
 	always := []string{"/bin/", "/dev/", "/etc/", "/job/", "/proc/", "/tmp/"}
@@ -114,6 +87,12 @@ func bare(lines []string) []string {
 func files(t *testing.T, lines ...string) string {
 	t.Helper()
 	dir := t.TempDir()
+	putFiles(t, dir, lines...)
+	return dir
+}
+
+func putFiles(t *testing.T, dir string, lines ...string) {
+	t.Helper()
 	for _, l := range lines {
 		p, content, isFile := strings.Cut(l, "=")
 		p, target, isLink := strings.Cut(p, " -> ")
@@ -136,7 +115,6 @@ func files(t *testing.T, lines ...string) string {
 			t.Fatal(err)
 		}
 	}
-	return dir
 }
 
 func checkLines(t *testing.T, what string, got, want []string) {

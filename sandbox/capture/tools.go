@@ -9,46 +9,75 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"gaggle/wire"
 )
+
+// A Root is a captured root tree.
+type Root struct {
+	Object wire.Object
+	// Seen is what of this machine it was made from: while that is Unchanged, so is the root. It
+	// is nil if some of it was touched too shortly before to tell.
+	Seen []Identity
+	// Notes say what was left out that somebody may miss, a sentence each.
+	Notes []string
+}
+
+// Rules counts the changes of what Tools and OCI make of the same machine: roots that are
+// remembered from before one are not what they would be now.
+const Rules = 2
 
 // Tools captures the named programs of this machine with all that the rules in the package
 // comment take along, and what opt.Include matches. A name is sought in opt.Path, or is an
 // absolute path. The error is a *wire.Error of CauseInvalid that names what is not here, or what
 // the sink or ctx gave.
-func Tools(ctx context.Context, names []string, opt Options, sink Sink) (wire.Object, error) {
+func Tools(ctx context.Context, names []string, opt Options, sink Sink) (*Root, error) {
 	if runtime.GOOS != "linux" {
-		return wire.Object{}, wire.Errorf(wire.CauseInvalid, `give a root: {"oci": "image.tar"}, {"dir": ..} or {"tree": ..}`,
+		return nil, wire.Errorf(wire.CauseInvalid, `give a root: {"oci": "image.tar"}, {"dir": ..} or {"tree": ..}`,
 			"programs of %s cannot run on the nodes, which are Linux", runtime.GOOS)
 	}
-	l, err := newTools("", opt).capture(ctx, names, opt.Include)
+	t := newTools("", opt)
+	l, err := t.capture(ctx, names, opt.Include)
 	if err != nil {
-		return wire.Object{}, err
+		return nil, err
 	}
-	return l.store(ctx, sink)
+	o, err := l.store(ctx, sink)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{Object: o, Seen: t.host.seen.settled(time.Now()), Notes: t.notes}, nil
 }
 
 // A tools is one capture of programs.
 type tools struct {
 	host   *host
 	linker *linker
-	path   []string        // directories to search
-	seen   map[string]bool // canonical paths of programs that were looked at
-	envs   []string        // virtual environments of Python in use
-	late   []string        // files that came with a whole directory, which may need libraries
+	path   []string // directories to search
+	dir    string   // that version managers look for their settings from, upwards
+	notes  []string
+
+	seen    map[string]bool // canonical paths of programs that were looked at
+	order   []called        // those programs, in that order
+	known   int             // of order, whose families were applied
+	linked  int             // of linker.order, likewise
+	late    int             // of host.added, which were looked through for what needs libraries
+	applied map[string]bool // keys of families
+	dpkg    *dpkg           // nil before it was asked
 }
+
+// A called is a program by the path that it was called by, and its canonical one.
+type called struct{ path, file string }
 
 // standard are directories of programs that every sandbox's PATH has (sandbox.DefaultPath).
 var standard = []string{"/usr/local/bin", "/usr/bin", "/bin"}
 
 func newTools(prefix string, opt Options) *tools {
-	h := &host{prefix: prefix, layout: newLayout(), seen: map[string]bool{}}
-	t := &tools{host: h, linker: newLinker(h), seen: map[string]bool{}}
+	h := newHost(prefix)
+	t := &tools{host: h, linker: newLinker(h), dir: opt.Dir, seen: map[string]bool{}, applied: map[string]bool{}}
 	for _, dir := range filepath.SplitList(opt.Path) {
 		if path.IsAbs(dir) { // a relative one means another thing in every directory
 			t.path = append(t.path, path.Clean(dir))
@@ -57,12 +86,18 @@ func newTools(prefix string, opt Options) *tools {
 	return t
 }
 
+func (t *tools) note(text string) {
+	if !slices.Contains(t.notes, text) {
+		t.notes = append(t.notes, text)
+	}
+}
+
 func (t *tools) capture(ctx context.Context, names, include []string) (*layout, error) {
 	if err := t.programs(ctx, names); err != nil {
 		return nil, err
 	}
 	for _, p := range []string{"/bin/sh", "/usr/bin/env"} { // system(3), and "#!/usr/bin/env"
-		if fi, err := os.Stat(t.host.prefix + p); err == nil && fi.Mode().IsRegular() {
+		if t.runnable(p) {
 			if err := t.program(p, false); err != nil {
 				return nil, err
 			}
@@ -71,30 +106,45 @@ func (t *tools) capture(ctx context.Context, names, include []string) (*layout, 
 	if err := t.linker.drain(); err != nil {
 		return nil, err
 	}
-	// What comes now is taken whole: not all of it is meant to work, such as a module of Python
-	// for a library that is not installed.
-	t.host.added = func(file string) { t.late = append(t.late, file) }
 	for _, p := range []string{"/usr/lib/locale/C.utf8", "/usr/lib/locale/C.UTF-8"} {
 		if err := ignoreAbsent(t.host.take(p, takeOptions{lenient: true})); err != nil {
 			return nil, err
 		}
 	}
-	if err := t.bundles(ctx); err != nil {
-		return nil, err
+	// What was taken for one rule may call for another, until nothing new comes.
+	for more := true; more; {
+		var err error
+		if more, err = t.families(ctx); err != nil {
+			return nil, err
+		}
+		owned, err := t.packages(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.drainLate(); err != nil {
+			return nil, err
+		}
+		more = more || owned
 	}
 	if err := t.include(ctx, include); err != nil {
 		return nil, err
 	}
-	t.host.added = nil
-	for _, file := range t.late {
-		if name := path.Base(file); (strings.Contains(name, ".so") || t.executable(file)) && t.host.isELF(file) {
-			t.linker.todo = append(t.linker.todo, object{path: file, file: file, optional: true})
-		}
-	}
-	if err := t.linker.drain(); err != nil {
+	if err := t.drainLate(); err != nil {
 		return nil, err
 	}
 	return t.host.layout, t.host.layout.complete()
+}
+
+// drainLate takes the libraries of what rules took whole, which need not all work: a module of
+// Python may be for a library that is not installed.
+func (t *tools) drainLate() error {
+	for ; t.late < len(t.host.added); t.late++ {
+		file := t.host.added[t.late]
+		if name := path.Base(file); (strings.Contains(name, ".so") || t.executable(file)) && !t.linker.done[file] && t.host.isELF(file) {
+			t.linker.todo = append(t.linker.todo, object{path: file, file: file, optional: true})
+		}
+	}
+	return t.linker.drain()
 }
 
 func (t *tools) executable(file string) bool {
@@ -145,10 +195,20 @@ func (t *tools) named(name string) error {
 	if err != nil || n != nil {
 		return err
 	}
-	if env := t.venv(p); env != "" {
-		return t.venvProgram(link, p, env)
+	if t.needsPath(p) {
+		return t.host.layout.put(link, &node{kind: wire.Exec, text: "#!/bin/sh\nexec '" + strings.ReplaceAll(p, "'", `'\''`) + "' \"$@\"\n"})
 	}
 	return t.host.layout.put(link, &node{kind: wire.Symlink, target: p})
+}
+
+// needsPath reports whether a program finds its parts by the path that it was started by, so that
+// a link to it would not do: scripts, and the Python of a virtual environment.
+func (t *tools) needsPath(p string) bool {
+	if _, err := t.host.stat(path.Join(path.Dir(path.Dir(p)), "pyvenv.cfg")); err == nil {
+		return true
+	}
+	head, err := t.host.readFile(p, 2)
+	return err == nil && string(head) == "#!"
 }
 
 // program takes the program at p with what it takes to start it: libraries for a binary, the
@@ -158,7 +218,15 @@ func (t *tools) program(p string, optional bool) error {
 	if err != nil {
 		return wire.Errorf(wire.CauseInvalid, "give a root, or make it readable", "taking program %s: %v", p, err)
 	}
-	if t.seen[file] {
+	if err := hidden(file); err != nil {
+		return err
+	}
+	if t.seen[p] {
+		return nil
+	}
+	t.seen[p] = true
+	t.order = append(t.order, called{p, file})
+	if p != file && t.seen[file] {
 		return nil
 	}
 	t.seen[file] = true
@@ -182,42 +250,11 @@ func (t *tools) program(p string, optional bool) error {
 	return t.script(p, "#!/bin/sh\n", optional) // what execvp(3) does with a file without a first line
 }
 
-// maxScript bounds what is read of a script in search of what it calls.
-const maxScript = 256 << 10
-
-var pathInScript = regexp.MustCompile(`/[A-Za-z0-9_.+/-]+`)
-
-// script takes the interpreter of a script, and the programs that it calls by absolute path,
-// as wrappers do.
-func (t *tools) script(p, text string, optional bool) error {
-	first, rest, _ := strings.Cut(strings.TrimPrefix(text, "#!"), "\n")
-	words := strings.Fields(first)
-	if len(words) == 0 || !path.IsAbs(words[0]) {
-		return wire.Errorf(wire.CauseInvalid, "give a root", "script %s has no interpreter that is known: %q", p, first)
-	}
-	if err := t.program(words[0], optional); err != nil {
-		return err
-	}
-	if path.Base(words[0]) == "env" {
-		for _, w := range words[1:] {
-			if strings.HasPrefix(w, "-") || strings.Contains(w, "=") {
-				continue
-			}
-			if err := t.named(w); err != nil {
-				return err
-			}
-			break
-		}
-	}
-	for _, called := range pathInScript.FindAllString(rest, -1) {
-		called = path.Clean(called)
-		fi, err := os.Stat(t.host.prefix + called)
-		if err != nil || !fi.Mode().IsRegular() || fi.Mode().Perm()&0o111 == 0 {
-			continue
-		}
-		if err := t.program(called, true); err != nil && wire.CauseOf(err) != wire.CauseInvalid {
-			return err // else it only looked like a call
-		}
+// hidden refuses what a thunk could not see: the sandbox mounts its own there.
+func hidden(p string) error {
+	switch top, _, _ := strings.Cut(p[1:], "/"); top {
+	case "tmp", "job", "proc", "dev":
+		return wire.Errorf(wire.CauseInvalid, "put it elsewhere, or make it an input", "%s cannot be in a root: the sandbox has its own /%s", p, top)
 	}
 	return nil
 }
@@ -239,6 +276,9 @@ func (t *tools) include(ctx context.Context, patterns []string) error {
 			return wire.Errorf(wire.CauseInvalid, "correct the pattern", "include %q matches nothing on this machine", pattern)
 		}
 		for _, p := range found {
+			if err := hidden(p); err != nil {
+				return err
+			}
 			if err := t.host.take(p, takeOptions{}); err != nil {
 				return includeError(pattern, err)
 			}

@@ -96,6 +96,8 @@ type unpacker struct {
 	raw    int64 // bytes of layers, unfolded, that may still come
 	left   int64 // bytes of files that may still come
 	failed error // of the sink: not the archive's fault
+
+	dropped dropped
 }
 
 // layer unpacks one layer over those before it.
@@ -186,6 +188,7 @@ func (u *unpacker) entry(ctx context.Context, h *tar.Header, r io.Reader) error 
 		return u.whiteout(dir, base)
 	}
 	at := path.Join(dir, base)
+	u.dropped.count(h)
 	switch h.Typeflag {
 	case tar.TypeDir:
 		if err := u.layout.mkdir(at); err != nil {
