@@ -5,9 +5,11 @@ import (
 	"os"
 
 	"gaggle/sandbox"
+	"gaggle/sandbox/capture"
 )
 
 func main() {
 	sandbox.Main() // the local background process runs thunks
+	capture.Main() // coord capture becomes the command that it watches
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -94,7 +94,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.state, "state", "", "state directory (default $GAGGLE_STATE, else ~/.local/state/gaggle/coord)")
 	flags.StringVar(&a.mesh, "mesh", os.Getenv("GAGGLE_MESH"), "mesh to use, by the name that coord mesh ls shows (default $GAGGLE_MESH, else the one in use)")
 	flags.BoolVar(&a.local, "local", false, "use this machine only, whatever mesh is configured")
-	root.AddCommand(a.submitCmd(), a.runCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
+	root.AddCommand(a.submitCmd(), a.runCmd(), a.captureCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
 		a.explainCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())
 	return root
 }
@@ -133,21 +133,28 @@ func (a *app) stateDir() (string, error) {
 	return client.DefaultState()
 }
 
+// options say how to reach the background process, and how to start it.
+func (a *app) options() (opt client.Options, err error) {
+	opt.Args = []string{"agent", "--state"}
+	if opt.State, err = a.stateDir(); err != nil {
+		return opt, err
+	}
+	if opt.Program, err = os.Executable(); err != nil {
+		return opt, err
+	}
+	opt.Build, err = client.BuildID()
+	return opt, err
+}
+
 // execute has the background process carry out a command. The result is nil if all went well.
 func (a *app) execute(cmd *client.Command, input io.Reader, view client.View) *result {
-	dir, err := a.stateDir()
-	if err != nil {
-		return &result{err: err}
-	}
 	cmd.Mesh, cmd.Local, cmd.Path = a.mesh, a.local, os.Getenv("PATH")
+	var err error
 	if cmd.Dir, err = os.Getwd(); err != nil {
 		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
 	}
-	opt := client.Options{State: dir, Args: []string{"agent", "--state"}}
-	if opt.Program, err = os.Executable(); err != nil {
-		return &result{err: err}
-	}
-	if opt.Build, err = client.BuildID(); err != nil {
+	opt, err := a.options()
+	if err != nil {
 		return &result{err: err}
 	}
 	interrupts := make(chan os.Signal, 2)

@@ -44,3 +44,6 @@ func lookupEnv(env []string, name string) (string, bool) {
 	}
 	return "", false
 }
+
+// Environment returns what a command sees whose thunk sets env.
+func Environment(env []string) []string { return environment(env) }

@@ -66,7 +66,7 @@ func selfTestThunk(ctx context.Context, store *blobstore.Store) (*wire.Thunk, er
 		return nil, fmt.Errorf("capturing a shell: %w", err)
 	}
 	return wire.NewThunk(wire.Thunk{
-		Command: []string{"sh", "-eu", "-c", "echo " + selfTestText + " >out"}, Root: wire.TreeID(root.Digest),
+		Command: []string{"sh", "-eu", "-c", "echo " + selfTestText + " >out"}, Root: wire.TreeID(root.Object.Digest),
 		Outputs:  []wire.Output{{Path: "out", Kind: wire.File}},
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, ABI: wire.ABI,
 	})

@@ -16,9 +16,10 @@ import (
 	"gaggle/wire"
 )
 
-// The test binary is its own zygote.
+// The test binary is its own zygote, and becomes the commands that it watches.
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	Main()
 	os.Exit(m.Run())
 }
 
