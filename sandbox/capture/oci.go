@@ -22,7 +22,7 @@ import (
 // file system. Of an image for several platforms the one of this machine's architecture is taken.
 //
 // Layers are put over each other with their whiteouts. Hard links become equal files. Owners,
-// times, devices and modes but for the executable bit are dropped. A name that leads out of the
+// times, devices and modes but for the executable bit are dropped, and a note says so once. A name that leads out of the
 // root is refused, as is an archive that unfolds beyond maxNodes, maxUnpacked or maxRatio. The
 // error is a *wire.Error of CauseInvalid or CauseTooLarge, or what the sink or ctx gave.
 func OCI(ctx context.Context, tarPath string, sink Sink) (*Root, error) {
@@ -129,7 +129,11 @@ func openArchive(ctx context.Context, name string) (*archive, error) {
 		return nil, err
 	}
 	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
+	switch {
+	case err != nil:
+	case fi.IsDir():
+		err = wire.Errorf(wire.CauseInvalid, "make it one file: tar -C "+name+" -cf image.tar .", "it is a directory")
+	case !fi.Mode().IsRegular():
 		err = errors.New("not a file")
 	}
 	if err != nil {

@@ -162,6 +162,41 @@ func TestOCIForms(t *testing.T) {
 	}
 }
 
+// What a root does not keep of an image is said once, and nothing if it keeps all.
+func TestOCINotes(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		image []byte
+		want  []string
+	}{
+		{"owners, setuid and pipes", dockerImage(tarball("a=1", "b!=2", "d/"), tarball("p |", "c!=3")),
+			[]string{"of image image.tar are not kept: owners of 5 files, setuid bits of 2, 1 devices and pipes; in a root all files are the sandbox's"}},
+		{"nothing", rootOwned("a"), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			name := filepath.Join(t.TempDir(), "image.tar")
+			if err := os.WriteFile(name, c.image, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r, err := OCI(t.Context(), name, newMemory())
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkLines(t, "notes", r.Notes, c.want)
+		})
+	}
+}
+
+// rootOwned is a tar of an empty file of the superuser's.
+func rootOwned(name string) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg}), w.Close()); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
 func TestOCILayers(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -264,6 +299,12 @@ func TestOCIRefuses(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a directory", func(t *testing.T) {
+		_, err := OCI(t.Context(), t.TempDir(), newMemory())
+		if wire.CauseOf(err) != wire.CauseInvalid || !strings.Contains(err.Error(), "it is a directory") {
+			t.Errorf("error %v", err)
+		}
+	})
 	t.Run("no file", func(t *testing.T) {
 		if _, err := OCI(t.Context(), filepath.Join(t.TempDir(), "none.tar"), newMemory()); wire.CauseOf(err) != wire.CauseInvalid {
 			t.Errorf("error %v", err)

@@ -29,27 +29,25 @@ func (t *tools) search(name string) (string, error) {
 
 // onPath finds a program by name in the first of the directories that has it.
 func (t *tools) onPath(name string, dirs []string) (string, error) {
-	passed := ""
+	none := t.unknown
 	for i, dir := range dirs {
 		p := path.Join(dir, name)
 		switch {
 		case !t.runnable(p):
 			continue
 		case t.ours(p):
-			passed = p
+			none = func(string) error {
+				return wire.Errorf(wire.CauseInvalid, "install Node.js (on Debian or Ubuntu: apt-get install nodejs), or give a root", "%s is gaggle's own, and there is no other node on PATH", p)
+			}
 			continue
 		}
 		real, err := t.behind(p, dirs[i+1:])
-		if errors.Is(err, errPass) {
-			passed = p
-			continue
+		if !errors.Is(err, errPass) {
+			return real, err
 		}
-		return real, err
+		none = func(string) error { return standIn(p, "a compiler cache") }
 	}
-	if passed != "" {
-		return "", standIn(passed, "gaggle or a compiler cache")
-	}
-	return "", t.unknown(name)
+	return "", none(name)
 }
 
 // ours reports whether p is gaggle's own node: who names it means Node.js.
