@@ -49,12 +49,15 @@ func (h *host) stat(p string) (fs.FileInfo, error) {
 }
 
 func (h *host) readDir(p string) ([]fs.DirEntry, error) {
-	entries, err := os.ReadDir(h.prefix + p)
+	at, err := h.canonical(p)
 	if err != nil {
-		h.seen.saw(h.prefix+p, nil, err)
 		return nil, err
 	}
-	h.seen.listed(h.prefix+p, entries)
+	entries, err := os.ReadDir(h.prefix + at)
+	if err != nil {
+		return nil, err
+	}
+	h.seen.listed(h.prefix+at, entries)
 	return entries, nil
 }
 

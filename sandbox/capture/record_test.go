@@ -10,7 +10,8 @@ import (
 // A capture is remembered until something it looked at is another, or something is found first
 // that was not there.
 func TestUnchanged(t *testing.T) {
-	machine := []string{"usr/bin/tool -> ../lib/x/tool", "usr/lib/x/tool=" + script, "usr/bin/int=#!/usr/bin/int\n", "opt/data/a=1", "opt/data/b=2", "opt/bin/", "opt/other=3"}
+	machine := []string{"usr/bin/tool -> ../lib/x/tool", "usr/lib/x/tool=" + script, "usr/bin/int=#!/usr/bin/int\n", "opt/data/a=1", "opt/data/b=2", "opt/bin/", "opt/other=3",
+		"srv/l -> ../opt/more", "opt/more/f=1"}
 	opt := Options{Path: "/opt/bin:/usr/bin"}
 	for _, c := range []struct {
 		name   string
@@ -30,13 +31,14 @@ func TestUnchanged(t *testing.T) {
 		}, false},
 		{"a program before it on PATH", func(d string) error { return os.WriteFile(d+"/opt/bin/tool", []byte(script), 0o755) }, false},
 		{"a file more in a directory", func(d string) error { return os.WriteFile(d+"/opt/data/c", nil, 0o644) }, false},
+		{"a file more that a pattern matches behind a link", func(d string) error { return os.WriteFile(d+"/opt/more/g", nil, 0o644) }, false},
 		{"a file less in a directory", func(d string) error { return os.Remove(d + "/opt/data/b") }, false},
 		{"an executable bit", func(d string) error { return os.Chmod(d+"/opt/data/a", 0o755) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := files(t, machine...)
 			ts := newTools(dir, opt)
-			if _, err := ts.capture(t.Context(), []string{"tool"}, []string{"/opt/data"}); err != nil {
+			if _, err := ts.capture(t.Context(), []string{"tool"}, []string{"/opt/data", "/srv/l/*"}); err != nil {
 				t.Fatal(err)
 			}
 			if ts.host.seen.settled(time.Now()) != nil {
