@@ -55,7 +55,14 @@ func (r *roots) make(ctx context.Context, spec graph.RootSpec) (wire.Object, err
 	if o, ok := r.remembered(file); ok {
 		return o, nil
 	}
-	if err := r.send(&Event{Note: "capturing " + strings.Join(append(spec.Tools, spec.OCI), " ")}); err != nil {
+	what := strings.Join(spec.Tools, " ")
+	switch {
+	case spec.OCI != "":
+		what = spec.OCI
+	case what == "":
+		what = "what include names"
+	}
+	if err := r.send(&Event{Note: "capturing " + what}); err != nil {
 		return wire.Object{}, err
 	}
 	root, err := r.capture(ctx, spec, sink)

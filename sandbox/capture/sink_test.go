@@ -30,6 +30,11 @@ func (m *memory) PutFile(ctx context.Context, f *os.File, size int64) (wire.Blob
 	if err != nil || int64(len(b)) != size {
 		return wire.BlobID{}, fmt.Errorf("read %d bytes of %d: %v", len(b), size, err)
 	}
+	return m.PutBytes(ctx, b)
+}
+
+// PutBytes makes it a sandbox.Sink too.
+func (m *memory) PutBytes(_ context.Context, b []byte) (wire.BlobID, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.blobs[wire.Sum(b)] = b
