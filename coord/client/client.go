@@ -32,6 +32,6 @@
 //	meshes/      NAME.json for every mesh logged in to; "current" names the one in use
 //	jobs/        JOB.json for each job submitted from here, JOB.graph if it came on standard input,
 //	             JOB.thunks what was submitted, JOB.tasks what became of each task
-//	capture/     root trees by tool names and identity of the programs
+//	capture/     root trees by what was asked for, with the identity of all that they were made from
 //	history.json running times by kind of task
 package client
