@@ -223,6 +223,33 @@ func (n *node) store(ctx context.Context, sink Sink, at string) (wire.Object, er
 	return wire.DirObject(id, t.Size()), err
 }
 
+// size returns the bytes of the files at and below n, which are stored.
+func (n *node) size() (sum uint64) {
+	sum = n.object.Size
+	for _, c := range n.children {
+		sum += c.size()
+	}
+	return sum
+}
+
+// heaviest returns the lowest directory that has most of the bytes.
+func (l *layout) heaviest() (p string, bytes uint64) {
+	n := l.root
+	total := n.size()
+	for p, bytes = "/", total; ; {
+		heavier := ""
+		for name, c := range n.children {
+			if size := c.size(); c.kind == wire.Dir && size > total/2 {
+				heavier, bytes = name, size
+			}
+		}
+		if heavier == "" {
+			return p, bytes
+		}
+		p, n = path.Join(p, heavier), n.children[heavier]
+	}
+}
+
 // putText stores a file that stands on no disk.
 func putText(ctx context.Context, text string, sink Sink) (wire.Object, error) {
 	f, err := scratch()

@@ -37,7 +37,7 @@ func (t *tools) script(p, text string, optional bool) error {
 			break
 		}
 	}
-	calls := pathInScript.FindAllString(rest, -1)
+	calls := pathInScript.FindAllString(comment.ReplaceAllString(rest, ""), -1)
 	if shells[interpreter] {
 		calls = append(calls, shellCalls(p, rest, t.host.canonical)...)
 	}
@@ -51,6 +51,7 @@ func (t *tools) script(p, text string, optional bool) error {
 
 var (
 	pathInScript = regexp.MustCompile(`/[A-Za-z0-9_.+/-]+`)
+	comment      = regexp.MustCompile(`(?m)^[ \t]*#.*$`)
 	shells       = map[string]bool{"sh": true, "bash": true, "dash": true, "ash": true, "ksh": true}
 )
 

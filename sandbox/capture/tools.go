@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -49,8 +50,16 @@ func Tools(ctx context.Context, names []string, opt Options, sink Sink) (*Root, 
 	if err != nil {
 		return nil, err
 	}
+	if o.Size > heavy {
+		dir, bytes := l.heaviest()
+		t.note(fmt.Sprintf("the root of %s has %d MB, %d of them in %s", strings.Join(names, " "), o.Size/1e6, bytes/1e6, dir))
+	}
 	return &Root{Object: o, Seen: t.host.seen.settled(time.Now()), Notes: t.notes}, nil
 }
+
+// heavy is when it is said where the bytes of a root are: a node fetches that in seconds, and each
+// program of those that have more by nature (a JVM, ffmpeg) stays below.
+const heavy = 280e6
 
 // A tools is one capture of programs.
 type tools struct {

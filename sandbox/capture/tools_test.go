@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,8 +106,8 @@ func TestToolsOfMachine(t *testing.T) {
 			[]string{"/opt/", "/opt/x/", "/opt/x/bin/", `/opt/x/bin/tool executable "#!/usr/bin/int\n"`, "/usr/", "/usr/bin/",
 				`/usr/bin/int executable "#!/usr/bin/int\n"`, "/usr/local/", "/usr/local/bin/", `/usr/local/bin/tool executable "#!/bin/sh\nexec '/opt/x/bin/tool' \"$@\"\n"`}},
 		{"a wrapper brings what it calls", []string{"tool"}, nil, "/usr/bin",
-			[]string{"usr/bin/int=#!/usr/bin/int\n", "usr/bin/tool=" + script + "exec '/usr/lib/tool/real' /usr/lib/none", "usr/lib/tool/real=" + script},
-			[]string{"/usr/", "/usr/bin/", `/usr/bin/int executable "#!/usr/bin/int\n"`, `/usr/bin/tool executable 54 bytes`,
+			[]string{"usr/bin/int=#!/usr/bin/int\n", "usr/bin/tool=" + script + "exec '/usr/lib/tool/real' /usr/lib/none\n # not /usr/lib/other", "usr/lib/tool/real=" + script, "usr/lib/other=" + script},
+			[]string{"/usr/", "/usr/bin/", `/usr/bin/int executable "#!/usr/bin/int\n"`, `/usr/bin/tool executable 76 bytes`,
 				"/usr/lib/", "/usr/lib/tool/", `/usr/lib/tool/real executable "#!/usr/bin/int\n"`}},
 		{"env names the interpreter", []string{"tool"}, nil, "/usr/bin",
 			[]string{"usr/bin/env=#!/usr/bin/int\n", "usr/bin/int=#!/usr/bin/int\n", "usr/bin/tool=#!/usr/bin/env -S A=b lang -u\n", "usr/bin/lang=" + script},
@@ -225,6 +226,30 @@ func TestToolsLibraryOfConf(t *testing.T) {
 	_, err = newTools(dir, Options{Path: "/usr/bin"}).capture(t.Context(), []string{"cat"}, nil)
 	if wire.CauseOf(err) != wire.CauseInvalid || !strings.Contains(err.Error(), "needs the library libc.so.6") {
 		t.Errorf("without libc the error is %v", err)
+	}
+}
+
+func TestHeaviest(t *testing.T) {
+	for name, c := range map[string]struct {
+		machine []string
+		want    string
+	}{
+		"deep down":        {[]string{"a/b/c/f=123456", "a/b/d=1", "x=1"}, "/a/b/c 6"},
+		"where it divides": {[]string{"a/b/f=123", "a/c/f=456", "x=1"}, "/a 6"},
+		"in the root":      {[]string{"a/f=1", "x=12"}, "/ 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := readDir(files(t, c.machine...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.store(t.Context(), newMemory()); err != nil {
+				t.Fatal(err)
+			}
+			if p, bytes := l.heaviest(); fmt.Sprint(p, " ", bytes) != c.want {
+				t.Errorf("heaviest() = %s, %d, want %s", p, bytes, c.want)
+			}
+		})
 	}
 }
 
