@@ -25,29 +25,24 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// An onDisk is a Sink that remembers where on this machine a file's bytes are, to copy them from.
+// An onDisk is a Sink that remembers where on this machine a file is, to copy it from there. It
+// names files by their paths: to hash a gigabyte of programs would show nothing here.
 type onDisk struct {
 	*memory
 	mu    sync.Mutex // guards paths
 	paths map[wire.Digest]string
 }
 
-func (s *onDisk) AddPath(ctx context.Context, p string) (wire.Object, error) {
-	f, err := os.Open(p)
+func (s *onDisk) AddPath(_ context.Context, p string) (wire.Object, error) {
+	fi, err := os.Stat(p)
 	if err != nil {
 		return wire.Object{}, err
 	}
-	defer f.Close()
-	h := wire.NewHash()
-	size, err := io.Copy(h, f)
-	if err != nil {
-		return wire.Object{}, err
-	}
-	d := wire.Digest(h.Sum(nil))
+	d := wire.Sum([]byte(p))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.paths[d] = p
-	return wire.FileObject(wire.BlobID(d), uint64(size), false), nil
+	return wire.FileObject(wire.BlobID(d), uint64(fi.Size()), false), nil
 }
 
 // write makes a directory of o and returns how many files, directories and links it has.
