@@ -17,43 +17,55 @@ import (
 func (t *tools) families(ctx context.Context) (more bool, err error) {
 	before := len(t.host.added)
 	for ; t.known < len(t.order); t.known++ {
-		file := t.order[t.known].file
-		if err := t.prefixes(t.order[t.known]); err != nil {
+		c := t.order[t.known]
+		if err := t.prefixes(c); err != nil {
 			return false, err
 		}
-		for i := range families {
-			if f := &families[i]; f.program != nil {
-				if err := t.matched(ctx, f, f.program.FindStringSubmatch(path.Base(file)), file); err != nil {
-					return false, err
-				}
-			}
+		if err := t.apply(ctx, c.file, (*family).ofProgram); err != nil {
+			return false, err
 		}
 	}
 	for ; t.linked < len(t.linker.order); t.linked++ {
-		file := t.linker.order[t.linked]
-		for i := range families {
-			f := &families[i]
-			var match []string
-			switch {
-			case f.library != nil:
-				match = f.library.FindStringSubmatch(path.Base(file))
-			case f.symbol != "" && !t.applied[f.key("", "")] && t.imports(file, f.symbol):
-				match = []string{""}
-				file = ""
-			}
-			if err := t.matched(ctx, f, match, file); err != nil {
-				return false, err
-			}
-			file = t.linker.order[t.linked]
+		if err := t.apply(ctx, t.linker.order[t.linked], t.ofObject); err != nil {
+			return false, err
 		}
 	}
 	return len(t.host.added) > before || len(t.linker.todo) > 0, nil
 }
 
-// key tells the uses of a family apart.
-func (f *family) key(prefix, version string) string {
-	return f.why + "\x00" + prefix + "\x00" + version
+// apply takes what the families have that match a file.
+func (t *tools) apply(ctx context.Context, file string, match func(*family, string) []string) error {
+	for i := range families {
+		if m := match(&families[i], file); m != nil {
+			if err := t.matched(ctx, &families[i], m, file); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
+
+// ofProgram returns what of a program's name f matches, nil if it is not of the family.
+func (f *family) ofProgram(file string) []string {
+	if f.program == nil {
+		return nil
+	}
+	return f.program.FindStringSubmatch(path.Base(file))
+}
+
+// ofObject does so of a shared library, or of what imports f's function, once.
+func (t *tools) ofObject(f *family, file string) []string {
+	switch {
+	case f.library != nil:
+		return f.library.FindStringSubmatch(path.Base(file))
+	case f.symbol != "" && !t.applied[f.key("", "")] && t.imports(file, f.symbol):
+		return []string{""}
+	}
+	return nil
+}
+
+// key tells the uses of a family apart.
+func (f *family) key(dir, version string) string { return f.why + "\x00" + dir + "\x00" + version }
 
 // imports reports whether the shared object or program uses a function of another.
 func (t *tools) imports(file, symbol string) bool {
@@ -70,11 +82,8 @@ func (t *tools) imports(file, symbol string) bool {
 	return err == nil && bytes.Contains(names, []byte("\x00"+symbol+"\x00"))
 }
 
-// matched applies a family to the file that its expression matched, once for each prefix.
+// matched applies a family to the file that it matched, once for each directory that it is for.
 func (t *tools) matched(ctx context.Context, f *family, match []string, file string) error {
-	if match == nil {
-		return nil
-	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -83,14 +92,13 @@ func (t *tools) matched(ctx context.Context, f *family, match []string, file str
 		version = match[1]
 	}
 	dir := path.Dir(file)
-	key := f.key(dir, version)
-	if file == "" {
-		key = f.key("", "")
+	if f.symbol != "" {
+		dir = ""
 	}
-	if t.applied[key] {
+	if t.applied[f.key(dir, version)] {
 		return nil
 	}
-	t.applied[key] = true
+	t.applied[f.key(dir, version)] = true
 	fill := strings.NewReplacer("{prefix}", strings.TrimSuffix(path.Dir(dir), "/"), "{dir}", dir, "$1", version)
 	if found, err := t.globAll(fill.Replace(f.marker)); f.marker != "" && (err != nil || len(found) == 0) {
 		return err
