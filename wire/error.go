@@ -161,6 +161,8 @@ type Hints struct {
 const (
 	// DefaultMilliCPU is what a thunk without a CPU hint counts as: one core.
 	DefaultMilliCPU = 1000
+	// MaxMilliCPU bounds what a user may ask for: 1,024 cores.
+	MaxMilliCPU = 1024 * 1000
 	// DefaultMemory is what a thunk without a memory hint is admitted with.
 	DefaultMemory = 512 << 20
 	// DefaultTimeout bounds the running time of a thunk without a timeout.
@@ -191,7 +193,7 @@ func (h Hints) CPU() int64 {
 // Slots returns how many of a node's slots a run takes: one for each core it keeps busy, but never
 // more than the node has.
 func (h Hints) Slots(have int) int {
-	return int(min((h.CPU()+DefaultMilliCPU-1)/DefaultMilliCPU, int64(have)))
+	return int(min((min(h.CPU(), MaxMilliCPU)+DefaultMilliCPU-1)/DefaultMilliCPU, int64(have)))
 }
 
 // Memory returns the memory limit in bytes.

@@ -27,6 +27,8 @@ const (
 	// many are passed over to find them.
 	sourcesWeighed = 4
 	sourcesListed  = 32
+	// maxRun bounds an estimate, so that sums of them do not overflow.
+	maxRun = wire.MaxTimeout
 	// lookAt bounds the search for nodes of the right class among the least loaded before all of
 	// the class are looked through.
 	lookAt = 32
@@ -179,7 +181,7 @@ func (s *State) gather(run *run) {
 func (s *State) fit(run *run, n *node) fit {
 	f := fit{run: run.kind.estimate(run.builtin)}
 	if cpu, have := run.hints.CPU(), int64(n.hello.Slots)*wire.DefaultMilliCPU; cpu > have {
-		f.run = f.run * time.Duration(cpu) / time.Duration(have)
+		f.run = min(time.Duration(float64(f.run)*float64(cpu)/float64(have)), maxRun)
 	}
 	var missing, most uint64
 	coming := false

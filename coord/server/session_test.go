@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -199,6 +200,8 @@ func TestJobsThatAreRefused(t *testing.T) {
 	}
 	hinted := task(enc)
 	hinted.Hints.Priority = 1000
+	greedy := hinted
+	greedy.Hints = wire.Hints{MilliCPU: math.MaxInt64}
 	for _, c := range []struct {
 		name    string
 		space   wire.Space
@@ -217,6 +220,7 @@ func TestJobsThatAreRefused(t *testing.T) {
 		{"a target that escapes", "anna", []wire.TaskSpec{task(enc)}, []wire.TargetSpec{{Path: "../x", Thunk: id, Output: "out"}}, wire.CauseInvalid, "../x"},
 		{"garbage", "anna", []wire.TaskSpec{task([]byte("garbage"))}, target(id), wire.CauseInvalid, "decoding a thunk"},
 		{"hints beyond their range", "anna", []wire.TaskSpec{hinted}, target(id), wire.CauseInvalid, "hints"},
+		{"more cores than there are", "anna", []wire.TaskSpec{greedy}, target(id), wire.CauseInvalid, "hints"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			sub := &wire.Submit{Job: wire.JobID{1}, Space: c.space, Tasks: len(c.tasks), Targets: c.targets}

@@ -127,7 +127,7 @@ func (k *taskCheck) add(t *wire.TaskSpec) error {
 		return bad(err)
 	}
 	h := t.Hints
-	if h.MilliCPU < 0 || h.MemBytes < 0 || h.Timeout < 0 || h.Timeout > wire.MaxTimeout || h.Retries < 0 || h.Retries > 10 ||
+	if h.MilliCPU < 0 || h.MilliCPU > wire.MaxMilliCPU || h.MemBytes < 0 || h.Timeout < 0 || h.Timeout > wire.MaxTimeout || h.Retries < 0 || h.Retries > 10 ||
 		h.Priority < -100 || h.Priority > 100 || len(h.Labels) > wire.MaxName {
 		return bad(fmt.Errorf("hints out of range: %+v", h))
 	}
