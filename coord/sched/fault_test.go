@@ -190,6 +190,7 @@ func TestFailures(t *testing.T) {
 		{"doubles memory once", 1, &wire.Failure{Cause: wire.CauseMemory}, wire.Hints{}, false, 0, 2, wire.Counts{Tasks: 4, Ran: 4}},
 		{"doubles memory only once", 2, &wire.Failure{Cause: wire.CauseMemory}, wire.Hints{}, true, wire.CauseMemory, 2, wire.Counts{Tasks: 4, Ran: 2, Failed: 1, Cancelled: 1}},
 		{"tries elsewhere when a disk is full", 3, &wire.Failure{Cause: wire.CauseDiskFull}, wire.Hints{}, false, 0, 4, wire.Counts{Tasks: 4, Ran: 4}},
+		{"does not believe that a first run differs", 9, &wire.Failure{Cause: wire.CauseNondeterministic}, wire.Hints{}, true, wire.CauseNondeterministic, 5, wire.Counts{Tasks: 4, Ran: 2, Failed: 1, Cancelled: 1}},
 		{"gives up on the infrastructure", 9, &wire.Failure{Cause: wire.CauseSandbox}, wire.Hints{}, true, wire.CauseSandbox, 5, wire.Counts{Tasks: 4, Ran: 2, Failed: 1, Cancelled: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // another node if there is another that could. That run is one of its own, which no other task
 // shares and no memo answers; its node is told the value and compares, so that it can say where
 // another one differs though no blob passes here. What differs fails the task with the cause that a
-// rewind has which gives another value twice, and leaves nothing in the memo.
+// rewind has which gives another value twice. The memo keeps the first value, as it does then.
 
 // A repeat is what a run is to give again.
 type repeat struct {
@@ -45,6 +45,10 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 	r := l.run
 	run := s.runs.at(r)
+	if s.view.read(run.enc); !s.view.matches(outs) {
+		s.attemptEnded(l, l.failure(wire.CauseInternal, "the node sent a value of another shape than the thunk declares"), 0)
+		return
+	}
 	run.kind.sample(e.Result.Run)
 	first, k, enc, tr := run.repeat, run.key, run.enc, run.waiters[0]
 	s.endLease(l)

@@ -21,13 +21,9 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		s.gangFailed(r, f)
 		return
 	}
-	if f.Cause == wire.CauseNondeterministic && run.repeat == nil {
-		if run.lease() == nil { // a second run of an earlier epoch, taken over as a first one
-			s.requeue(r, 0)
-		}
-		return
-	}
-	if !f.Cause.Task() {
+	// Only a second run can differ. This one is of an earlier epoch, taken over as a first one, or
+	// its node is not to be believed.
+	if !f.Cause.Task() || f.Cause == wire.CauseNondeterministic && run.repeat == nil {
 		s.infraFailed(r, l, f)
 		return
 	}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 
@@ -45,12 +46,13 @@ func (w *Worker) locate(l *lease, first wire.Held, second wire.Object) (string, 
 	if err != nil {
 		return "", err
 	}
-	c := comparison{store: w.cfg.Store, space: l.Space}
+	c := comparison{ctx: l.ctx, store: w.cfg.Store, space: l.Space}
 	return c.objects("it", first.Object, second, 0)
 }
 
 // A comparison finds the first difference between objects that are both in the store.
 type comparison struct {
+	ctx   context.Context
 	store storeObjects
 	space wire.Space
 }
@@ -130,6 +132,9 @@ func (c *comparison) files(path string, a, b wire.Digest) (string, error) {
 	defer second.Close()
 	x, y := bufio.NewReader(first), bufio.NewReader(second)
 	for offset := int64(0); ; offset++ {
+		if offset%(1<<20) == 0 && c.ctx.Err() != nil {
+			return "", context.Cause(c.ctx)
+		}
 		p, errX := x.ReadByte()
 		q, errY := y.ReadByte()
 		switch {

@@ -113,7 +113,7 @@ func TestComparison(t *testing.T) {
 		{"link and file", one("l", link("x")), one("l", of(file("x"))), "l is a symbolic link the first time, a file the second"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			k := comparison{store: l.store, space: space}
+			k := comparison{ctx: t.Context(), store: l.store, space: space}
 			if got, err := k.objects("it", c.a, c.b, 0); got != c.want || err != nil {
 				t.Errorf("objects = %q, %v, want %q", got, err, c.want)
 			}
