@@ -64,7 +64,7 @@ func (k *killer) strike() {
 	if k.grace != nil {
 		return
 	}
-	k.pause.end()
+	k.pause.doom()
 	b := binary.LittleEndian.AppendUint64(nil, k.seq)
 	if unix.Sendmsg(k.zygote.kills, b, nil, nil, unix.MSG_NOSIGNAL) != nil {
 		k.zygote.cmd.Process.Kill()

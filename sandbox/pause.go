@@ -16,6 +16,7 @@ type Pause struct {
 	left   time.Duration // of the timeout, when wall was last started or stopped
 	since  time.Time     // wall was last started; while frozen, stopped
 	frozen bool
+	doomed bool          // it is being killed
 	total  time.Duration // frozen before since
 }
 
@@ -51,7 +52,7 @@ func (p *Pause) set(frozen bool) error {
 
 func (p *Pause) setLocked(frozen bool) error {
 	switch {
-	case p.wall == nil:
+	case p.wall == nil, p.doomed:
 		return ErrNotRunning
 	case p.freeze == nil:
 		return ErrCannotFreeze
@@ -82,10 +83,22 @@ func (p *Pause) begin(wall time.Duration, late func(), freeze func(bool) error) 
 	p.wall = time.AfterFunc(wall, late)
 }
 
-// end lets the run go on, to its end or because that has come; it cannot be frozen any more.
+// doom lets the run go on to its end, whether it has begun or not; it cannot be frozen any more.
+func (p *Pause) doom() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endLocked()
+	p.doomed = true
+}
+
+// end is for a run that is over, or did not begin.
 func (p *Pause) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.endLocked()
+}
+
+func (p *Pause) endLocked() {
 	if p.wall == nil {
 		return
 	}

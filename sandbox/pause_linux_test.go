@@ -21,7 +21,7 @@ func TestFreeze(t *testing.T) {
 	started := signalWriter{c: make(chan bool)}
 	done := make(chan Report)
 	go func() {
-		done <- b.run(Spec{Argv: []string{"sh", "-c", "echo x; sleep 0.2; echo y"}, Stdout: &started, Pause: p})
+		done <- b.run(Spec{Argv: []string{"sh", "-c", "echo x; sleep 2; echo y"}, Stdout: &started, Pause: p})
 	}()
 	<-started.c
 	if err := p.Freeze(); err != nil {

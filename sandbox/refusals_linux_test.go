@@ -160,6 +160,7 @@ func kernelAttempts() []attempt {
 		attempt{"TIOCSTI", unix.EPERM, raw(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&one)))},
 		attempt{"TIOCSTI with high bits", unix.EPERM, raw(unix.SYS_IOCTL, 0, 1<<40|unix.TIOCSTI,
 			uintptr(unsafe.Pointer(&one)))},
+		attempt{"TIOCSETD", unix.EPERM, raw(unix.SYS_IOCTL, 0, unix.TIOCSETD, uintptr(unsafe.Pointer(&one)))},
 		attempt{"TIOCLINUX", unix.EPERM, raw(unix.SYS_IOCTL, 0, unix.TIOCLINUX, uintptr(unsafe.Pointer(&one)))},
 		attempt{"sethostname", unix.EPERM, func() error { return unix.Sethostname([]byte("x")) }},
 		attempt{"clock_settime", unix.EPERM, func() error {

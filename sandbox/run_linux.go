@@ -104,15 +104,15 @@ func (r *run) execute(ctx context.Context) error {
 	for _, c := range []context.Context{ctx, s.engine.ctx} {
 		defer context.AfterFunc(c, func() { k.kill(false) })()
 	}
-	wait, err := r.begin()
-	if err != nil {
-		return err
-	}
 	var freeze func(bool) error
 	if z.group != nil && z.group.freezer != nil {
 		freeze = z.group.hold
 	}
-	r.pause.begin(r.limits.Wall, func() { k.kill(true) }, freeze)
+	defer r.pause.end()
+	wait, err := r.begin(func() { r.pause.begin(r.limits.Wall, func() { k.kill(true) }, freeze) })
+	if err != nil {
+		return err
+	}
 	k.watch()
 	fds, err := z.in.receive(&r.reply)
 	r.late = k.over()
@@ -150,9 +150,9 @@ func (r *run) openStreams() {
 	}
 }
 
-// begin sends everything to the zygote, the Exec last. The function it returns waits until both
-// streams have ended.
-func (r *run) begin() (wait func(), err error) {
+// begin sends everything to the zygote, the Exec last, before which it calls starts. The function it
+// returns waits until both streams have ended.
+func (r *run) begin(starts func()) (wait func(), err error) {
 	s, spec := r.slot, r.spec
 	b := &batch{slot: s}
 	defer b.drop()
@@ -188,6 +188,7 @@ func (r *run) begin() (wait func(), err error) {
 	}
 	b.q.Exec = &x
 	if err == nil {
+		starts()
 		err = b.flush()
 	}
 	if err != nil {

@@ -101,6 +101,7 @@ func filter(listener bool) (program, error) {
 		p.arg(1)
 		p.refuse(opEqual, unix.TIOCSTI, unix.EPERM)
 		p.refuse(opEqual, unix.TIOCLINUX, unix.EPERM)
+		p.refuse(opEqual, unix.TIOCSETD, unix.EPERM) // loads line disciplines; a session has a terminal
 	})
 	p.call(unix.SYS_SOCKET, socketRules)
 	p.call(unix.SYS_SOCKETPAIR, func(p *program) { // other families make two before they say no
