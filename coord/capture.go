@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,7 @@ func (a *app) captureCmd() *cobra.Command {
 has those alone. It is then run in the sandbox with that root, to see that nothing is missing.
 
 The command runs as you, and does here what it does, in the environment of a task: with your PATH,
-nothing on standard input, LC_ALL=C and HOME=/tmp. Another run of
+nothing on standard input, LC_ALL=C and an empty HOME. Another run of
 it, with other arguments or data, may need more files: tools takes what programs need in general.
 Files in your home directory are left out unless a program or library there is run; files below
 the working directory become inputs.`,
@@ -45,6 +46,12 @@ func (a *app) capture(argv []string, out string, unchecked bool) *result {
 		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
 	}
 	home, _ := os.UserHomeDir() // none is no reason to stop
+	// What the kernel tells of a running command has no links in it.
+	for _, d := range []*string{&dir, &home} {
+		if real, err := filepath.EvalSymlinks(*d); err == nil {
+			*d = real
+		}
+	}
 	m, err := client.Watch(ctx, argv, os.Getenv("PATH"), dir, home, a.err, a.err)
 	if err != nil {
 		return &result{err: err}

@@ -41,12 +41,19 @@ type minimalTask struct {
 // maxCompared bounds the standard output that is compared between here and the sandbox.
 const maxCompared = 1 << 20
 
-// Watch runs a command on this machine, in the environment of a task but for PATH and with nothing
-// on its standard input, and works out what it needs. Its standard output goes to out too. A command that fails is an error: what a failing
-// one needs says little.
+// Watch runs a command on this machine, in the environment of a task but for PATH, HOME and TMPDIR
+// and with nothing on its standard input, and works out what it needs. Its standard output goes to
+// out too. A command that fails is an error: what a failing one needs says little.
 func Watch(ctx context.Context, argv []string, searchPath, dir, home string, out, errOut io.Writer) (*Minimal, error) {
+	// Not /tmp, as in a sandbox: there others could lay down settings and modules that it would load.
+	own, err := os.MkdirTemp("", "gaggle-capture-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(own)
 	var stdout bytes.Buffer
-	run := capture.Traced{Argv: argv, Env: sandbox.Environment([]string{"PATH=" + searchPath, "PWD=" + dir}), Path: searchPath, Dir: dir, Home: home,
+	env := sandbox.Environment([]string{"PATH=" + searchPath, "PWD=" + dir, "HOME=" + own, "TMPDIR=" + own})
+	run := capture.Traced{Argv: argv, Env: env, Path: searchPath, Dir: dir, Home: home,
 		Stdout: io.MultiWriter(out, &limited{&stdout, maxCompared}), Stderr: errOut}
 	t, err := run.Run(ctx)
 	if err != nil {

@@ -10,13 +10,15 @@ import (
 type prefix struct {
 	why    string
 	marker string   // a file or directory in it that only such a one has
-	skip   []string // of its entries
+	parts  []string // what of it is taken
+	skip   []string // of that
 }
 
 var prefixes = []prefix{
 	{"a conda environment links everything relative to itself; the others in it and its archives are not part of it",
-		"conda-meta", []string{"pkgs", "envs", "conda-bld", "share/doc", "share/man"}},
-	{"a virtual environment is known to Python by this file beside the interpreter it was started by", "pyvenv.cfg", []string{"share/doc", "share/man"}},
+		"conda-meta", []string{""}, []string{"pkgs", "envs", "conda-bld", "share/doc", "share/man"}},
+	{"a virtual environment is known to Python by this file beside the interpreter it was started by; the directory may be a project's, with much else in it",
+		"pyvenv.cfg", []string{"pyvenv.cfg", "bin", "include", "lib", "lib64", "share"}, []string{"share/doc", "share/man"}},
 }
 
 // prefixes takes the installations that a program is of, if they are taken whole.
@@ -39,8 +41,10 @@ func (t *tools) installation(dir string) error {
 		for _, s := range p.skip {
 			opt.skip = append(opt.skip, path.Join(dir, s))
 		}
-		if err := ignoreAbsent(t.host.take(dir, opt)); err != nil {
-			return err
+		for _, part := range p.parts {
+			if err := ignoreAbsent(t.host.take(path.Join(dir, part), opt)); err != nil {
+				return err
+			}
 		}
 		if p.marker == "pyvenv.cfg" {
 			return t.baseOf(dir)

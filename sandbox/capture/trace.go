@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -209,11 +210,13 @@ func (t *Trace) sort(seen uses, c Traced) {
 	slices.SortFunc(t.LeftOut, func(a, b LeftOut) int { return strings.Compare(a.Path, b.Path) })
 }
 
+var sharedObject = regexp.MustCompile(`\.so(\.[0-9][0-9.]*)?$`)
+
 // installations are what the root has of the user's own: the programs and libraries that were
 // run, and the directories that they are installed in.
 func (c Traced) installations(seen uses) (all []LeftOut) {
 	for p, how := range seen {
-		if how != executed && !strings.Contains(path.Base(p), ".so") {
+		if how != executed && (how < opened || !sharedObject.MatchString(p)) {
 			continue
 		}
 		files := []string{p}

@@ -193,19 +193,32 @@ const (
 	poll = 50
 	// drain is how long what a command left behind is watched further.
 	drain = 2 * time.Second
+	// longDrain is how long it is watched if it never rests.
+	longDrain = 10 * time.Second
 	// goOn is SECCOMP_USER_NOTIF_FLAG_CONTINUE.
 	goOn = 1
 )
 
 // serve notes the path of each call, and lets it go on, until nobody is left or, after ended,
-// for drain.
+// nothing comes for drain.
 func serve(listener int, seen uses, ended <-chan struct{}) {
 	calls := make(map[int32]pathCall, len(pathCalls))
 	for _, c := range pathCalls {
 		calls[int32(c.nr)] = c
 	}
 	var n notification
+	var end time.Time // when ended was seen closed
 	for idle := 0; ; {
+		select {
+		case <-ended:
+			if end.IsZero() {
+				end = time.Now()
+			}
+			if time.Since(end) > longDrain {
+				return
+			}
+		default:
+		}
 		fds := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
 		ready, err := unix.Poll(fds, poll)
 		switch {
@@ -214,15 +227,12 @@ func serve(listener int, seen uses, ended <-chan struct{}) {
 		case err != nil || fds[0].Revents&unix.POLLHUP != 0:
 			return
 		case ready == 0:
-			select {
-			case <-ended:
-				if idle += poll; idle >= int(drain.Milliseconds()) {
-					return
-				}
-			default:
+			if idle += poll; !end.IsZero() && idle >= int(drain.Milliseconds()) {
+				return
 			}
 			continue
 		}
+		idle = 0
 		n = notification{}
 		if control(listener, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)) != 0 {
 			continue // it was killed meanwhile

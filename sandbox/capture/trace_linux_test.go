@@ -92,7 +92,7 @@ func TestTraceSort(t *testing.T) {
 	tr.sort(uses{
 		"/usr/bin/x": executed, "/usr/share/x/data": opened, "/usr/lib/x/m.pyc": opened, "/home/u/work/in": opened, "/home/u/work/new": made,
 		"/home/u/.config": opened, "/home/u/looked": looked, "/home/u/py/bin/python": executed, "/home/u/py/lib/os.py": looked,
-		"/home/u/one": executed, "/home/u/x.so": opened, "/proc/1/maps": opened, "/proc/2/maps": opened, "/sys/x": looked, "/etc/passwd": opened,
+		"/home/u/one": executed, "/home/u/x.so": opened, "/home/u/app/conf/secrets.sops.yaml": opened, "/home/u/app/lib/y.so.1": looked, "/home/u/app/token": opened, "/proc/1/maps": opened, "/proc/2/maps": opened, "/sys/x": looked, "/etc/passwd": opened,
 	}, c)
 	if want := []string{"/home/u/one", "/home/u/py/bin/python", "/home/u/py/lib/os.py", "/home/u/x.so", "/usr/bin/x", "/usr/share/x/data"}; !slices.Equal(tr.Files, want) {
 		t.Errorf("files\n  %q, want\n  %q", tr.Files, want)
@@ -100,7 +100,8 @@ func TestTraceSort(t *testing.T) {
 	if want := []string{"in"}; !slices.Equal(tr.Inputs, want) {
 		t.Errorf("inputs %q, want %q", tr.Inputs, want)
 	}
-	want := []LeftOut{{"/etc/passwd", "a root has its own"}, {"/home/u/.config", "it is in your home directory"}, {"/proc", "the sandbox has its own"}}
+	want := []LeftOut{{"/etc/passwd", "a root has its own"}, {"/home/u/.config", "it is in your home directory"},
+		{"/home/u/app/conf/secrets.sops.yaml", "it is in your home directory"}, {"/home/u/app/token", "it is in your home directory"}, {"/proc", "the sandbox has its own"}}
 	if !slices.Equal(tr.LeftOut, want) {
 		t.Errorf("left out\n  %q, want\n  %q", tr.LeftOut, want)
 	}
