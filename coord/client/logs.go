@@ -100,6 +100,9 @@ func (s *session) explain(ctx context.Context, l *link, arg *TaskArg) (*End, err
 	if err != nil {
 		return nil, err
 	}
+	if len(found) == 1 && found[0].Encoded == nil {
+		found[0].Encoded = s.whatRan(ctx, l, &found[0])
+	}
 	e := new(Event)
 	size := 0
 	for i := range found {
@@ -110,6 +113,19 @@ func (s *session) explain(ctx context.Context, l *link, arg *TaskArg) (*End, err
 		e.Tasks = append(e.Tasks, t)
 	}
 	return nil, s.send(e)
+}
+
+// whatRan returns the thunk of a task of a job that has ended, resolved if its inputs are still
+// known; nil if nothing is.
+func (s *session) whatRan(ctx context.Context, l *link, t *foundTask) []byte {
+	if th, _, err := s.recall(ctx, l, t); err == nil {
+		_, enc := th.Encode()
+		return enc
+	}
+	if spec, err := s.keptTask(t); err == nil {
+		return spec.Thunk
+	}
+	return nil
 }
 
 // logs shows what a task writes or wrote.
