@@ -74,7 +74,7 @@ func TestPrefixes(t *testing.T) {
 		{"package of Node.js", "/n/bin", "x", []string{"n/bin/x -> ../lib/node_modules/@s/x/cli.js", "n/lib/node_modules/@s/x/cli.js=#!/n/bin/int\n", "n/bin/int=#!/n/bin/int\n",
 			"n/lib/node_modules/@s/x/node_modules/y/i.js=1", "n/lib/node_modules/@s/other/i.js=2", "n/lib/node_modules/z/i.js=3"},
 			[]string{"/n/bin/int", "/n/bin/x", "/n/lib/node_modules/@s/x/cli.js", "/n/lib/node_modules/@s/x/node_modules/y/i.js", "/usr/local/bin/x"}},
-		{"virtual environment made with copies", "/v/bin", "x", []string{"v/pyvenv.cfg=home = /b/bin\nversion = 3.9.2\n", "v/bin/x=#!/v/bin/python3\n", "v/bin/python3=#!/b/bin/int\n", "v/lib/m.py=1", "v/.git/config=7", "v/work/.env=8",
+		{"virtual environment made with copies", "/v/bin", "x", []string{"v/pyvenv.cfg=home = /b/bin\nversion = 3.9.2\n", "v/bin/x=#!/v/bin/python3\n", "v/bin/python3=#!/b/bin/int\n", "v/lib/m.py=1", "v/.git/config=7", "v/src/.env=8",
 			"b/bin/int=#!/b/bin/int\n", "b/bin/python3.9=#!/b/bin/int\n", "b/lib/python3.9/os.py=2", "b/lib/python3.9/test/t.py=3", "b/lib/python3.9/config-3.9/libpython.a=4"},
 			[]string{"/b/bin/int", "/b/bin/python3.9", "/b/lib/python3.9/os.py", "/usr/local/bin/x", "/v/bin/python3", "/v/bin/x", "/v/lib/m.py", "/v/pyvenv.cfg"}},
 	} {
