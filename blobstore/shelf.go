@@ -56,8 +56,8 @@ type shelf struct {
 	whole     map[key]struct{}  // trees known to be whole since the last drop
 	drops     uint64            // counts objects dropped
 	releases  uint64            // counts what made something trimmable
-	stuckAt   uint64            // releases when a trim last fell short, plus one
-	stuckUsed int64             // and what was taken
+	stuckAt   uint64            // releases when the trim began that last fell short, plus one
+	stuckOver int64             // and the bytes it could not drop
 	marking   bool              // a trim is under way: note new roots in added
 	added     []key             // pinned or needed since it marked
 	unsettled bool              // something was dropped since holds were checked

@@ -32,7 +32,7 @@ func (h *shelf) admit(ctx context.Context, size int64) error {
 		}
 		h.mu.Lock()
 		now := h.usedLocked() + h.pending + n
-		stuck := h.stuckAt == h.releases+1 && now-h.pending-n <= h.stuckUsed+h.max/100
+		stuck := h.stuckAt == h.releases+1 && now-h.pending-n <= h.stuckOver+h.max/100
 		if h.max == 0 || now <= h.max {
 			h.pending += n
 			kick := h.max > 0 && float64(now) > trimAbove*float64(h.max) && !stuck && h.kick != nil
@@ -122,8 +122,8 @@ func (h *shelf) trim(ctx context.Context, goal int64) (freed int64, err error) {
 	defer h.mu.Unlock()
 	used := h.usedLocked()
 	h.stuckAt = 0
-	if used > goal {
-		h.stuckAt, h.stuckUsed = h.releases+1, used
+	if kept := used - m.younger(); kept > goal {
+		h.stuckAt, h.stuckOver = m.releases+1, kept
 	}
 	h.log.Info("trimmed the store", "freed", before-used, "used", used, "max", h.max)
 	return before - used, errors.Join(err, ctx.Err())
@@ -132,12 +132,13 @@ func (h *shelf) trim(ctx context.Context, goal int64) (freed int64, err error) {
 // A marks is what one trim knows: of each place in the table, whether it stays and how recent it
 // counts. Objects added later are beyond it or newer than start.
 type marks struct {
-	h     *shelf
-	start uint64
-	use   []uint64                 // by ref
-	state []uint8                  // by ref
-	units []unit                   // held objects and idle residents
-	late  map[wire.Digest]struct{} // directories beyond state that were opened
+	h        *shelf
+	start    uint64
+	releases uint64                   // the shelf's, at the start
+	use      []uint64                 // by ref
+	state    []uint8                  // by ref
+	units    []unit                   // held objects and idle residents
+	late     map[wire.Digest]struct{} // directories beyond state that were opened
 }
 
 const (
@@ -155,7 +156,7 @@ type unit struct {
 // mark collects the roots and marks everything below them.
 func (h *shelf) mark() *marks {
 	h.mu.Lock()
-	m := &marks{h: h, start: h.table.clock, late: map[wire.Digest]struct{}{},
+	m := &marks{h: h, start: h.table.clock, releases: h.releases, late: map[wire.Digest]struct{}{},
 		use: make([]uint64, len(h.table.all)), state: make([]uint8, len(h.table.all))}
 	for i := range h.table.all {
 		m.use[i] = h.table.all[i].use
@@ -262,6 +263,17 @@ func (m *marks) victims() []ref {
 	}
 	slices.SortFunc(out, func(a, b ref) int { return cmp.Or(cmp.Compare(m.use[a], m.use[b]), cmp.Compare(a, b)) })
 	return out
+}
+
+// younger returns the bytes of what was added or used since the trim began: it could not go, but
+// the next trim may find that it can. Called with mu held.
+func (m *marks) younger() (n int64) {
+	for i := range m.h.table.all {
+		if e := &m.h.table.all[i]; e.use > m.start {
+			n += e.forms.count() * charge(e.size)
+		}
+	}
+	return n
 }
 
 // evict drops the victims that nobody has wanted meanwhile, until at most goal bytes are taken.
