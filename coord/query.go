@@ -85,14 +85,26 @@ func (a *app) watch(cmd *client.Command) error {
 }
 
 func (a *app) nodesCmd() *cobra.Command {
-	return &cobra.Command{
+	var shut, release, reason string
+	c := &cobra.Command{
 		Use:   "nodes",
 		Short: "Show the members of the mesh and what passed the coordinator",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			switch {
+			case shut != "":
+				return a.ask(&client.Command{Judge: &client.Judge{Node: shut, Reason: reason}})
+			case release != "":
+				return a.ask(&client.Command{Judge: &client.Judge{Node: release, Release: true}})
+			}
 			return a.ask(&client.Command{Nodes: &wire.Nothing{}})
 		},
 	}
+	c.Flags().StringVar(&shut, "quarantine", "", "offer this `NODE` nothing any more")
+	c.Flags().StringVar(&reason, "reason", "", "why, for those who look")
+	c.Flags().StringVar(&release, "release", "", "offer this `NODE` tasks again that was quarantined")
+	c.MarkFlagsMutuallyExclusive("quarantine", "release")
+	return c
 }
 
 func (a *app) cancelCmd() *cobra.Command {

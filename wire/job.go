@@ -12,6 +12,7 @@ type Request struct {
 	Status  *JobRef  `cbor:"status,omitempty"`  // Jobs; a zero JobID means all
 	Explain *TaskRef `cbor:"explain,omitempty"` // Tasks
 	Nodes   *Nothing `cbor:"nodes,omitempty"`   // Nodes, Traffic
+	Judge   *Judge   `cbor:"judge,omitempty"`   // Nodes
 	Where   *Where   `cbor:"where,omitempty"`   // Found, Peers, Grant
 	Known   *Known   `cbor:"known,omitempty"`   // Values
 }
@@ -34,6 +35,15 @@ type JobRef struct {
 type TaskRef struct {
 	Job  JobID  `cbor:"job"`
 	Task string `cbor:"task"`
+}
+
+// Judge shuts a member out, so that it is offered nothing, or lets it in again. Either may be asked
+// by whoever submits; but a member that was caught giving wrong values is let in only by the word
+// of another owner.
+type Judge struct {
+	Peer    PeerID `cbor:"peer"`
+	Release bool   `cbor:"release,omitempty"`
+	Reason  string `cbor:"reason,omitempty"` // of shutting it out, for people
 }
 
 // Where asks who holds some objects, how to reach them, and for a grant to read the space.
@@ -232,21 +242,24 @@ type TaskStatus struct {
 
 // NodeStatus is what coord nodes shows of a member.
 type NodeStatus struct {
-	Info      PeerInfo          `cbor:"info"`
-	Versions  Versions          `cbor:"versions"`
-	Owner     string            `cbor:"owner"`
-	State     string            `cbor:"state"` // "up", "suspect", "lost", "draining", "paused", "quarantined"
-	Slots     int               `cbor:"slots"`
-	Busy      int               `cbor:"busy"`
-	MemBytes  int64             `cbor:"mem"`
-	StoreMax  int64             `cbor:"store_max"`
-	StoreUsed int64             `cbor:"store_used"`
-	OwnOnly   bool              `cbor:"own_only,omitempty"` // it cannot bound memory, and runs thunks of Tenants only
-	Tenants   []Space           `cbor:"tenants,omitempty"`
-	Labels    map[string]string `cbor:"labels,omitempty"`
-	Ran       int               `cbor:"ran"`     // thunks since the coordinator began
-	Fetched   int64             `cbor:"fetched"` // bytes
-	SilentFor time.Duration     `cbor:"silent"`
+	Info      PeerInfo `cbor:"info"`
+	Versions  Versions `cbor:"versions"`
+	Owner     string   `cbor:"owner"`
+	State     string   `cbor:"state"` // "up", "suspect", "lost", "draining", "paused", "quarantined"
+	Slots     int      `cbor:"slots"`
+	Busy      int      `cbor:"busy"`
+	MemBytes  int64    `cbor:"mem"`
+	StoreMax  int64    `cbor:"store_max"`
+	StoreUsed int64    `cbor:"store_used"`
+	// Quarantine is why it is offered nothing, "" if it is.
+	Quarantine string            `cbor:"quarantine,omitempty"`
+	Lied       bool              `cbor:"lied,omitempty"`     // because it gave wrong values
+	OwnOnly    bool              `cbor:"own_only,omitempty"` // it cannot bound memory, and runs thunks of Tenants only
+	Tenants    []Space           `cbor:"tenants,omitempty"`
+	Labels     map[string]string `cbor:"labels,omitempty"`
+	Ran        int               `cbor:"ran"`     // thunks since the coordinator began
+	Fetched    int64             `cbor:"fetched"` // bytes
+	SilentFor  time.Duration     `cbor:"silent"`
 }
 
 // Traffic is what has passed through the coordinator itself since it began.

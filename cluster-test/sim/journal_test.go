@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"sync"
 
 	"gaggle/coord/sched"
@@ -17,6 +18,7 @@ type disk struct {
 	graphs  []sched.RowExpansion
 	jobs    []sched.RowJob
 	states  []sched.RowJobState
+	shut    []sched.RowQuarantine
 	serials map[uint64]bool
 }
 
@@ -46,6 +48,9 @@ func (j *journal) NextEpoch() (uint32, error) {
 func (j *journal) Load(yield func(sched.Row)) error {
 	j.d.mu.Lock()
 	defer j.d.mu.Unlock()
+	for _, r := range j.d.shut {
+		yield(r)
+	}
 	for _, r := range j.d.values {
 		yield(r)
 	}
@@ -81,6 +86,11 @@ func (j *journal) Write(rows []sched.Row) error {
 			j.d.graphs = append(j.d.graphs, r)
 		case sched.RowJob:
 			j.d.jobs = append(j.d.jobs, r)
+		case sched.RowQuarantine:
+			j.d.shut = slices.DeleteFunc(j.d.shut, func(o sched.RowQuarantine) bool { return o.Quarantined.Peer == r.Quarantined.Peer })
+			if !r.Quarantined.Over {
+				j.d.shut = append(j.d.shut, r)
+			}
 		case sched.RowJobState:
 			j.d.states = append(j.d.states, r)
 		}

@@ -45,12 +45,20 @@ type Command struct {
 	Cancel  *JobArg       `cbor:"cancel,omitempty"`
 	Status  *JobArg       `cbor:"status,omitempty"`
 	Nodes   *wire.Nothing `cbor:"nodes,omitempty"`
+	Judge   *Judge        `cbor:"judge,omitempty"`
 	Logs    *Logs         `cbor:"logs,omitempty"`
 	Explain *TaskArg      `cbor:"explain,omitempty"`
 	Shell   *TaskArg      `cbor:"shell,omitempty"`
 	GC      *wire.Nothing `cbor:"gc,omitempty"`
 	Login   *Login        `cbor:"login,omitempty"`
 	Meshes  *MeshArg      `cbor:"meshes,omitempty"`
+}
+
+// Judge shuts a node out by hand, or lets it in again.
+type Judge struct {
+	Node    string `cbor:"node"` // its name, or the beginning of its peer id
+	Release bool   `cbor:"release,omitempty"`
+	Reason  string `cbor:"reason,omitempty"`
 }
 
 // Submit runs a graph.

@@ -41,6 +41,8 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 		return s.status(ctx, l, cmd.Status)
 	case cmd.Nodes != nil:
 		return s.nodes(ctx, l)
+	case cmd.Judge != nil:
+		return s.judge(ctx, l, cmd.Judge)
 	case cmd.Logs != nil:
 		return s.logs(ctx, l, cmd.Logs)
 	case cmd.Explain != nil:
@@ -142,6 +144,37 @@ func (s *session) nodes(ctx context.Context, l *link) (*End, error) {
 		return nil, err
 	}
 	return nil, s.send(&Event{Nodes: r.Nodes, Traffic: r.Traffic})
+}
+
+// judge shuts a node out, or lets it in again.
+func (s *session) judge(ctx context.Context, l *link, arg *Judge) (*End, error) {
+	r, err := l.ask(ctx, &wire.Request{Nodes: &wire.Nothing{}})
+	if err != nil {
+		return nil, err
+	}
+	var found []wire.NodeStatus
+	for _, n := range r.Nodes {
+		if n.Slots > 0 && (n.Info.Name == arg.Node || strings.HasPrefix(n.Info.Peer.Short(), arg.Node)) {
+			found = append(found, n)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return nil, wire.Errorf(wire.CauseNotFound, "coord nodes lists them", "no node is called %q", arg.Node)
+	case len(found) > 1:
+		return nil, wire.Errorf(wire.CauseInvalid, "name it by its peer, as coord nodes prints it", "%d nodes are called %q", len(found), arg.Node)
+	case arg.Release && found[0].Quarantine == "":
+		return nil, wire.Errorf(wire.CauseInvalid, "", "%s is not quarantined", found[0].Info.Name)
+	}
+	j := &wire.Judge{Peer: found[0].Info.Peer, Release: arg.Release, Reason: arg.Reason}
+	if _, err := l.ask(ctx, &wire.Request{Judge: j}); err != nil {
+		return nil, err
+	}
+	text := "%s is offered nothing any more; what it has begun it may finish\n"
+	if arg.Release {
+		text = "%s gets tasks again\n"
+	}
+	return nil, s.send(&Event{Text: fmt.Sprintf(text, found[0].Info.Name)})
 }
 
 func (s *session) cancelJob(ctx context.Context, l *link, arg *JobArg) (*End, error) {

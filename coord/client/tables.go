@@ -120,7 +120,7 @@ func taskTable(b *strings.Builder, tasks []wire.TaskStatus) {
 }
 
 func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
-	var rows []string
+	var rows, notes []string
 	for _, n := range nodes {
 		store := Bytes(n.StoreUsed)
 		if n.StoreMax > 0 {
@@ -134,10 +134,16 @@ func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
 		if n.OwnOnly {
 			state += fmt.Sprintf(", for %s only: cannot bound memory", cmp.Or(spaceList(n.Tenants), "nobody"))
 		}
+		if n.Quarantine != "" {
+			notes = append(notes, fmt.Sprintf("%s is quarantined: %s", printable(n.Info.Name), printable(n.Quarantine)))
+		}
 		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s", printable(n.Info.Name), state, n.Busy, n.Slots,
 			Bytes(n.MemBytes), store, n.Ran, Bytes(n.Fetched), printable(n.Owner), n.Info.Peer.Short(), strings.Join(labels, " ")))
 	}
 	table(b, "NODE\tSTATE\tBUSY\tMEMORY\tSTORE\tRAN\tFETCHED\tOWNER\tPEER\tLABELS", rows)
+	for _, n := range notes {
+		fmt.Fprintln(b, n)
+	}
 }
 
 func spaceList(spaces []wire.Space) string {

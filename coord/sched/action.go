@@ -72,6 +72,14 @@ type Expand struct {
 	Graph   wire.Held
 }
 
+// Quarantine says that a member is offered nothing from now on. It asks for nothing: what it means
+// for the node follows in other actions.
+type Quarantine struct {
+	Node   wire.PeerID
+	Name   string
+	Reason string
+}
+
 // Tell passes something on to those who watch a job.
 type Tell struct {
 	Job    wire.JobID
@@ -88,22 +96,23 @@ type End struct {
 	Done wire.Done
 }
 
-func (Offer) action()  {}
-func (Recall) action() {}
-func (Cancel) action() {}
-func (Ack) action()    {}
-func (Pin) action()    {}
-func (Unpin) action()  {}
-func (Copy) action()   {}
-func (Probe) action()  {}
-func (Record) action() {}
-func (Expand) action() {}
-func (Tell) action()   {}
-func (Accept) action() {}
-func (End) action()    {}
+func (Offer) action()      {}
+func (Recall) action()     {}
+func (Cancel) action()     {}
+func (Ack) action()        {}
+func (Pin) action()        {}
+func (Unpin) action()      {}
+func (Copy) action()       {}
+func (Probe) action()      {}
+func (Record) action()     {}
+func (Expand) action()     {}
+func (Quarantine) action() {}
+func (Tell) action()       {}
+func (Accept) action()     {}
+func (End) action()        {}
 
 // A Row is one change of a durable table. Recovery reads the tables and tells Step, in this
-// order: EpochBegan, every RowValue as Known, every RowExpansion as Expanded, every RowJob that
+// order: EpochBegan, every RowQuarantine, every RowValue as Known, every RowExpansion as Expanded, every RowJob that
 // has not ended as Submitted, and every RowJobState that says so as Cancelled.
 type Row interface{ row() }
 
@@ -133,7 +142,11 @@ type RowJobState struct {
 	Status *wire.JobStatus
 }
 
-func (RowJob) row()       {}
-func (RowValue) row()     {}
-func (RowExpansion) row() {}
-func (RowJobState) row()  {}
+// RowQuarantine records that a member was quarantined, or that this is over.
+type RowQuarantine struct{ Quarantined Quarantined }
+
+func (RowQuarantine) row() {}
+func (RowJob) row()        {}
+func (RowValue) row()      {}
+func (RowExpansion) row()  {}
+func (RowJobState) row()   {}

@@ -14,6 +14,10 @@ type kind struct {
 	guess  time.Duration   // while none has ended: twice the longest so far
 	recent []time.Duration // the last keepSamples, a ring
 	count  int
+
+	blamed   wire.PeerID   // the last node on which one failed that succeeded elsewhere
+	blamedAt time.Duration // and when
+	flaky    time.Duration // until when that says nothing of a node
 }
 
 const (

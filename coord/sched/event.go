@@ -65,6 +65,18 @@ type Cancelled struct{ Job wire.JobID }
 // Released is a fact: the job's targets were fetched; they need not be pinned any more.
 type Released struct{ Job wire.JobID }
 
+// Quarantined is a fact: a member is to be offered nothing, or it is to be again.
+type Quarantined struct {
+	Peer   wire.PeerID
+	Reason string // for people: "3 tasks failed on it ..."
+	ByHand bool   // until it is released by hand
+	Lied   bool   // likewise, and none of its values is believed
+	Over   bool   // the others are not set
+	At     time.Time
+	// Recorded is set at recovery: the tables have it already.
+	Recorded bool
+}
+
 // EpochBegan is a fact and the first event of a coordinator's life.
 type EpochBegan struct{ Epoch uint32 }
 
@@ -150,6 +162,7 @@ func (Submitted) event()     {}
 func (Expanded) event()      {}
 func (ExpandFailed) event()  {}
 func (Known) event()         {}
+func (Quarantined) event()   {}
 func (Cancelled) event()     {}
 func (Released) event()      {}
 func (EpochBegan) event()    {}

@@ -141,7 +141,7 @@ func (s *State) placeGang(g *gang) bool {
 		}
 		for _, r := range s.byLoad {
 			n, t := s.nodes[r], taken[r]
-			if !run.class.has(r) || n.taken+t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
+			if n.trial || !run.class.has(r) || n.taken+t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
 				n.hello.MemBytes != 0 && n.mem+t.mem+run.hints.MemBytes > n.hello.MemBytes ||
 				chosen[i] != nil && t.slots >= taken[chosen[i].ref].slots {
 				continue

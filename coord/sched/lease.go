@@ -241,6 +241,12 @@ func (s *State) resulted(e *Resulted) {
 	for _, o := range outs {
 		s.gain(n, s.objectRef(k.of, o), false)
 	}
+	if !s.believed(n.peer) {
+		if l != nil {
+			s.attemptEnded(l, l.failure(wire.CauseInternal, "values of "+n.hello.Name+" are not believed: "+n.quarantine.why.Reason), 0)
+		}
+		return
+	}
 	n.ran++
 	n.fetchedBytes += e.Result.Fetched
 	if l != nil && s.runs.at(l.run).key == k && s.runs.at(l.run).gang != nil {
@@ -265,6 +271,8 @@ func (s *State) resulted(e *Resulted) {
 		return
 	}
 	run.kind.sample(e.Result.Run)
+	s.blame(run, n.ref)
+	s.proved(n)
 	s.record(&k, outs, e)
 	if l != nil && l.run == r {
 		s.endLease(l)

@@ -25,11 +25,21 @@ type claim struct {
 	signer wire.PeerID
 }
 
+// void reports whether nothing that is believed is left of it.
+func (m *memo) void() bool { return m.signer == wire.PeerID{} }
+
 // remember adds a claim to the memo. It reports whether the thunk was unknown so far.
 func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, signer wire.PeerID, run time.Duration) bool {
+	if !s.believed(signer) {
+		return false
+	}
 	k := key{space, wire.Digest(id)}
 	if r := s.memoOf.find(&k); r != 0 {
 		m := s.memos.at(r)
+		if m.void() {
+			m.outs, m.signer, m.run = outs, signer, run
+			return true
+		}
 		if slices.Equal(m.outs, outs) {
 			return false
 		}
@@ -67,7 +77,7 @@ func (s *State) forgetMemo() {
 }
 
 func (s *State) memo(k *key) *memo {
-	if r := s.memoOf.find(k); r != 0 {
+	if r := s.memoOf.find(k); r != 0 && !s.memos.at(r).void() {
 		return s.memos.at(r)
 	}
 	return nil

@@ -52,6 +52,10 @@ type node struct {
 	listed bool   // stands in State.byLoad
 	stamp  uint64 // of the last placement it was a candidate of
 
+	quarantine *quarantine // nil of one that is trusted
+	trial      bool        // it may show with one task that it is better than it was
+	blames     []blame     // of the last blameWindow
+
 	ran          int
 	fetchedBytes int64
 }
@@ -75,7 +79,8 @@ func (n *node) live() bool { return n.state != nodeLost }
 
 // offerable reports whether the node takes offers.
 func (n *node) offerable() bool {
-	return n.hello.Slots > 0 && n.connected && n.state == nodeUp && !n.draining && !n.paused
+	return n.hello.Slots > 0 && n.connected && n.state == nodeUp && !n.draining && !n.paused &&
+		(n.quarantine == nil || n.trial && n.taken == 0)
 }
 
 // room reports whether the node takes one more offer: about as many run ahead of its slots as it
@@ -128,6 +133,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	n := s.nodes[r]
 	n.hello, n.owner, n.tenants, n.connected = e.Hello, e.Owner, e.Tenants, true
 	n.hello.Running, n.hello.Working = nil, nil
+	n.quarantine = s.quarantines[e.Peer]
 	n.draining, n.paused = false, false
 	n.seen, n.upSince = s.now, s.now
 	n.life++

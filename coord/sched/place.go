@@ -122,9 +122,10 @@ func (s *State) best(run *run, except *node) (best *node, bestFit *fit, now bool
 func (s *State) gather(run *run) {
 	s.cand = s.cand[:0]
 	s.stamp++
+	second := run.repeat != nil || run.leases[0] != nil // it is no use from a node on trial
 	add := func(r nodeRef) bool {
 		n := s.nodes[r]
-		if n.stamp == s.stamp || !n.listed || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
+		if n.stamp == s.stamp || !n.listed || n.trial && second || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
 			return false
 		}
 		n.stamp = s.stamp

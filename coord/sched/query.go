@@ -158,11 +158,16 @@ func (s *State) Nodes() []wire.NodeStatus {
 		st := wire.NodeStatus{Info: wire.PeerInfo{Peer: n.peer, Name: n.hello.Name, Addrs: n.hello.Addrs}, Versions: n.hello.Versions,
 			Owner: n.owner, State: "up", Slots: n.hello.Slots, Busy: n.running, MemBytes: n.hello.MemBytes, StoreMax: n.hello.StoreMax,
 			StoreUsed: n.storeUsed, OwnOnly: n.hello.OwnOnly, Tenants: n.tenants, Labels: n.hello.Labels, Ran: n.ran, Fetched: n.fetchedBytes, SilentFor: s.now - n.seen}
+		if n.quarantine != nil {
+			st.Quarantine, st.Lied = n.quarantine.why.Reason, n.quarantine.why.Lied
+		}
 		switch {
 		case n.state == nodeLost:
 			st.State = "lost"
 		case n.state == nodeSuspect:
 			st.State = "suspect"
+		case n.quarantine != nil:
+			st.State = "quarantined"
 		case n.draining:
 			st.State = "draining"
 		case n.paused:

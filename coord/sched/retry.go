@@ -21,6 +21,10 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		s.gangFailed(r, f)
 		return
 	}
+	if s.excused(run, l.node, f.Cause) {
+		s.elsewhere(r, l.node, 0)
+		return
+	}
 	// Only a second run can differ. This one is of an earlier epoch, taken over as a first one, or
 	// its node is not to be believed.
 	if !f.Cause.Task() || f.Cause == wire.CauseNondeterministic && run.repeat == nil {
@@ -51,8 +55,20 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 			f.Cause == wire.CauseMemory && h.Memory() > l.hints.MemBytes
 		return f.Cause != wire.CauseNondeterministic && (wider || failures <= h.Retries)
 	})
-	if left && run.lease() == nil {
-		s.requeue(r, 0)
+	if left {
+		s.elsewhere(r, l.node, 0)
+	}
+}
+
+// elsewhere has a run tried again, after a while, if it can be on another node than before. A
+// second lease it may have just goes on.
+func (s *State) elsewhere(r runRef, n *node, wait time.Duration) {
+	run := s.runs.at(r)
+	if !slices.Contains(run.avoid, n.ref) {
+		run.troubled().avoid = append(run.avoid, n.ref)
+	}
+	if run.lease() == nil {
+		s.requeue(r, wait)
 	}
 }
 
@@ -71,10 +87,7 @@ func (s *State) infraFailed(r runRef, l *lease, f wire.Failure) {
 		s.failWaiters(r, f, func(wire.Hints) bool { return false })
 		return
 	}
-	if !slices.Contains(run.avoid, l.node.ref) {
-		run.troubled().avoid = append(run.avoid, l.node.ref)
-	}
-	s.requeue(r, firstBackoff<<(run.infra-1))
+	s.elsewhere(r, l.node, firstBackoff<<(run.infra-1))
 }
 
 // starving reports whether something the run needs is not at hand.

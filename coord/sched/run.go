@@ -52,7 +52,7 @@ type run struct {
 // A trouble is what went wrong with a run so far, and what else few runs have.
 type trouble struct {
 	attempts []wire.Failure
-	avoid    []nodeRef     // where it failed for reasons of the infrastructure
+	avoid    []nodeRef     // where it failed, and need not be tried next
 	until    time.Duration // when it leaves placeBacking
 	infra    uint8         // attempts that failed for reasons of the infrastructure
 	failures uint8         // attempts that failed for its own

@@ -17,6 +17,7 @@ func (s *State) scan() {
 	s.watchNodes()
 	s.passDeadlines()
 	s.passBackoffs()
+	s.passProbations()
 	s.askAgain()
 	s.failStuck()
 	s.watchKeeps()

@@ -112,6 +112,7 @@ type State struct {
 	hungry      []waiter // waiting for an object that is not at hand
 	hungrier    bool     // hungry, or what its runs wait for, changed
 	unasked     []graphRef
+	quarantines map[wire.PeerID]*quarantine // members shut out, there or not
 	holdUntil   time.Duration
 	nextScan    time.Duration
 	nextReweigh time.Duration
@@ -132,6 +133,7 @@ func New(cfg Config) *State {
 		cfg: cfg, spaces: []wire.Space{""}, spaceOf: map[wire.Space]uint32{}, jobOf: map[wire.JobID]jobRef{},
 		nodes: []*node{nil}, nodeOf: map[wire.PeerID]nodeRef{}, leases: map[wire.LeaseID]*lease{},
 		links: map[[2]nodeRef]*link{}, classOf: map[string]*class{}, kindOf: map[string]*kind{}, tenantOf: map[string]*tenant{},
+		quarantines: map[wire.PeerID]*quarantine{},
 	}
 	s.taskOf.at = func(r taskRef) *key { return &s.tasks.at(r).key }
 	s.runOf.at = func(r runRef) *key { return &s.runs.at(r).key }
@@ -181,6 +183,8 @@ func (s *State) apply(e Event) {
 		s.expandFailed(&e)
 	case Known:
 		s.remember(s.space(e.Space), e.Thunk, e.Value.Outputs, e.Signer, e.Run)
+	case Quarantined:
+		s.quarantined(&e)
 	case Cancelled:
 		s.cancelled(e.Job)
 	case Released:

@@ -85,6 +85,14 @@ func faulty(t *testing.T, seed uint64) *world {
 			n.disconnect()
 			n.connect()
 		}
+		if i > 1 && rng.IntN(6) == 0 {
+			n.bad = func(*wire.Thunk) *wire.Failure {
+				if rng.IntN(3) > 0 {
+					return nil
+				}
+				return &wire.Failure{Cause: wire.CauseSandbox, Message: "no space left on /tmp"}
+			}
+		}
 		n.beat()
 	}
 	const calmAt = 60 * time.Second

@@ -82,6 +82,7 @@ func (w *world) begin() {
 	w.s = New(w.cfg)
 	w.epoch++
 	events := []Event{EpochBegan{w.epoch}}
+	var shut []Event
 	over := map[wire.JobID]bool{}
 	for _, row := range w.rows {
 		if r, ok := row.(RowJobState); ok && r.Done != nil {
@@ -91,6 +92,10 @@ func (w *world) begin() {
 	for pass := range 4 {
 		for _, row := range w.rows {
 			switch r := row.(type) {
+			case RowQuarantine:
+				if r.Quarantined.Recorded = true; pass == 0 {
+					shut = append(shut, r.Quarantined)
+				}
 			case RowValue:
 				if pass == 0 {
 					events = append(events, Known(r))
@@ -110,11 +115,8 @@ func (w *world) begin() {
 			}
 		}
 	}
-	base := w.now
-	w.step0(base, events...)
+	w.step(slices.Insert(events, 1, shut...)...)
 }
-
-func (w *world) step0(_ time.Duration, events ...Event) { w.step(events...) }
 
 func (w *world) after(d time.Duration, do func()) {
 	w.seq++

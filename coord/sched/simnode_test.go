@@ -21,6 +21,9 @@ type simNode struct {
 	durable map[wire.Digest]bool
 	leases  []*simLease
 	unacked []simOutcome
+	bad     func(*wire.Thunk) *wire.Failure // makes it fail thunks, or nil
+	lies    bool                            // it gives values that are not those of a serial run
+	owner   string
 	rate    float64       // bytes per second to fetch
 	sent    time.Duration // when the last message to the coordinator arrives
 	got     time.Duration // and the last from it
@@ -41,7 +44,7 @@ type simOutcome struct {
 
 // addNode adds a member and connects it. Without slots it is a client's machine.
 func (w *world) addNode(name string, slots int) *simNode {
-	n := &simNode{w: w, peer: wire.PeerID(wire.Sum([]byte(name))), holds: map[wire.Digest]wire.Object{}, durable: map[wire.Digest]bool{}, rate: 100 << 20}
+	n := &simNode{w: w, peer: wire.PeerID(wire.Sum([]byte(name))), holds: map[wire.Digest]wire.Object{}, durable: map[wire.Digest]bool{}, owner: "owner", rate: 100 << 20}
 	n.hello = wire.Hello{Name: name, Slots: slots, MemBytes: 64 << 30, Versions: wire.Versions{Platforms: []string{"linux/amd64"}, ABIs: []uint64{1}}}
 	w.nodes = append(w.nodes, n)
 	n.connect()
@@ -61,7 +64,7 @@ func (n *simNode) connect() {
 		h.Working = append(h.Working, o.work)
 	}
 	h.Inventory = len(n.order)
-	events := []Event{NodeUp{n.peer, h, "owner", n.tenants}}
+	events := []Event{NodeUp{n.peer, h, n.owner, n.tenants}}
 	var all, durable []wire.Object
 	for _, d := range n.order {
 		all = append(all, n.holds[d])
@@ -259,8 +262,11 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 	}
 	id, _ := th.Encode()
 	n.w.ran[id]++
-	if n.w.bad != nil {
-		if f := n.w.bad(th); f != nil {
+	for _, bad := range []func(*wire.Thunk) *wire.Failure{n.w.bad, n.bad} {
+		if bad == nil {
+			continue
+		}
+		if f := bad(th); f != nil {
 			n.end(l, AttemptFailed{n.peer, wire.Attempt{Lease: o.Lease, Space: o.Space, Thunk: id, Failure: *f, Run: took}})
 			return
 		}
@@ -271,6 +277,11 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 		return
 	}
 	outs := n.w.value(n.w, th)
+	if n.lies {
+		for i := range outs {
+			outs[i].Digest = wire.Sum(append(outs[i].Digest[:], n.peer[:]...))
+		}
+	}
 	if len(o.Expect) > 0 {
 		n.w.repeated[id] = append(n.w.repeated[id], n.hello.Name)
 		if !slices.EqualFunc(o.Expect, outs, func(h wire.Held, got wire.Object) bool { return h.Object == got }) {

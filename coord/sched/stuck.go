@@ -31,6 +31,11 @@ func (s *State) whyStuck(run *run) string {
 	case !s.memoryFits(run, run.hints.MemBytes):
 		return "waiting for a node with " + bytesText(run.hints.MemBytes) + " of memory"
 	}
+	for _, r := range run.class.nodes {
+		if n := s.nodes[r]; n.live() && n.quarantine != nil {
+			return "waiting for a node that takes work: " + n.hello.Name + " is quarantined"
+		}
+	}
 	return "waiting for a node that takes work"
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -56,6 +57,8 @@ func (c *client) answer(req *wire.Request) error {
 		return c.explain(req.Explain)
 	case req.Nodes != nil:
 		return c.nodes()
+	case req.Judge != nil:
+		return c.judge(req.Judge)
 	case req.Where != nil:
 		return c.where(req.Where)
 	case req.Known != nil:
@@ -129,6 +132,38 @@ func (c *client) nodes() error {
 		return err
 	}
 	return c.write(r)
+}
+
+// judge shuts a node out by hand, or lets it in.
+func (c *client) judge(req *wire.Judge) error {
+	if !c.cert.Has(wire.RoleClient) {
+		return wire.Errorf(wire.CauseUnauthorized, "ask from a machine that may submit (coord login)", "this machine may not judge others")
+	}
+	if len(req.Reason) > wire.MaxText {
+		return wire.Errorf(wire.CauseTooLarge, "", "the reason exceeds %d bytes", wire.MaxText)
+	}
+	var node *wire.NodeStatus
+	err := c.s.ask(func(st *sched.State) {
+		for _, n := range st.Nodes() {
+			if n.Info.Peer == req.Peer {
+				node = &n
+			}
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case node == nil:
+		return wire.Errorf(wire.CauseNotFound, "coord nodes lists them", "no node %s", req.Peer)
+	case req.Release && node.Lied && node.Owner == c.cert.Owner:
+		return wire.Errorf(wire.CauseUnauthorized, "another owner of the mesh can release it",
+			"%s gave wrong values, and its owner cannot vouch for it", node.Info.Name)
+	}
+	e := sched.Quarantined{Peer: req.Peer, Over: req.Release, ByHand: true, At: time.Now(), Reason: cmp.Or(req.Reason, "by hand")}
+	if err := c.s.send(e); err != nil {
+		return err
+	}
+	return c.nodes()
 }
 
 func (c *client) where(w *wire.Where) error {

@@ -42,6 +42,7 @@ type Journal interface {
 //	ended    job                -> endRow of a cancelled or ended job
 //	order    uint64 -> job      in the order they ended, to forget the oldest
 //	tickets  serial, uint64     -> time of use
+//	shut     peer               -> shutRow of a member in quarantine
 var (
 	bucketMeta    = []byte("meta")
 	bucketValues  = []byte("values")
@@ -50,6 +51,7 @@ var (
 	bucketEnded   = []byte("ended")
 	bucketOrder   = []byte("order")
 	bucketTickets = []byte("tickets")
+	bucketShut    = []byte("shut")
 	keyEpoch      = []byte("epoch")
 	keyFormat     = []byte("format")
 	keyHead       = []byte("head")
@@ -80,7 +82,7 @@ func OpenJournal(dir string) (Journal, error) {
 		return nil, wire.Errorf(wire.CauseInternal, "move the file away to begin anew; results then have to be made again", "opening %s: %v", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketMeta, bucketValues, bucketGraphs, bucketJobs, bucketEnded, bucketOrder, bucketTickets} {
+		for _, b := range [][]byte{bucketMeta, bucketValues, bucketGraphs, bucketJobs, bucketEnded, bucketOrder, bucketTickets, bucketShut} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -160,6 +162,11 @@ func writeRow(tx *bbolt.Tx, row sched.Row) error {
 		return writeJob(tx.Bucket(bucketJobs), r.Submitted)
 	case sched.RowJobState:
 		return writeEnd(tx, r)
+	case sched.RowQuarantine:
+		if r.Quarantined.Over {
+			return tx.Bucket(bucketShut).Delete(r.Quarantined.Peer[:])
+		}
+		return put(tx.Bucket(bucketShut), r.Quarantined.Peer[:], newShutRow(r.Quarantined))
 	}
 	return fmt.Errorf("unknown row")
 }
@@ -212,6 +219,9 @@ func forgetOldest(ended, order *bbolt.Bucket, n uint64) error {
 
 func (j *boltJournal) Load(yield func(sched.Row)) error {
 	return j.db.View(func(tx *bbolt.Tx) error {
+		if err := loadShut(tx, yield); err != nil {
+			return err
+		}
 		if err := loadValues(tx, yield); err != nil {
 			return err
 		}
@@ -226,6 +236,19 @@ func (j *boltJournal) Load(yield func(sched.Row)) error {
 			yield(sched.RowJobState{Job: wire.JobID(k), Cancelled: e.Cancelled, Released: e.Released, Done: e.Done, Status: e.Status, At: time.UnixMicro(e.At)})
 			return nil
 		})
+	})
+}
+
+// loadShut yields the members in quarantine. A row that cannot be read is an error: a node that
+// lied must not be let in for that.
+func loadShut(tx *bbolt.Tx, yield func(sched.Row)) error {
+	return tx.Bucket(bucketShut).ForEach(func(k, v []byte) error {
+		q, err := getShut(k, v)
+		if err != nil {
+			return fmt.Errorf("quarantine of %x: %w", k, err)
+		}
+		yield(sched.RowQuarantine{Quarantined: q})
+		return nil
 	})
 }
 

@@ -50,6 +50,28 @@ type endRow struct {
 	At        int64           `cbor:"at"`
 }
 
+type shutRow struct {
+	Reason string `cbor:"reason"`
+	ByHand bool   `cbor:"by_hand,omitempty"`
+	Lied   bool   `cbor:"lied,omitempty"`
+	At     int64  `cbor:"at"`
+}
+
+func newShutRow(q sched.Quarantined) shutRow {
+	return shutRow{Reason: q.Reason, ByHand: q.ByHand, Lied: q.Lied, At: q.At.UnixMicro()}
+}
+
+func getShut(k, v []byte) (q sched.Quarantined, err error) {
+	var r shutRow
+	if len(k) != len(q.Peer) {
+		return q, errMalformed
+	}
+	if err := wire.Unmarshal(v, &r); err != nil {
+		return q, err
+	}
+	return sched.Quarantined{Peer: wire.PeerID(k), Reason: r.Reason, ByHand: r.ByHand, Lied: r.Lied, At: time.UnixMicro(r.At)}, nil
+}
+
 func put(b *bbolt.Bucket, key []byte, v any) error {
 	enc, err := wire.Marshal(v)
 	if err != nil {

@@ -137,6 +137,9 @@ func (s *Server) recover() error {
 	}
 	err = s.cfg.Journal.Load(func(row sched.Row) {
 		switch r := row.(type) {
+		case sched.RowQuarantine:
+			r.Quarantined.Recorded = true
+			events = append(events, r.Quarantined)
 		case sched.RowValue:
 			events = append(events, sched.Known(r))
 		case sched.RowExpansion:
@@ -232,6 +235,8 @@ func (s *Server) carryOut(actions []sched.Action) {
 			c.after = append(c.after, a)
 		case sched.Expand:
 			s.expand(a)
+		case sched.Quarantine:
+			s.cfg.Logger.Warn("a node is quarantined: it is offered nothing", "node", a.Name, "peer", a.Node, "why", a.Reason)
 		case sched.Tell:
 			s.tell(a.Job, wire.Response{Notices: []wire.Notice{a.Notice}})
 		default:
