@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"gaggle/wire"
 )
@@ -20,6 +21,17 @@ func (s *Store) AddClaim(c *wire.Claim) error {
 		s.meta.put(s.meta.memo, k, encodeClaims(list))
 	}
 	return nil
+}
+
+// DropClaim forgets the claim of that signer for a thunk, if there is one. It is on disk about a
+// second later.
+func (s *Store) DropClaim(space wire.Space, thunk wire.ThunkID, signer wire.PeerID) {
+	k := memoKey(space, thunk)
+	s.claiming.Lock()
+	defer s.claiming.Unlock()
+	if list, changed := withoutClaim(decodeClaims(s.meta.get(s.meta.memo, k), space, thunk), signer); changed {
+		s.meta.put(s.meta.memo, k, encodeClaims(list))
+	}
 }
 
 // Claims returns the claims for a thunk in the order in which their signers came, each verified
@@ -50,6 +62,13 @@ func mergeClaim(list []wire.Claim, c *wire.Claim) ([]wire.Claim, bool) {
 		return list, false
 	}
 	return append(list, *c), true
+}
+
+// withoutClaim takes the signer's claim out of the list, and reports whether there was one.
+func withoutClaim(list []wire.Claim, signer wire.PeerID) ([]wire.Claim, bool) {
+	n := len(list)
+	list = slices.DeleteFunc(list, func(c wire.Claim) bool { return c.Signer == signer })
+	return list, len(list) < n
 }
 
 // encodeClaims writes claims one after the other, each as a uvarint length and its encoding.

@@ -164,6 +164,14 @@ func (m *Memory) AddClaim(c *wire.Claim) error {
 	return nil
 }
 
+// DropClaim is as in Store.
+func (m *Memory) DropClaim(space wire.Space, thunk wire.ThunkID, signer wire.PeerID) {
+	k := memoKey(space, thunk)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.claims[k], _ = withoutClaim(m.claims[k], signer)
+}
+
 // Claims is as in Store.
 func (m *Memory) Claims(space wire.Space, thunk wire.ThunkID) ([]wire.Claim, error) {
 	if !space.Valid() {

@@ -35,6 +35,7 @@ type stock interface {
 	Hold(wire.Space, wire.Object)
 	Held() iter.Seq2[wire.Space, wire.Object]
 	AddClaim(*wire.Claim) error
+	DropClaim(wire.Space, wire.ThunkID, wire.PeerID)
 	Claims(wire.Space, wire.ThunkID) ([]wire.Claim, error)
 	Trim(context.Context) (int64, error)
 	Used() int64
@@ -453,6 +454,11 @@ func testClaims(t *testing.T, s stock) {
 	forged.Value = *v(9)
 	if err := s.AddClaim(forged); err == nil {
 		t.Error("a forged claim is kept")
+	}
+	s.DropClaim(anna, thunk, wire.PeerOf(key1(0)))
+	s.DropClaim(anna, thunk, wire.PeerID{42})
+	if got, err := s.Claims(anna, thunk); err != nil || len(got) != wire.MaxClaims-1 || got[0].Signer != wire.PeerOf(key1(1)) {
+		t.Errorf("after one is dropped: %d claims, %v, the first by %s", len(got), err, got[0].Signer)
 	}
 }
 

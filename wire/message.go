@@ -162,19 +162,27 @@ type Progress struct {
 // ToNode is one frame from a coordinator to a node. A node obeys only the highest epoch it has
 // seen.
 type ToNode struct {
-	Epoch   uint64      `cbor:"epoch"`
-	Welcome *Welcome    `cbor:"welcome,omitempty"` // first frame, and nowhere else
-	Refuse  *Error      `cbor:"refuse,omitempty"`  // the connection ends after it
-	Peers   []PeerInfo  `cbor:"peers,omitempty"`   // whom later fields of this frame name
-	Grants  [][]byte    `cbor:"grants,omitempty"`  // encoded Grants for the receiver
-	Offers  []Offer     `cbor:"offers,omitempty"`
-	Recall  []LeaseID   `cbor:"recall,omitempty"` // give back unless started
-	Cancel  []LeaseID   `cbor:"cancel,omitempty"` // stop, whatever it does
-	Pin     []Pin       `cbor:"pin,omitempty"`
-	Unpin   []Pin       `cbor:"unpin,omitempty"`
-	Copy    []CopyOrder `cbor:"copy,omitempty"`
-	Probe   []PeerID    `cbor:"probe,omitempty"` // measure the link from these
-	Acked   []LeaseID   `cbor:"acked,omitempty"` // results recorded; forget them
+	Epoch    uint64       `cbor:"epoch"`
+	Welcome  *Welcome     `cbor:"welcome,omitempty"` // first frame, and nowhere else
+	Refuse   *Error       `cbor:"refuse,omitempty"`  // the connection ends after it
+	Peers    []PeerInfo   `cbor:"peers,omitempty"`   // whom later fields of this frame name
+	Grants   [][]byte     `cbor:"grants,omitempty"`  // encoded Grants for the receiver
+	Offers   []Offer      `cbor:"offers,omitempty"`
+	Recall   []LeaseID    `cbor:"recall,omitempty"` // give back unless started
+	Cancel   []LeaseID    `cbor:"cancel,omitempty"` // stop, whatever it does
+	Pin      []Pin        `cbor:"pin,omitempty"`
+	Unpin    []Pin        `cbor:"unpin,omitempty"`
+	Copy     []CopyOrder  `cbor:"copy,omitempty"`
+	Probe    []PeerID     `cbor:"probe,omitempty"`    // measure the link from these
+	Acked    []LeaseID    `cbor:"acked,omitempty"`    // results recorded; forget them
+	Withdraw []Withdrawal `cbor:"withdraw,omitempty"` // drop your claims for these; before Offers
+}
+
+// A Withdrawal names a resolved thunk of which a node's claims are not to stand: it was found to
+// give other values too.
+type Withdrawal struct {
+	Space Space   `cbor:"space"`
+	Thunk ThunkID `cbor:"thunk"`
 }
 
 // Welcome accepts a node.

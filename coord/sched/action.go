@@ -55,6 +55,13 @@ type Copy struct {
 // Probe has a node measure its link from a peer, because a placement hangs on it.
 type Probe struct{ Node, From wire.PeerID }
 
+// Withdraw has a node drop its claims for a resolved thunk: they were found in doubt.
+type Withdraw struct {
+	Node  wire.PeerID
+	Space wire.Space
+	Thunk wire.ThunkID
+}
+
 // Record has the server write to the durable tables, in the transaction of the batch.
 type Record struct{ Row Row }
 
@@ -110,6 +117,7 @@ func (Quarantine) action() {}
 func (Tell) action()       {}
 func (Accept) action()     {}
 func (End) action()        {}
+func (Withdraw) action()   {}
 
 // A Row is one change of a durable table. Recovery reads the tables and tells Step, in this
 // order: EpochBegan, every RowQuarantine, every RowValue as Known, every RowExpansion as Expanded, every RowJob that
@@ -126,6 +134,12 @@ type RowValue struct {
 	Value  *wire.Value
 	Signer wire.PeerID
 	Run    time.Duration
+}
+
+// RowWithdrawn ends a RowValue.
+type RowWithdrawn struct {
+	Space wire.Space
+	Thunk wire.ThunkID
 }
 
 // RowExpansion records the tasks of a sub-graph.
@@ -150,3 +164,4 @@ func (RowJob) row()        {}
 func (RowValue) row()      {}
 func (RowExpansion) row()  {}
 func (RowJobState) row()   {}
+func (RowWithdrawn) row()  {}

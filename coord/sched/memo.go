@@ -17,6 +17,7 @@ type memo struct {
 	signer wire.PeerID
 	run    time.Duration
 	others []claim // different values claimed for the same thunk
+	gone   bool    // withdrawn; the entry is used again when its turn in memoAge comes
 }
 
 // A claim is a value that somebody signed.
@@ -24,9 +25,6 @@ type claim struct {
 	outs   []wire.Object
 	signer wire.PeerID
 }
-
-// void reports whether nothing that is believed is left of it.
-func (m *memo) void() bool { return m.signer == wire.PeerID{} }
 
 // remember adds a claim to the memo. It reports whether the thunk was unknown so far.
 func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, signer wire.PeerID, run time.Duration) bool {
@@ -36,10 +34,6 @@ func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, sign
 	k := key{space, wire.Digest(id)}
 	if r := s.memoOf.find(&k); r != 0 {
 		m := s.memos.at(r)
-		if m.void() {
-			m.outs, m.signer, m.run = outs, signer, run
-			return true
-		}
 		if slices.Equal(m.outs, outs) {
 			return false
 		}
@@ -68,7 +62,9 @@ func (s *State) forgetMemo() {
 	}
 	r := s.memoAge[s.memoAt]
 	s.memoAt++
-	s.memoOf.del(r)
+	if !s.memos.at(r).gone {
+		s.memoOf.del(r)
+	}
 	s.memos.drop(r)
 	if 2*s.memoAt > len(s.memoAge) {
 		s.memoAge = append([]memoRef(nil), s.memoAge[s.memoAt:]...)
@@ -77,7 +73,7 @@ func (s *State) forgetMemo() {
 }
 
 func (s *State) memo(k *key) *memo {
-	if r := s.memoOf.find(k); r != 0 && !s.memos.at(r).void() {
+	if r := s.memoOf.find(k); r != 0 {
 		return s.memos.at(r)
 	}
 	return nil
@@ -125,4 +121,54 @@ func (s *State) Value(space wire.Space, id wire.ThunkID) (*wire.Value, bool) {
 		return nil, false
 	}
 	return wire.NewValue(slices.Clone(outs)), true
+}
+
+// withdraw takes back what is known of a thunk that was found to give more than the value outs. The
+// memo forgets it, durably, and the nodes that signed it or hold it withdraw their claims; those that
+// are away do when they return, if they are remembered until then.
+func (s *State) withdraw(k *key, outs []wire.Object) {
+	var signers []wire.PeerID
+	if r := s.memoOf.find(k); r != 0 {
+		m := s.memos.at(r)
+		signers = append(signers, m.signer)
+		for _, c := range m.others {
+			signers = append(signers, c.signer)
+		}
+		s.forget(r)
+		s.emit(Record{RowWithdrawn{s.spaces[k.of], wire.ThunkID(k.id)}})
+	}
+	for _, n := range s.nodes[1:] {
+		switch {
+		case n.hello.Slots == 0 || !slices.Contains(signers, n.peer) && !s.holdsAll(n.ref, k.of, outs):
+		case n.connected:
+			s.emit(Withdraw{n.peer, s.spaces[k.of], wire.ThunkID(k.id)})
+		case len(n.owed) < maxOwed:
+			n.owed = append(n.owed, *k)
+		}
+	}
+}
+
+// forget takes an entry out of the memo.
+func (s *State) forget(r memoRef) {
+	s.memoOf.del(r)
+	*s.memos.at(r) = memo{gone: true}
+}
+
+// maxOwed bounds the withdrawals kept for a node that is away. One that misses any answers with its
+// own value once more, as it would had nobody looked.
+const maxOwed = 1024
+
+func (s *State) holdsAll(n nodeRef, space uint32, outs []wire.Object) bool {
+	return !slices.ContainsFunc(outs, func(o wire.Object) bool {
+		obj := s.object(space, o.Digest)
+		return obj == nil || !obj.has(n)
+	})
+}
+
+// payOwed tells a node that has come back what it is to withdraw.
+func (s *State) payOwed(n *node) {
+	for _, k := range n.owed {
+		s.emit(Withdraw{n.peer, s.spaces[k.of], wire.ThunkID(k.id)})
+	}
+	n.owed = nil
 }

@@ -58,6 +58,8 @@ type node struct {
 
 	ran          int
 	fetchedBytes int64
+
+	owed []key // thunks whose claims it is to withdraw when it comes back
 }
 
 const (
@@ -141,6 +143,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	n.state = nodeUp
 	s.reload(n)
 	s.classNode(n)
+	s.payOwed(n)
 	s.reconcile(n, e.Hello.Running, e.Hello.Working)
 	s.pinAgain(n)
 	s.inventoried(n)

@@ -201,15 +201,14 @@ func (s *State) distrust(p wire.PeerID) {
 	for r := memoRef(1); r < s.memos.next; r++ {
 		m := s.memos.at(r)
 		m.others = slices.DeleteFunc(m.others, func(c claim) bool { return c.signer == p })
-		if m.void() || m.signer != p {
-			continue
-		}
-		m.final = nil
-		if len(m.others) > 0 {
+		switch {
+		case m.outs == nil || m.signer != p:
+		case len(m.others) > 0:
+			m.final = nil
 			m.outs, m.signer, m.others = m.others[0].outs, m.others[0].signer, m.others[1:]
-			continue
+		default:
+			s.forget(r)
 		}
-		m.outs, m.signer = nil, wire.PeerID{}
 	}
 }
 

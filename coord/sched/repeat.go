@@ -12,13 +12,15 @@ import (
 // another node if there is another that could. That run is one of its own, which no other task
 // shares and no memo answers; its node is told the value and compares, so that it can say where
 // another one differs though no blob passes here. What differs fails the task with the cause that a
-// rewind has which gives another value twice. The memo keeps the first value, as it does then.
+// rewind has which gives another value twice, and is taken back: neither the memo nor a node answers
+// another job with it (withdraw).
 
 // A repeat is what a run is to give again.
 type repeat struct {
 	outs []wire.Object // raw
 	how  wire.How
 	by   ran
+	on   string // name of by.node, which may be forgotten meanwhile
 }
 
 // doubt has a value of a task confirmed by a second run, unless that is not wanted, or done.
@@ -32,9 +34,10 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 	}
 	r := s.makeRun(tr, *k, enc)
 	run := s.runs.at(r)
-	run.troubled().repeat = &repeat{outs, how, by}
+	run.troubled().repeat = &repeat{outs: outs, how: how, by: by}
 	if by.node != 0 {
 		run.avoid = []nodeRef{by.node}
+		run.repeat.on = " on " + s.nodes[by.node].hello.Name
 	}
 	s.enqueue(r)
 	s.attach(tr, r)
@@ -58,6 +61,7 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 	t.sure = true
 	s.jobOfTask(t).counts.Moved += e.Result.Fetched
 	if !slices.Equal(first.outs, outs) { // by a node of a version that does not compare
+		s.withdraw(&k, first.outs)
 		s.fail(tr, s.nondeterministic(t, first.outs, outs, ran{node: l.node.ref}), nil)
 		return
 	}
@@ -66,10 +70,7 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 
 // repeatFailure puts what a second run failed with in words that say so.
 func (s *State) repeatFailure(run *run, f wire.Failure) wire.Failure {
-	first := ""
-	if n := run.repeat.by.node; n != 0 {
-		first = " on " + s.nodes[n].hello.Name
-	}
+	first := run.repeat.on
 	name := s.tasks.at(run.waiters[0]).name
 	if f.Cause == wire.CauseNondeterministic {
 		f.Message = fmt.Sprintf("task %q gave two values, first%s, then on %s: %s", name, first, f.NodeName, f.Message)

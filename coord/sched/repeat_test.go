@@ -114,12 +114,13 @@ func TestTwiceNamesTheNondeterministic(t *testing.T) {
 			if f.Cause != wire.CauseNondeterministic || f.Hint == "" {
 				t.Errorf("failure = %+v", f)
 			}
-			for r := memoRef(1); r < w.s.memos.next; r++ {
-				if m := w.s.memos.at(r); len(m.others) > 0 {
-					t.Errorf("the memo has the second value, too: %+v", m)
-				}
-			}
 			w.wantIdle()
+			// Neither value is left for others: two runs of another job, and a is known.
+			two := w.submit(2, client, p, nil, "c")
+			w.run(time.Minute, w.ended(two))
+			if d := w.done[two]; d.Counts.Memo != 1 || d.Counts.Ran != 2 || runs != 3 {
+				t.Errorf("another job: %+v after %d runs, want b to run a third time", d.Counts, runs)
+			}
 		})
 	}
 }
@@ -154,4 +155,86 @@ func TestTwiceAmongOthers(t *testing.T) {
 	}
 	w.run(time.Minute, w.ended(sure))
 	w.wantValues(sure, p, "a")
+}
+
+// TestWithdrawn: a value that was not given again is answered to nobody, by coordinators that read
+// its tables or by nodes that were away.
+func TestWithdrawn(t *testing.T) {
+	w, client := small(t, 3)
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, nil, "a")
+	w.run(time.Minute, w.ended(id))
+	var th wire.ThunkID
+	var first string
+	for th = range w.first {
+		first = w.first[th][0]
+	}
+	i := slices.IndexFunc(w.nodes, func(n *simNode) bool { return n.hello.Name == first })
+	maker := w.nodes[i]
+	maker.disconnect()
+	w.nodes[0].put(compute(decoded(t, p.tasks[0].Thunk))...) // so that the value can be had without it
+	w.value = func(_ *world, th *wire.Thunk) []wire.Object {
+		outs := compute(th)
+		outs[0].Digest = wire.Sum([]byte("another"))
+		return outs
+	}
+	two := w.submit(2, client, p, twice, "a")
+	w.run(time.Minute, w.ended(two))
+	if d := w.done[two]; len(d.Failures) != 1 || d.Failures[0].Failure.Cause != wire.CauseNondeterministic {
+		t.Fatalf("done: %+v, want it to be found out", d)
+	}
+	withdrawn := func() (n int) {
+		for _, p := range w.withdrawn {
+			if p == maker.peer {
+				n++
+			}
+		}
+		return n
+	}
+	if withdrawn() != 0 || w.s.memo(&key{w.s.spaceOf["t"], wire.Digest(th)}) != nil {
+		t.Errorf("told %v, the memo has %v", w.withdrawn, w.s.memo(&key{w.s.spaceOf["t"], wire.Digest(th)}))
+	}
+	maker.connect()
+	w.run(time.Second, nil)
+	maker.disconnect()
+	maker.connect()
+	w.run(time.Second, nil)
+	if withdrawn() != 1 {
+		t.Errorf("%s was told %d times to withdraw, want once", first, withdrawn())
+	}
+	w.begin()
+	if w.s.memo(&key{w.s.spaceOf["t"], wire.Digest(th)}) != nil {
+		t.Error("another life of the coordinator knows the value")
+	}
+}
+
+func decoded(t *testing.T, enc []byte) *wire.Thunk {
+	t.Helper()
+	th, err := wire.DecodeThunk(enc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return th
+}
+
+// TestMemoForgetsAroundWithdrawn: an entry that was withdrawn goes when its turn comes, and takes no
+// other with it.
+func TestMemoForgetsAroundWithdrawn(t *testing.T) {
+	s := New(Config{MaxMemo: 4})
+	space := s.space("t")
+	value := func(i byte) []wire.Object { return []wire.Object{{Kind: wire.File, Digest: wire.Digest{i}, Size: 1}} }
+	for i := range byte(40) {
+		id := wire.ThunkID{i}
+		s.remember(space, id, value(i), wire.PeerID{1}, 0)
+		if i%3 == 0 {
+			s.withdraw(&key{space, wire.Digest(id)}, value(i))
+			s.remember(space, id, value(100+i), wire.PeerID{1}, 0)
+		}
+		if m := s.memo(&key{space, wire.Digest(id)}); m == nil || m.gone {
+			t.Fatalf("the memo of %d is %+v", i, m)
+		}
+		if s.memos.n > 4 {
+			t.Fatalf("%d entries", s.memos.n)
+		}
+	}
 }

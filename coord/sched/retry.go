@@ -48,6 +48,9 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 	}
 	failures := int(run.failures)
 	if run.repeat != nil {
+		if f.Cause == wire.CauseNondeterministic {
+			s.withdraw(&run.key, run.repeat.outs)
+		}
 		f = s.repeatFailure(run, f)
 	}
 	left := s.failWaiters(r, f, func(h wire.Hints) bool {

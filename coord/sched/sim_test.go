@@ -42,6 +42,8 @@ type world struct {
 	notes    []wire.Notice
 	offers   map[wire.PeerID]int
 	calm     bool // no check after each Step
+
+	withdrawn []wire.PeerID // told to drop claims
 }
 
 type simEvent struct {
@@ -90,14 +92,14 @@ func (w *world) begin() {
 		}
 	}
 	for pass := range 4 {
-		for _, row := range w.rows {
+		for i, row := range w.rows {
 			switch r := row.(type) {
 			case RowQuarantine:
 				if r.Quarantined.Recorded = true; pass == 0 {
 					shut = append(shut, r.Quarantined)
 				}
 			case RowValue:
-				if pass == 0 {
+				if pass == 0 && !slices.ContainsFunc(w.rows[i:], withdraws(r)) {
 					events = append(events, Known(r))
 				}
 			case RowExpansion:
@@ -116,6 +118,13 @@ func (w *world) begin() {
 		}
 	}
 	w.step(slices.Insert(events, 1, shut...)...)
+}
+
+func withdraws(v RowValue) func(Row) bool {
+	return func(r Row) bool {
+		w, ok := r.(RowWithdrawn)
+		return ok && w.Space == v.Space && w.Thunk == v.Thunk
+	}
 }
 
 func (w *world) after(d time.Duration, do func()) {
@@ -265,6 +274,8 @@ func (w *world) carryOut(a Action) {
 		})
 	case Copy:
 		w.to(a.Node, func(n *simNode) { n.copy(a.Copy) })
+	case Withdraw:
+		w.withdrawn = append(w.withdrawn, a.Node)
 	case Probe:
 		n := w.node(a.Node)
 		w.to(a.Node, func(*simNode) { n.send(LinkRate{From: a.From, To: a.Node, BytesPerSec: n.rate}) })

@@ -155,6 +155,8 @@ func writeRow(tx *bbolt.Tx, row sched.Row) error {
 	switch r := row.(type) {
 	case sched.RowValue:
 		return put(tx.Bucket(bucketValues), thunkKey(r.Space, r.Thunk), newValueRow(r))
+	case sched.RowWithdrawn:
+		return tx.Bucket(bucketValues).Delete(thunkKey(r.Space, r.Thunk))
 	case sched.RowExpansion:
 		key := binary.BigEndian.AppendUint32(thunkKey(r.Expanded.Space, r.Expanded.Thunk), uint32(r.Expanded.Output))
 		return put(tx.Bucket(bucketGraphs), key, newExpansionRow(r))

@@ -72,6 +72,19 @@ func TestJournalGivesBackWhatWasWritten(t *testing.T) {
 	}
 }
 
+func TestJournalForgetsWithdrawnValues(t *testing.T) {
+	j := openJournal(t, t.TempDir())
+	id, _ := testThunk(t, 7)
+	other, _ := testThunk(t, 8)
+	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), Signer: wire.PeerID{3}}
+	kept := value
+	kept.Thunk = other
+	must(t, j.Write([]sched.Row{value, kept, sched.RowWithdrawn{Space: "ben", Thunk: other}, sched.RowWithdrawn{Space: "anna", Thunk: id}}))
+	if diff := cmp.Diff([]sched.Row{kept}, loadAll(t, j), cmp.AllowUnexported(wire.Value{})); diff != "" {
+		t.Errorf("Load (-want +got):\n%s", diff)
+	}
+}
+
 func TestJournalForgetsTasksOfEndedJobs(t *testing.T) {
 	j := openJournal(t, t.TempDir())
 	sub := testJob(t, 1, 3)

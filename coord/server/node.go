@@ -282,6 +282,10 @@ func (s *Server) toNode(a sched.Action) {
 			s.introduce(n, f, []wire.PeerID{a.From})
 			f.Probe = append(f.Probe, a.From)
 		})
+	case sched.Withdraw:
+		s.queue(a.Node, func(_ *nodeSession, f *wire.ToNode) {
+			f.Withdraw = append(f.Withdraw, wire.Withdrawal{Space: a.Space, Thunk: a.Thunk})
+		})
 	case sched.Recall:
 		s.queue(a.Node, func(_ *nodeSession, f *wire.ToNode) { f.Recall = append(f.Recall, a.Lease) })
 	case sched.Cancel:

@@ -41,7 +41,40 @@ func TestWorkerRunsAgainWhatIsKnown(t *testing.T) {
 		if err != nil || len(claims) != 1 || claims[0].Value.Outputs[0] != first.Outputs[0] {
 			t.Errorf("claims = %v, %v, want that of the first run alone", claims, err)
 		}
+		// Told so, the node does not answer with its first value any more.
+		thunk := got.Failures[0].Thunk
+		fresh := l.thunk(4, "a")
+		ran := len(l.commands())
+		s.send(&wire.ToNode{Withdraw: []wire.Withdrawal{{Space: space, Thunk: thunk}}, Offers: []wire.Offer{fresh}})
+		s.heard()
+		if got := len(l.commands()); got != ran+1 {
+			t.Errorf("%d runs after the withdrawal, want one", got-ran)
+		}
+		claims, err = l.store.Claims(space, thunk)
+		if err != nil || len(claims) != 1 || claims[0].Value.Outputs[0] == first.Outputs[0] {
+			t.Errorf("claims = %v, %v, want that of the last run alone", claims, err)
+		}
 	})
+}
+
+// A claim that waits for the disk is withdrawn, too.
+func TestWorkerWithdrawsWhatWaits(t *testing.T) {
+	l := newLab(t, 1)
+	w, err := New(l.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := l.put("x")
+	v := wire.NewValue([]wire.Object{o})
+	id := wire.ThunkID{7}
+	w.syncs.addValue(space, id, v)
+	w.withdraw(space, id)
+	if items := w.claimSome(); len(items) != 1 || len(items[0].objects) != 1 {
+		t.Errorf("items = %+v, want the outputs to be made durable", items)
+	}
+	if claims, err := l.store.Claims(space, id); err != nil || len(claims) != 0 {
+		t.Errorf("claims = %v, %v, want none", claims, err)
+	}
 }
 
 // The value that another node gave is fetched to tell the difference.

@@ -38,6 +38,7 @@ type storeHoldings interface {
 
 type storeMemo interface {
 	AddClaim(*wire.Claim) error
+	DropClaim(wire.Space, wire.ThunkID, wire.PeerID)
 	Claims(wire.Space, wire.ThunkID) ([]wire.Claim, error)
 	Sync(context.Context, wire.Space, []wire.Object) error
 	Trim(context.Context) (int64, error)

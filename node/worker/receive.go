@@ -11,7 +11,7 @@ func (w *Worker) receive(f *wire.ToNode) error {
 		return &refusedError{f.Refuse}
 	}
 	for _, n := range []int{len(f.Grants), len(f.Offers), len(f.Recall), len(f.Cancel),
-		len(f.Pin), len(f.Unpin), len(f.Copy), len(f.Probe), len(f.Acked)} {
+		len(f.Pin), len(f.Unpin), len(f.Copy), len(f.Probe), len(f.Acked), len(f.Withdraw)} {
 		if n > wire.MaxBatch {
 			return wire.Errorf(wire.CauseTooLarge, "",
 				"the coordinator sent a list of %d; the bound is %d", n, wire.MaxBatch)
@@ -30,6 +30,9 @@ func (w *Worker) receive(f *wire.ToNode) error {
 			return err
 		}
 		w.cfg.Exchange.SetGrant(g)
+	}
+	for _, d := range f.Withdraw {
+		w.withdraw(d.Space, d.Thunk)
 	}
 	w.receiveLeases(f)
 	// Unpin first: where a frame names one object in both, keeping it too long does less harm.

@@ -13,6 +13,8 @@ import (
 type syncer struct {
 	wake chan struct{} // has one element when the queue is not empty
 
+	claiming sync.Mutex // held while what was taken is being claimed; before mu
+
 	mu    sync.Mutex // guards queue
 	queue []syncItem
 }
@@ -58,6 +60,17 @@ func (s *syncer) put(i syncItem) {
 	}
 }
 
+// disclaim has the values of a thunk that wait made durable only.
+func (s *syncer) disclaim(space wire.Space, thunk wire.ThunkID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.queue {
+		if q := &s.queue[i]; q.space == space && q.thunk == thunk {
+			q.value = nil
+		}
+	}
+}
+
 // renew forgets what only waits to be reported: a new connection is told everything that is held
 // anyway, and one that breaks again and again would pile it up.
 func (s *syncer) renew() {
@@ -92,8 +105,7 @@ func (w *Worker) syncLoop(ctx context.Context) {
 			return
 		case <-w.syncs.wake:
 		}
-		for items := w.syncs.take(); items != nil && ctx.Err() == nil; items = w.syncs.take() {
-			w.claim(items)
+		for items := w.claimSome(); items != nil && ctx.Err() == nil; items = w.claimSome() {
 			w.syncItems(ctx, items)
 		}
 		select {
@@ -102,6 +114,23 @@ func (w *Worker) syncLoop(ctx context.Context) {
 		case <-time.After(syncPause):
 		}
 	}
+}
+
+// claimSome takes items off the queue, claims the values among them and returns them.
+func (w *Worker) claimSome() []syncItem {
+	w.syncs.claiming.Lock()
+	defer w.syncs.claiming.Unlock()
+	items := w.syncs.take()
+	w.claim(items)
+	return items
+}
+
+// withdraw drops this node's claim for a thunk, and one that waits to be made.
+func (w *Worker) withdraw(space wire.Space, thunk wire.ThunkID) {
+	w.syncs.claiming.Lock()
+	defer w.syncs.claiming.Unlock()
+	w.syncs.disclaim(space, thunk)
+	w.cfg.Store.DropClaim(space, thunk, w.self)
 }
 
 // claim states the values among the items in the memo. A crash before they are durable leaves a
