@@ -121,9 +121,7 @@ func (s *State) forgetNode() {
 			k.ordered = slices.DeleteFunc(k.ordered, func(r nodeRef) bool { return r == old.ref })
 		}
 		for _, t := range j.tasks {
-			if t := s.tasks.at(t); t.node == old.ref {
-				t.node = 0
-			}
+			s.forgetIn(s.tasks.at(t), old.ref)
 		}
 	}
 	for r := range s.nodes {
@@ -136,4 +134,30 @@ func (s *State) forgetNode() {
 	delete(s.nodeOf, old.peer)
 	s.nodes[old.ref] = &node{ref: old.ref, state: nodeLost, whole: true}
 	s.freeNodes = append(s.freeNodes, old.ref)
+}
+
+// forgetIn has a task, and the run it waits for, name the node no more.
+func (s *State) forgetIn(t *task, old nodeRef) {
+	forget := func(r *nodeRef) {
+		if *r == old {
+			*r = 0
+		}
+	}
+	forget(&t.node)
+	if t.more != nil {
+		forget(&t.more.ran.node)
+	}
+	if t.run == 0 {
+		return
+	}
+	run := s.runs.at(t.run)
+	if run.avoid != nil {
+		run.avoid = slices.DeleteFunc(run.avoid, func(r nodeRef) bool { return r == old })
+	}
+	if run.repeat != nil {
+		forget(&run.repeat.by.node)
+	}
+	if run.gang != nil {
+		forget(&run.gang.member(t.run).by.node)
+	}
 }

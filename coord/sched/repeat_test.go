@@ -238,3 +238,42 @@ func TestMemoForgetsAroundWithdrawn(t *testing.T) {
 		}
 	}
 }
+
+// TestTwiceForgetsNodes: the ref of a node that ran a thunk first is used again while the second run
+// is under way. It says nothing of the newcomer.
+func TestTwiceForgetsNodes(t *testing.T) {
+	w, client := small(t, 1)
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, twice, "a")
+	w.runs = func(string) time.Duration { return 5 * time.Minute }
+	second := w.addNode("second", 2)
+	second.beat()
+	w.run(time.Minute, nil)
+	first := w.nodes[1]
+	if w.first = map[wire.ThunkID][]string{}; len(second.leases) > 0 {
+		first, second = second, first
+	}
+	w.run(6*time.Minute, func() bool { return len(second.leases) > 0 })
+	first.crash(false)
+	w.run(30*time.Second, nil)
+	w.s.forgetNode()
+	visitor := w.addNode("visitor", 2)
+	visitor.beat()
+	if a, b := w.s.nodeOf[visitor.peer], w.s.nodeOf[first.peer]; a == 0 || b != 0 || len(w.s.freeNodes) > 0 {
+		t.Fatalf("the visitor has ref %d, the first node %d, and %v are free", a, b, w.s.freeNodes)
+	}
+	second.crash(false) // so that it runs elsewhere
+	w.run(10*time.Minute, w.ended(id))
+	if len(w.repeated) != 1 {
+		t.Fatalf("run a second time by %v", w.repeated)
+	}
+	for _, on := range w.repeated {
+		if !slices.Equal(on, []string{"visitor"}) {
+			t.Errorf("run again by %v, want the visitor, which is another node", on)
+		}
+	}
+	last := w.notes[len(w.notes)-1]
+	if last.State != wire.StateDone || last.NodeName == "visitor" {
+		t.Errorf("the last notice is %s by %q, want no node that did not give the value", last.State, last.NodeName)
+	}
+}
