@@ -156,6 +156,7 @@ type Notice struct {
 	Progress *Progress     `cbor:"progress,omitempty"`
 	Failure  *Failure      `cbor:"failure,omitempty"`
 	Waiting  string        `cbor:"waiting,omitempty"` // why the job, or the task, does not go on
+	Note     string        `cbor:"note,omitempty"`    // about the job: what happened to a node, for people
 	Added    int           `cbor:"added,omitempty"`   // tasks a sub-graph added to the job
 	At       int64         `cbor:"at,omitempty"`      // coordinator's clock, Unix microseconds
 }

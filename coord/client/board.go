@@ -64,6 +64,9 @@ func KindOf(task string) string {
 // Apply takes in a notice that arrived at now.
 func (b *Board) Apply(n *wire.Notice, now time.Time) {
 	b.Counts.Tasks += n.Added
+	if n.Note != "" {
+		return
+	}
 	if n.Task == "" {
 		b.Waiting = n.Waiting
 		return

@@ -133,6 +133,9 @@ func noticeLines(n *wire.Notice, add func(string, obj)) {
 		}
 		add("waiting", o)
 	}
+	if n.Note != "" {
+		add("note", obj{"text": n.Note})
+	}
 	if n.Added > 0 {
 		add("added", obj{"task": n.Task, "tasks": n.Added})
 	}

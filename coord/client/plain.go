@@ -79,6 +79,8 @@ func (v *jobView) notice(b *strings.Builder, n *wire.Notice, now time.Time) {
 	before := v.board.Waiting
 	v.board.Apply(n, now)
 	switch {
+	case n.Note != "":
+		fmt.Fprintln(b, printable(n.Note))
 	case n.Task == "" && n.Waiting != "" && n.Waiting != before:
 		fmt.Fprintln(b, printable(n.Waiting))
 	case n.Task == "" && n.Waiting == "" && before != "":

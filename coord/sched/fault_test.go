@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,5 +279,40 @@ func TestSubGraphsThatCannotBe(t *testing.T) {
 				t.Errorf("job: %.500v, want %s: %s", done, c.cause, c.message)
 			}
 		})
+	}
+}
+
+// Who waits for a job is told why some of it takes longer.
+func TestNodeLostIsTold(t *testing.T) {
+	b := newBare(t)
+	client, one := wire.PeerID{1}, wire.PeerID{2}
+	p := makePlan(t, "a -> src; b -> src; c -> src")
+	b.step(up(client, 0), up(one, 2), holds(client, true, leaf("src"), testRoot))
+	b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: client, Tasks: p.tasks, Targets: p.target("a", "b", "c")})
+	notes := func(actions []Action) (list []string) {
+		for _, tell := range pick[Tell](actions) {
+			if tell.Notice.Note != "" {
+				list = append(list, tell.Notice.Note)
+			}
+		}
+		return list
+	}
+	var silent []Action
+	for range 11 {
+		b.now += time.Second
+		silent = append(silent, b.step(Beat{Peer: client}, Tick{})...)
+	}
+	got := notes(silent)
+	want := []string{one.Short() + " is lost; 3 tasks start again"}
+	if !slices.Equal(got, want) {
+		t.Errorf("after 11 s of silence: notes %q, want %q", got, want)
+	}
+	if offers := pick[Offer](b.step(up(one, 2))); len(offers) != 3 {
+		t.Fatalf("%d offers to the node that is back, want 3", len(offers))
+	}
+	got = notes(b.step(up(one, 2)))
+	want = []string{one.Short() + " connected again without what it was given; 3 tasks start again"}
+	if !slices.Equal(got, want) {
+		t.Errorf("after a restart: notes %q, want %q", got, want)
 	}
 }

@@ -11,8 +11,15 @@ import (
 // lost with the connection, a lease may be of an earlier epoch or long over.
 func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) {
 	s.orphans = slices.DeleteFunc(s.orphans, func(o orphan) bool { return o.node == n.ref })
-	for _, l := range slices.Clone(n.leases) {
-		if s.leases[l.id] == l && !slices.Contains(running, l.id) {
+	var missing []*lease
+	for _, l := range n.leases {
+		if !slices.Contains(running, l.id) {
+			missing = append(missing, l)
+		}
+	}
+	s.tellAgain(missing, n.hello.Name+" connected again without what it was given")
+	for _, l := range missing {
+		if s.leases[l.id] == l {
 			s.emit(Cancel{n.peer, l.id}) // it may be under way to it
 			s.leaseLost(l, wire.Failure{}, 0)
 		}
