@@ -93,6 +93,7 @@ type Beat struct {
 	StoreUsed int64 `cbor:"store"`
 	Draining  bool  `cbor:"drain,omitempty"` // offer nothing more: disk full, or shutting down
 	Paused    bool  `cbor:"pause,omitempty"` // on battery
+	Deaf      bool  `cbor:"deaf,omitempty"`  // nothing was heard of the coordinator for a while
 }
 
 // Result is a value that a node has computed.
@@ -191,6 +192,8 @@ type Welcome struct {
 	Beat     time.Duration `cbor:"beat"` // say something at least this often
 	Now      int64         `cbor:"now"`  // wall clock, Unix microseconds
 	MemberOf string        `cbor:"mesh"` // name of the mesh, for people
+	// Says is how often, at least, the coordinator says something; 0 is as it comes, of an older one.
+	Says time.Duration `cbor:"says,omitempty"`
 }
 
 // Offer asks a node to run a resolved thunk.

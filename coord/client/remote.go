@@ -58,6 +58,7 @@ func (b *backend) openMesh(name string) (*link, error) {
 	m.host.Handle(wire.ProtocolBlob, func(s *peer.Stream) { m.exchange.Serve(s) })
 	m.worker, err = worker.New(worker.Config{
 		Store: b.store, Exchange: m.exchange, Key: b.key, Hello: b.hello(0), Addrs: m.host.Addrs, Dial: m.dialNode, AddPeers: m.addPeers,
+		HangUp:  func() { m.host.Disconnect(coordinator) },
 		Trusted: trusted, EpochFile: b.dir.path("meshes", name+".epoch"), Logger: log,
 	})
 	if err != nil {

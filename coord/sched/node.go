@@ -28,7 +28,8 @@ type node struct {
 	connected bool
 	draining  bool
 	paused    bool
-	seen      time.Duration // when it was last heard of
+	deaf      bool          // it says that it hears nothing
+	seen      time.Duration // when it was last heard of, and heard us
 	upSince   time.Duration
 	storeUsed int64
 
@@ -100,13 +101,17 @@ func (n *node) lostAfter() time.Duration {
 }
 
 // seen notes that a node was heard of, and returns it; nil if it is not known. Who is heard of is
-// connected: the end of an older connection may be told after a newer one began.
+// connected: the end of an older connection may be told after a newer one began. One that hears
+// nothing is as good as silent, since nothing can be offered to it.
 func (s *State) seen(p wire.PeerID) *node {
 	r := s.nodeOf[p]
 	if r == 0 {
 		return nil
 	}
 	n := s.nodes[r]
+	if n.deaf {
+		return n
+	}
 	n.seen = s.now
 	if n.state != nodeUp || !n.connected {
 		n.state, n.connected = nodeUp, true
@@ -136,7 +141,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	n.hello, n.owner, n.tenants, n.connected = e.Hello, e.Owner, e.Tenants, true
 	n.hello.Running, n.hello.Working = nil, nil
 	n.quarantine = s.quarantines[e.Peer]
-	n.draining, n.paused = false, false
+	n.draining, n.paused, n.deaf = false, false, false
 	n.seen, n.upSince = s.now, s.now
 	n.life++
 	n.told, n.whole = 0, false
@@ -163,6 +168,9 @@ func (s *State) nodeGone(p wire.PeerID) {
 }
 
 func (s *State) beat(p wire.PeerID, b *wire.Beat) {
+	if r := s.nodeOf[p]; r != 0 && b != nil {
+		s.deafened(s.nodes[r], b.Deaf)
+	}
 	n := s.seen(p)
 	if n == nil || b == nil {
 		return
@@ -170,6 +178,16 @@ func (s *State) beat(p wire.PeerID, b *wire.Beat) {
 	n.storeUsed = b.StoreUsed
 	if n.draining != b.Draining || n.paused != b.Paused {
 		n.draining, n.paused = b.Draining, b.Paused
+		s.reload(n)
+		s.moved = true
+	}
+}
+
+// deafened takes note whether a node hears us. From where it says so it is as suspect as a silent one.
+func (s *State) deafened(n *node, deaf bool) {
+	n.deaf = deaf
+	if deaf && n.state == nodeUp {
+		n.state = nodeSuspect
 		s.reload(n)
 		s.moved = true
 	}

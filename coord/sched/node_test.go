@@ -55,3 +55,29 @@ func TestNamesOfKinds(t *testing.T) {
 		}
 	}
 }
+
+// A node that says that it hears nothing is silent for us, whatever else it says.
+func TestDeafNodeIsAsSilent(t *testing.T) {
+	b := newBare(t)
+	one := wire.PeerID{1}
+	b.step(up(one, 2))
+	says := func(beat wire.Beat, want string) {
+		t.Helper()
+		b.step(Beat{Peer: one, Beat: &beat}, Tick{})
+		if got := b.s.Nodes()[0].State; got != want {
+			t.Errorf("after %v and %+v it is %s, want %s", b.now, beat, got, want)
+		}
+	}
+	says(wire.Beat{}, "up")
+	says(wire.Beat{Deaf: true}, "suspect")
+	for range 8 {
+		b.now += time.Second
+		says(wire.Beat{Deaf: true}, "suspect")
+	}
+	for range 3 {
+		b.now += time.Second
+		b.step(Beat{Peer: one, Beat: &wire.Beat{Deaf: true}}, Tick{})
+	}
+	says(wire.Beat{Deaf: true}, "lost")
+	says(wire.Beat{}, "up")
+}

@@ -97,7 +97,7 @@ func (s *Server) checkHello(h *wire.Hello, cert *wire.Certificate) *wire.Error {
 // enter makes n the session of its peer and queues the welcome.
 func (s *Server) enter(n *nodeSession, h *wire.Hello) {
 	n.outbox.add(func(f *wire.ToNode) {
-		f.Welcome = &wire.Welcome{Versions: s.cfg.Versions, Beat: beatEvery, Now: time.Now().UnixMicro(), MemberOf: s.cfg.Mesh}
+		f.Welcome = &wire.Welcome{Versions: s.cfg.Versions, Beat: beatEvery, Now: time.Now().UnixMicro(), MemberOf: s.cfg.Mesh, Says: sayEvery}
 	})
 	n.outbox.flush()
 	s.mu.Lock()
@@ -315,6 +315,25 @@ func (s *Server) flushOutboxes() {
 	defer s.mu.Unlock()
 	for _, n := range s.nodes {
 		n.outbox.flush()
+	}
+}
+
+// talk says something to every node that was told nothing for a while, until ctx ends. It does not
+// hang on the loop: a coordinator that is slow is no reason for its nodes to look for another.
+func (s *Server) talk(ctx context.Context) {
+	tick := time.NewTicker(sayEvery / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.mu.Lock()
+			for _, n := range s.nodes {
+				n.outbox.say(now.Add(-sayEvery / 2))
+			}
+			s.mu.Unlock()
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"sync"
+	"time"
 
 	"gaggle/wire"
 )
@@ -16,6 +17,7 @@ type outbox struct {
 	items  int // in the last of frames
 	bytes  int // about, of the offers in it
 	due    bool
+	taken  time.Time // when the writer last took something
 	closed bool
 }
 
@@ -76,6 +78,21 @@ func (o *outbox) flush() {
 	}
 }
 
+// say lets the writer send what was added, or an empty frame, unless it has sent something since.
+func (o *outbox) say(since time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.due || o.closed || o.taken.After(since) {
+		return
+	}
+	if len(o.frames) == 0 {
+		o.frames = append(o.frames, new(wire.ToNode))
+		o.items, o.bytes = 0, 0
+	}
+	o.due = true
+	o.ready.Signal()
+}
+
 // overflowed reports whether the outbox gave the node up.
 func (o *outbox) overflowed() bool {
 	o.mu.Lock()
@@ -119,5 +136,6 @@ func (o *outbox) take() []*wire.ToNode {
 	}
 	frames := o.frames
 	o.frames, o.items, o.bytes, o.due = nil, 0, 0, false
+	o.taken = time.Now()
 	return frames
 }

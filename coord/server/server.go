@@ -90,6 +90,9 @@ const (
 	tickEvery = 250 * time.Millisecond
 	// beatEvery is how often a node must say something; a third of sched's suspicion after 3 s.
 	beatEvery = time.Second
+	// sayEvery is how often a node is told something, if only that the coordinator lives: a node
+	// cannot tell otherwise that nothing reaches it.
+	sayEvery = time.Second
 	// commitPause is how long the writer lets rows gather after a commit, unless one is urgent: a
 	// commit takes two flushes of the disk whatever is in it, and small thunks end by the thousand.
 	commitPause = 10 * time.Millisecond
@@ -171,6 +174,10 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel(nil)
 	written := make(chan error, 1)
 	go func() { written <- s.writeRows(cancel) }()
+	var talk sync.WaitGroup
+	talk.Go(func() { s.talk(ctx) })
+	defer talk.Wait()
+	defer cancel(nil) // before it is waited for
 	for _, c := range s.early {
 		s.write <- c
 	}

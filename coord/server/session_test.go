@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"gaggle/wire"
 )
@@ -407,5 +408,25 @@ func TestNothingBeginsAfterTheEnd(t *testing.T) {
 	_, late := node(t, s, testCert(2, wire.RoleNode))
 	if err := <-late; !errors.Is(err, ErrClosed) {
 		t.Errorf("ServeNode after the end: %v, want ErrClosed", err)
+	}
+}
+
+// A node that is told nothing for a while gets an empty frame, one that was told something none.
+func TestOutboxSaysSomething(t *testing.T) {
+	var o outbox
+	o.init()
+	o.say(time.Now())
+	if frames := o.take(); len(frames) != 1 || len(frames[0].Offers) != 0 {
+		t.Errorf("%d frames after a silence, want an empty one", len(frames))
+	}
+	o.say(time.Now().Add(-time.Minute))
+	o.add(func(f *wire.ToNode) { f.Recall = []wire.LeaseID{1} })
+	o.flush()
+	if frames := o.take(); len(frames) != 1 || len(frames[0].Recall) != 1 {
+		t.Errorf("%d frames just after another, want the one that was added", len(frames))
+	}
+	o.say(time.Now().Add(time.Minute))
+	if frames := o.take(); len(frames) != 1 {
+		t.Errorf("%d frames after another silence, want one", len(frames))
 	}
 }

@@ -138,6 +138,11 @@ func (w *Worker) session(ctx context.Context) error {
 		return err
 	}
 	ended := make(chan struct{})
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	if welcome.Says > 0 {
+		listening.Go(func() { w.listen(ended, link, out) })
+	}
 	wrote := make(chan error, 1)
 	go func() {
 		defer link.Close()
@@ -173,6 +178,7 @@ func (w *Worker) attach(out *outbox) (*wire.Hello, []*outcome) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.deaf = false
 	h := w.cfg.Hello
 	h.Epoch, h.Inventory = w.epoch, inventory
 	if w.cfg.Addrs != nil {
@@ -210,7 +216,7 @@ func (w *Worker) detach(out *outbox) {
 
 // greet says hello and returns the welcome.
 func (w *Worker) greet(link Link, hello *wire.Hello) (*wire.Welcome, error) {
-	late := time.AfterFunc(welcomeLimit, func() { link.Close() })
+	late := time.AfterFunc(welcomeLimit, func() { w.hangUp(link) })
 	defer late.Stop()
 	if err := link.Write(&wire.FromNode{Hello: hello}); err != nil {
 		return nil, fmt.Errorf("greeting the coordinator: %w", err)
@@ -244,6 +250,7 @@ func (w *Worker) obey(epoch uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.renewed = w.cfg.Boot()
+	w.heard = w.renewed
 	if epoch == w.epoch {
 		return nil
 	}

@@ -312,3 +312,40 @@ func TestLinkRefusesOverlongLists(t *testing.T) {
 		<-s.ended
 	})
 }
+
+// A coordinator that promised to say something every second and does not is told that nothing
+// arrives, and then left for a new connection.
+func TestLinkToASilentCoordinatorIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, 1)
+		hungUp := make(chan struct{}, 1)
+		l.cfg.HangUp = func() { hungUp <- struct{}{} }
+		l.start()
+		welcome := &wire.ToNode{Welcome: &wire.Welcome{Beat: time.Second, Says: time.Second, Now: time.Now().UnixMicro()}}
+		s := l.answer(welcome)
+		for range 20 {
+			time.Sleep(time.Second)
+			s.send(&wire.ToNode{})
+		}
+		if all := s.heard(); all.Beat == nil || all.Beat.Deaf {
+			t.Errorf("beat %+v of a node that is told something every second", all.Beat)
+		}
+		begun := time.Now()
+		s.wait(func(f *wire.FromNode) bool { return f.Beat != nil && f.Beat.Deaf })
+		if d := time.Since(begun); d < deafAfter-time.Second || d > deafAfter+time.Second {
+			t.Errorf("it says after %v that it hears nothing, want about %v", d, deafAfter)
+		}
+		s.send(&wire.ToNode{})
+		s.wait(func(f *wire.FromNode) bool { return !f.Beat.Deaf })
+		begun = time.Now()
+		<-hungUp
+		<-s.ended
+		if d := time.Since(begun); d < hangUpAfter-time.Second || d > hangUpAfter+time.Second {
+			t.Errorf("given up after %v, want about %v", d, hangUpAfter)
+		}
+		s = l.answer(welcome)
+		if all := s.heard(); all.Beat == nil || all.Beat.Deaf {
+			t.Errorf("beat %+v on a new connection", all.Beat)
+		}
+	})
+}

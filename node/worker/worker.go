@@ -46,6 +46,9 @@ type Config struct {
 	Addrs func() []string
 	// Dial connects to the coordinator. It is called again whenever the connection has ended.
 	Dial func(context.Context) (Link, error)
+	// HangUp, if not nil, is called when the connection was silent for so long that it is good for
+	// nothing, whatever lies below it: the next Dial is to make a new one from the ground up.
+	HangUp func()
 	// AddPeers, if not nil, is told how to reach members.
 	AddPeers func([]wire.PeerInfo)
 	// Trusted says whether a peer is a coordinator, whose grants open logs; nil trusts nobody.
@@ -88,13 +91,15 @@ type Worker struct {
 	leases   map[wire.LeaseID]*lease
 	outcomes map[wire.LeaseID]*outcome // not yet acknowledged
 	out      *outbox                   // of the connection; nil without one
-	renewed  time.Duration             // boot time of the last frame
+	renewed  time.Duration             // boot time of the last frame, either way
+	heard    time.Duration             // boot time of the coordinator's last frame
 	toCopy   []wire.CopyOrder
 	copiers  int // goroutines that work on toCopy
 	probing  int // probes, waiting ones too
 	stopping bool
 	draining bool // the disk is full
 	paused   bool
+	deaf     bool // the coordinator is silent
 }
 
 const (
@@ -238,7 +243,7 @@ func (w *Worker) Lost(space wire.Space, ds []wire.Digest) {
 // beat says how the node fares. Called under w.mu.
 func (w *Worker) beat() *wire.Beat {
 	return &wire.Beat{
-		FreeSlots: w.slots.free(), StoreUsed: w.cfg.Store.Used(),
+		FreeSlots: w.slots.free(), StoreUsed: w.cfg.Store.Used(), Deaf: w.deaf,
 		Draining: w.draining || w.stopping, Paused: w.paused,
 	}
 }
