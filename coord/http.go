@@ -108,6 +108,7 @@ type (
 		Cancelled int   `json:"cancelled"`
 		Running   int   `json:"running"`
 		Ready     int   `json:"ready"`
+		Verified  int   `json:"verified"`
 		Moved     int64 `json:"moved_bytes"`
 	}
 	pageTraffic struct { // a wire.Traffic

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,8 +46,25 @@ func (a *app) view(f *jobFlags, last io.Writer, out string) client.View {
 	return v
 }
 
-func twiceFlag(c *cobra.Command, twice *bool) {
+// A percent is a flag's value from 0% to 100%.
+type percent int
+
+func (p *percent) String() string { return strconv.Itoa(int(*p)) + "%" }
+func (p *percent) Type() string   { return "N%" }
+
+func (p *percent) Set(s string) error {
+	n, err := strconv.Atoi(strings.TrimSuffix(s, "%"))
+	if err != nil || n < 0 || n > 100 {
+		return fmt.Errorf("%q is not a share: give 0%% to 100%%", s)
+	}
+	*p = percent(n)
+	return nil
+}
+
+func trustFlags(c *cobra.Command, twice *bool, verify *int) {
+	c.Flags().Var((*percent)(verify), "verify", "have nodes of another owner run this share of the tasks, too: a node that gives other values than all others is shut out")
 	c.Flags().BoolVar(twice, "check-determinism", false, "run every task twice, on different nodes or slots, and fail those that give two values")
+	c.MarkFlagsMutuallyExclusive("verify", "check-determinism")
 }
 
 func (a *app) submitCmd() *cobra.Command {
@@ -95,7 +114,7 @@ Interrupting once cancels the job, twice leaves at once. What has finished is no
 	flags.BoolVarP(&sub.KeepGoing, "keep-going", "k", false, "after a failure finish what does not need the failed task")
 	flags.BoolVar(&sub.Detach, "detach", false, "return once the mesh has all it needs; coord get fetches the targets")
 	flags.BoolVar(&sub.Replace, "replace", false, "let target directories replace those that are there")
-	twiceFlag(c, &sub.Twice)
+	trustFlags(c, &sub.Twice, &sub.Verify)
 	flags.StringVar(&sub.Only, "only", "", "run `TASK` and what it needs; its outputs become the targets")
 	flags.StringVar(&sub.GraphDir, "dir", "", "`DIR` that paths in the graph are relative to (default where the graph is)")
 	return c
@@ -133,7 +152,7 @@ inputs. With --out that one file comes back, else every file that is new or chan
 	}
 	f.add(c)
 	c.Flags().StringVar(&r.Out, "out", "", "`TEMPLATE` of the file that the command makes")
-	twiceFlag(c, &r.Twice)
+	trustFlags(c, &r.Twice, &r.Verify)
 	c.Flags().SetInterspersed(false) // the command's flags are its own
 	return c
 }

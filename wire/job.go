@@ -60,6 +60,7 @@ type Submit struct {
 	Detach    bool         `cbor:"detach,omitempty"`
 	KeepGoing bool         `cbor:"keep_going,omitempty"` // finish what does not need the failed
 	Twice     bool         `cbor:"twice,omitempty"`      // run every thunk again and compare
+	Verify    int          `cbor:"verify,omitempty"`     // percent of the thunks that another owner's node runs too
 	Tasks     int          `cbor:"tasks"`
 	Targets   []TargetSpec `cbor:"targets"`
 }
@@ -206,7 +207,8 @@ type Counts struct {
 	Cancelled int   `cbor:"cancelled"`
 	Running   int   `cbor:"running"`
 	Ready     int   `cbor:"ready"`
-	Moved     int64 `cbor:"moved"` // bytes moved between nodes for it
+	Verified  int   `cbor:"verified,omitempty"` // whose value nodes of two owners gave
+	Moved     int64 `cbor:"moved"`              // bytes moved between nodes for it
 }
 
 // JobStatus is what coord status shows of a job.

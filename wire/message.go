@@ -209,6 +209,8 @@ type Offer struct {
 	// Expect is the value that an earlier run gave, with its holders: this one is to run whatever
 	// is known, claims nothing, and fails with CauseNondeterministic if it gives another value.
 	Expect []Held `cbor:"expect,omitempty"`
+	// Fresh has the node run it whatever is known, and claim nothing.
+	Fresh bool `cbor:"fresh,omitempty"`
 }
 
 // Pin keeps an object in a store for as long as its owner needs it.

@@ -55,6 +55,9 @@ func count(n int, noun string) string {
 // tally lists how tasks came to be done: "3 ran, 1 memo, 0 shared, 1 failed".
 func tally(c wire.Counts) string {
 	s := fmt.Sprintf("%d ran, %d memo, %d shared", c.Ran, c.Memo, c.Shared)
+	if c.Verified > 0 {
+		s += fmt.Sprintf(", %d verified", c.Verified)
+	}
 	if c.Failed > 0 {
 		s += fmt.Sprintf(", %d failed", c.Failed)
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -45,6 +46,9 @@ func (r *record) again(task string) string {
 	}
 	if r.Twice {
 		line = append(line, "--check-determinism")
+	}
+	if r.Verify > 0 {
+		line = append(line, "--verify", strconv.Itoa(r.Verify)+"%")
 	}
 	if r.Run != nil {
 		line = append(line, r.Run.again(task)...)

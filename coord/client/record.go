@@ -32,7 +32,8 @@ type record struct {
 	Out      string            `json:"out"`             // absolute
 	Replace  bool              `json:"replace,omitempty"`
 	Detached bool              `json:"detached,omitempty"`
-	Twice    bool              `json:"twice,omitempty"` // every task is run again and compared
+	Twice    bool              `json:"twice,omitempty"`  // every task is run again and compared
+	Verify   int               `json:"verify,omitempty"` // percent
 	Begun    time.Time         `json:"begun"`
 	Ended    bool              `json:"ended,omitempty"`
 }

@@ -51,7 +51,7 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 	}
 	rec := &record{
 		Name: filepath.Base(name), Dir: cmd.Dir, Graph: sub.Graph, Params: sub.Params, Out: absolute(cmd.Dir, sub.Out),
-		Replace: sub.Replace, Detached: sub.Detach, Twice: sub.Twice, Mesh: l.name, Local: cmd.Local,
+		Replace: sub.Replace, Detached: sub.Detach, Twice: sub.Twice, Verify: sub.Verify, Mesh: l.name, Local: cmd.Local,
 	}
 	if sub.GraphDir != "" {
 		rec.GraphDir = dir
@@ -196,7 +196,7 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 		return nil, err
 	}
 	sub := &submission{
-		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Tasks: len(plan.Tasks), Targets: plan.Targets,
+		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Verify: rec.Verify, Tasks: len(plan.Tasks), Targets: plan.Targets,
 			Detach: rec.Detached && l.name != ""}, // on this machine alone there is nobody to copy to
 		tasks: plan.Tasks,
 		kinds: s.a.backend.kinds(rec.Name, plan.Tasks),

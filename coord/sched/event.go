@@ -21,6 +21,7 @@ type Submitted struct {
 	Detach    bool
 	KeepGoing bool
 	Twice     bool // run every thunk again and compare, see repeat.go
+	Verify    int  // percent of the thunks that another owner's node runs too, see verify.go
 	Tasks     []wire.TaskSpec
 	Targets   []wire.TargetSpec
 	At        time.Time // wall clock, for people

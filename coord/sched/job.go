@@ -22,6 +22,7 @@ type job struct {
 	detach    bool
 	keepGoing bool
 	twice     bool
+	verify    int // percent
 	begun     time.Time
 	seq       uint64
 	accepted  bool
@@ -85,7 +86,7 @@ func (s *State) submitted(e *Submitted) {
 	j := s.jobs.at(r)
 	*j = job{
 		ref: r, id: e.Job, space: s.space(e.Space), tenant: s.tenant(e.Tenant), name: e.Name, client: e.Client, detach: e.Detach,
-		keepGoing: e.KeepGoing, twice: e.Twice, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
+		keepGoing: e.KeepGoing, twice: e.Twice, verify: e.Verify, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
 	}
 	s.jobOf[e.Job] = r
 	s.live = append(s.live, r)

@@ -77,7 +77,11 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 		peers := s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))
 		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: peers})
 	}
-	if run.repeat != nil {
+	switch {
+	case run.repeat == nil:
+	case run.repeat.blind:
+		o.Fresh = true
+	default:
 		for _, out := range run.repeat.outs {
 			o.Expect = append(o.Expect, s.heldBy(run.of, out))
 		}

@@ -158,11 +158,16 @@ func (s *State) forgetIn(t *task, old nodeRef) {
 		return
 	}
 	run := s.runs.at(t.run)
-	if run.avoid != nil {
-		run.avoid = slices.DeleteFunc(run.avoid, func(r nodeRef) bool { return r == old })
+	for _, list := range []*[]nodeRef{&run.avoid, &run.never} {
+		if *list != nil {
+			*list = slices.DeleteFunc(*list, func(r nodeRef) bool { return r == old })
+		}
 	}
 	if run.repeat != nil {
 		forget(&run.repeat.by.node)
+		for i := range run.repeat.votes {
+			forget(&run.repeat.votes[i].run.node)
+		}
 	}
 	if run.gang != nil {
 		forget(&run.gang.member(t.run).by.node)

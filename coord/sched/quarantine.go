@@ -131,6 +131,9 @@ func (s *State) quarantined(e *Quarantined) {
 	s.recallAll(n)
 	s.reload(n)
 	s.moved = true
+	if e.Lied {
+		s.recant(n.ref)
+	}
 }
 
 // recallAll asks for everything back that a node has not begun.

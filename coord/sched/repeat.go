@@ -21,12 +21,19 @@ type repeat struct {
 	how  wire.How
 	by   ran
 	on   string // name of by.node, which may be forgotten meanwhile
+
+	blind bool   // its node is not told what it is to give, see verify.go
+	votes []vote // what nodes gave so far, if the first two differed
 }
 
 // doubt has a value of a task confirmed by a second run, unless that is not wanted, or done.
 func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran) bool {
 	t := s.tasks.at(tr)
-	if !s.jobOfTask(t).twice || t.sure || t.more != nil && t.more.gang != nil {
+	j := s.jobOfTask(t)
+	if t.sure && t.outs != nil && !slices.Equal(t.outs, outs) && s.sampled(j, k) {
+		t.sure = false // it was confirmed, then lost, and is not what comes now
+	}
+	if t.sure || t.more != nil && t.more.gang != nil || !j.twice && !s.sampled(j, k) {
 		return false
 	}
 	if !s.view.read(enc) || s.view.builtin { // our own work, on trees
@@ -34,9 +41,12 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 	}
 	r := s.makeRun(tr, *k, enc)
 	run := s.runs.at(r)
-	run.troubled().repeat = &repeat{outs: outs, how: how, by: by}
+	run.troubled().repeat = &repeat{outs: outs, how: how, by: by, blind: !j.twice}
 	if by.node != 0 {
 		run.avoid = []nodeRef{by.node}
+		if run.repeat.blind {
+			run.avoid = s.others(run, s.nodes[by.node])
+		}
 		run.repeat.on = " on " + s.nodes[by.node].hello.Name
 	}
 	s.enqueue(r)
@@ -54,12 +64,17 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 	}
 	run.kind.sample(e.Result.Run)
 	first, k, enc, tr := run.repeat, run.key, run.enc, run.waiters[0]
+	s.blame(run, l.node.ref)
 	s.endLease(l)
 	t := s.tasks.at(tr)
 	t.run, run.waiters = 0, nil
 	s.dropRun(r)
-	t.sure = true
 	s.jobOfTask(t).counts.Moved += e.Result.Fetched
+	if first.blind {
+		s.compare(tr, &k, enc, first, s.voteOf(outs, ran{l.node.ref, e.Result.Run, 0}), e)
+		return
+	}
+	t.sure = true
 	if !slices.Equal(first.outs, outs) { // by a node of a version that does not compare
 		s.withdraw(&k, first.outs)
 		s.fail(tr, s.nondeterministic(t, first.outs, outs, ran{node: l.node.ref}), nil)

@@ -81,7 +81,8 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 		return false
 	}
 	t := s.tasks.at(r)
-	sure := t.sure || !s.jobOfTask(t).twice
+	j := s.jobOfTask(t)
+	sure := t.sure || !j.twice && !s.sampled(j, k)
 	if sure && m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
 		s.done(r, m.final, k.id, wire.HowMemo, ran{})
 		return true

@@ -53,6 +53,7 @@ type run struct {
 type trouble struct {
 	attempts []wire.Failure
 	avoid    []nodeRef     // where it failed, and need not be tried next
+	never    []nodeRef     // where it must not run
 	until    time.Duration // when it leaves placeBacking
 	infra    uint8         // attempts that failed for reasons of the infrastructure
 	failures uint8         // attempts that failed for its own

@@ -33,6 +33,8 @@ type Config struct {
 	MaxMemo int
 	// Weights are the shares of tenants; one that is not named has 1.
 	Weights []Weight
+	// Secret keeps nodes from telling which thunks will be verified.
+	Secret []byte
 	// Alone says that there is one node and never another: what it does not hold is gone.
 	Alone bool
 }

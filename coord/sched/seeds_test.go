@@ -93,7 +93,13 @@ func faulty(t *testing.T, seed uint64) *world {
 				return &wire.Failure{Cause: wire.CauseSandbox, Message: "no space left on /tmp"}
 			}
 		}
+		n.owner = string(rune('a' + rng.IntN(3)))
+		n.disconnect()
+		n.connect()
 		n.beat()
+	}
+	if i := 4 + rng.IntN(6); i < len(w.nodes) { // three at least do not
+		w.nodes[i].lies = rng.IntN(2) == 0
 	}
 	const calmAt = 60 * time.Second
 	faults := rng.IntN(4) // none, some or many
@@ -159,6 +165,14 @@ func (w *world) fault(clients []*simNode) {
 	}
 }
 
+// lying returns how many percent of the thunks are to be verified so that no lie gets through.
+func (w *world) lying() int {
+	if slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.lies }) {
+		return 100
+	}
+	return 0
+}
+
 // restart ends the coordinator's life and begins the next; nodes reconnect one after the other.
 func (w *world) restart() {
 	for _, n := range w.nodes {
@@ -210,6 +224,10 @@ func simulate(t *testing.T, seed uint64) *world {
 				s.Detach = w.rng.IntN(4) == 0
 				s.KeepGoing = w.rng.IntN(2) == 0
 				s.Twice = w.rng.IntN(3) == 0
+				if s.Verify = w.lying(); !s.Twice && s.Verify == 0 {
+					s.Verify = []int{0, 0, 30, 100}[w.rng.IntN(4)]
+				}
+				s.Twice = s.Twice && s.Verify == 0
 				for k := range s.Tasks {
 					s.Tasks[k].Hints = wire.Hints{Priority: w.rng.IntN(3), MemBytes: 1 << (26 + w.rng.IntN(4)), MilliCPU: 700 * w.rng.Int64N(6), Timeout: time.Duration(30+w.rng.IntN(3)) * time.Second}
 				}

@@ -218,7 +218,9 @@ func (w *world) checkPins() {
 }
 
 // mayDiverge: only in worlds where thunks may give another value.
-func (w *world) mayDiverge(*task) bool { return w.bad != nil }
+func (w *world) mayDiverge(*task) bool {
+	return w.bad != nil || slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.lies })
+}
 
 // run lets time pass until cond holds, at most for d.
 func (w *world) run(d time.Duration, cond func() bool) bool {

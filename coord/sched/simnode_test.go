@@ -289,6 +289,8 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 				Failure: wire.Failure{Cause: wire.CauseNondeterministic, Message: "output \"out\" differs", NodeName: n.hello.Name}}})
 			return
 		}
+	} else if o.Fresh {
+		n.w.repeated[id] = append(n.w.repeated[id], n.hello.Name)
 	} else {
 		n.w.first[id] = append(n.w.first[id], n.hello.Name)
 	}

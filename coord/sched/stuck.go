@@ -83,6 +83,10 @@ func (s *State) failStuck() {
 			continue
 		}
 		s.stuck = append(s.stuck, w)
+		if run.repeat != nil && len(run.repeat.votes) > 0 && s.now-run.since >= impossibleAfter && !s.judgeable(run) {
+			s.unjudged(w.run)
+			continue
+		}
 		if !anyUp || s.uptime() < impossibleAfter {
 			continue
 		}

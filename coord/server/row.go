@@ -37,6 +37,7 @@ type jobRow struct {
 	Detach    bool              `cbor:"detach,omitempty"`
 	KeepGoing bool              `cbor:"keep_going,omitempty"`
 	Twice     bool              `cbor:"twice,omitempty"`
+	Verify    int               `cbor:"verify,omitempty"`
 	Targets   []wire.TargetSpec `cbor:"targets"`
 	At        int64             `cbor:"at"`
 	Tasks     int               `cbor:"tasks"`
@@ -145,7 +146,7 @@ func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
 		return err
 	}
 	head := jobRow{Space: s.Space, Tenant: s.Tenant, Name: s.Name, Client: s.Client, Detach: s.Detach,
-		KeepGoing: s.KeepGoing, Twice: s.Twice, Targets: s.Targets, At: s.At.UnixMicro(), Tasks: len(s.Tasks)}
+		KeepGoing: s.KeepGoing, Twice: s.Twice, Verify: s.Verify, Targets: s.Targets, At: s.At.UnixMicro(), Tasks: len(s.Tasks)}
 	if err := put(b, keyHead, head); err != nil {
 		return err
 	}
@@ -187,7 +188,7 @@ func getJob(b *bbolt.Bucket) (s sched.Submitted, err error) {
 		err = fmt.Errorf("%w: %d tasks of %d", errMalformed, len(s.Tasks), head.Tasks)
 	}
 	s.Space, s.Tenant, s.Name, s.Client = head.Space, head.Tenant, head.Name, head.Client
-	s.Detach, s.KeepGoing, s.Twice, s.Targets, s.At = head.Detach, head.KeepGoing, head.Twice, head.Targets, time.UnixMicro(head.At)
+	s.Detach, s.KeepGoing, s.Twice, s.Verify, s.Targets, s.At = head.Detach, head.KeepGoing, head.Twice, head.Verify, head.Targets, time.UnixMicro(head.At)
 	return s, err
 }
 

@@ -13,6 +13,7 @@ package server
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -113,7 +114,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
 		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
-		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone}),
+		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone, Secret: secret()}),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.recover(); err != nil {
@@ -190,6 +191,13 @@ func (s *Server) Run(ctx context.Context) error {
 	s.end()
 	s.sessions.Wait()
 	return errors.Join(err, s.cfg.Journal.Close())
+}
+
+// secret returns random bytes that no peer knows.
+func secret() []byte {
+	b := make([]byte, 32)
+	rand.Read(b) // never fails
+	return b
 }
 
 func (s *Server) loop(ctx context.Context) {

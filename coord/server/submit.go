@@ -31,7 +31,7 @@ func (c *client) submit(sub *wire.Submit) error {
 	defer c.s.unsubscribe(sub.Job, w)
 	err = c.s.send(sched.Submitted{
 		Job: sub.Job, Space: sub.Space, Tenant: string(sub.Space), Name: sub.Name, Client: c.cert.Peer,
-		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
+		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Verify: sub.Verify, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
 	})
 	if err != nil {
 		return err
@@ -56,6 +56,8 @@ func (c *client) checkFree(sub *wire.Submit) error {
 
 func (c *client) checkSubmit(sub *wire.Submit) error {
 	switch {
+	case sub.Verify < 0 || sub.Verify > 100 || sub.Verify > 0 && sub.Twice:
+		return wire.Errorf(wire.CauseInvalid, "give 0 to 100 percent to verify, or check determinism", "the job asks to verify %d%%", sub.Verify)
 	case !sub.Space.Valid():
 		return wire.Errorf(wire.CauseInvalid, "", "space %q is not a name", sub.Space)
 	case !c.cert.Has(wire.RoleClient) || !c.cert.May(sub.Space):

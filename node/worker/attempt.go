@@ -16,7 +16,7 @@ import (
 // kept it from one; if the lease's context has ended, that is why.
 func (w *Worker) attempt(l *lease) (*outcome, error) {
 	defer w.logs.end(l.log)
-	if l.Expect == nil {
+	if !l.again() {
 		if v := w.remembered(l); v != nil {
 			return w.valued(l, nil, v), nil
 		}
@@ -53,6 +53,9 @@ func (w *Worker) attempt(l *lease) (*outcome, error) {
 	}
 	return w.valued(l, r, v), nil
 }
+
+// again reports whether a value is known, and the thunk is to run nevertheless.
+func (l *lease) again() bool { return l.Expect != nil || l.Fresh }
 
 // attemptBuiltin is attempt for commands that need no sandbox and no slot.
 func (w *Worker) attemptBuiltin(l *lease) (*outcome, error) {
@@ -103,7 +106,7 @@ func (w *Worker) valued(l *lease, r *run, v *wire.Value) *outcome {
 	for _, o := range v.Outputs {
 		w.cfg.Store.Hold(l.Space, o)
 	}
-	if l.Expect != nil { // its first run has claimed it
+	if l.again() { // its first run has claimed it
 		w.syncs.add(l.Space, v.Outputs)
 	} else {
 		w.syncs.addValue(l.Space, l.id, v)

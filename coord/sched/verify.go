@@ -1,0 +1,172 @@
+package sched
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"gaggle/wire"
+)
+
+// A job may want a share of its thunks verified (Submitted.Verify): run again by a node of another
+// owner, which is not told what the first gave, so that it cannot just say the same. Nobody can
+// tell beforehand which thunks that will be.
+//
+// If the two differ, further nodes run the thunk, until judges of them agree with one of the two:
+// the other lied, is quarantined, and nothing it ever claimed is believed any more. If they do not
+// agree among themselves it is the thunk that gives now this, now that. With one judge a thunk that
+// tosses a coin would always convict an innocent node; with three it does so once in four disputes.
+const judges = 3
+
+// A vote is what a node gave for a thunk.
+type vote struct {
+	outs []wire.Object
+	peer wire.PeerID
+	name string
+	run  ran
+}
+
+func (s *State) voteOf(outs []wire.Object, by ran) vote {
+	v := vote{outs: outs, run: by, name: "a node that is gone"}
+	if by.node != 0 {
+		v.peer, v.name = s.nodes[by.node].peer, s.nodes[by.node].hello.Name
+	}
+	return v
+}
+
+// sampled reports whether a thunk is among those that the job wants verified.
+func (s *State) sampled(j *job, k *key) bool {
+	if j.verify == 0 {
+		return false
+	}
+	h := wire.Sum(slices.Concat(s.cfg.Secret, j.id[:], k.id[:]))
+	return binary.BigEndian.Uint64(h[:])%100 < uint64(j.verify)
+}
+
+// others returns the nodes that are no use as a second opinion on what a node gave: those of its
+// owner, or just itself if no others could run the thunk.
+func (s *State) others(run *run, first *node) (avoid []nodeRef) {
+	another := false
+	for _, r := range run.class.nodes {
+		n := s.nodes[r]
+		if n.owner == first.owner {
+			avoid = append(avoid, r)
+		} else if n.live() && n.quarantine == nil {
+			another = true
+		}
+	}
+	if !another {
+		return []nodeRef{first.ref}
+	}
+	return avoid
+}
+
+// compare takes a value that a node gave without knowing the other.
+func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote, e *Resulted) {
+	t := s.tasks.at(tr)
+	if len(rep.votes) == 0 {
+		if slices.Equal(rep.outs, v.outs) {
+			s.verified(tr, k, enc, rep.outs, rep.how, rep.by)
+			return
+		}
+		first := s.voteOf(rep.outs, rep.by)
+		s.jobNote(t, fmt.Sprintf("task %q: %s and %s gave different values; others run it to tell who is wrong", t.name, first.name, v.name))
+		s.judge(tr, k, enc, &repeat{outs: rep.outs, how: rep.how, by: rep.by, on: rep.on, blind: true, votes: []vote{first, v}})
+		return
+	}
+	i := slices.IndexFunc(rep.votes[:2], func(o vote) bool { return slices.Equal(o.outs, v.outs) })
+	if i < 0 || len(rep.votes) > 2 && !slices.Equal(rep.votes[2].outs, v.outs) {
+		s.undecided(tr, k, rep, fmt.Sprintf("%s gave yet another value than %s", v.name, rep.votes[1-max(0, i)].name))
+		return
+	}
+	rep.votes = append(rep.votes, v)
+	if len(rep.votes) < 2+judges {
+		s.judge(tr, k, enc, rep)
+		return
+	}
+	s.convict(t, rep.votes[1-i], k)
+	if i == 1 {
+		s.record(k, v.outs, e)
+		rep.outs, rep.how, rep.by = v.outs, wire.HowRan, rep.votes[1].run
+	}
+	s.verified(tr, k, enc, rep.outs, rep.how, rep.by)
+}
+
+// judge has a thunk of which two values are known run by somebody else.
+func (s *State) judge(tr taskRef, k *key, enc []byte, rep *repeat) {
+	r := s.makeRun(tr, *k, enc)
+	run := s.runs.at(r)
+	run.troubled().repeat = rep
+	for i, v := range rep.votes {
+		switch ref := s.nodeOf[v.peer]; {
+		case ref == 0:
+		case i < 2:
+			run.never = append(run.never, ref)
+		default:
+			run.avoid = append(run.avoid, ref)
+		}
+	}
+	s.enqueue(r)
+	s.attach(tr, r)
+}
+
+// judgeable reports whether there is a node that could judge.
+func (s *State) judgeable(run *run) bool {
+	return slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool {
+		n := s.nodes[r]
+		return n.live() && n.quarantine == nil && !slices.Contains(run.never, r)
+	})
+}
+
+// convict shuts out the node that gave a value which nobody else gives.
+func (s *State) convict(t *task, v vote, k *key) {
+	why := fmt.Sprintf("it gave a value of task %q that %d other nodes or runs do not give", t.name, judges+1)
+	s.jobNote(t, fmt.Sprintf("%s is quarantined: %s", v.name, why))
+	if v.peer == (wire.PeerID{}) {
+		s.withdraw(k, v.outs)
+		return
+	}
+	s.quarantined(&Quarantined{Peer: v.peer, Reason: why, Lied: true, At: s.wall})
+}
+
+// unjudged fails a task whose two values no third node can judge.
+func (s *State) unjudged(r runRef) {
+	run := s.runs.at(r)
+	k, rep, tr := run.key, run.repeat, run.waiters[0]
+	s.undecided(tr, &k, rep, "and there is no third node that could tell who is wrong")
+}
+
+// undecided fails a task of which nobody can tell the right value.
+func (s *State) undecided(tr taskRef, k *key, rep *repeat, why string) {
+	t := s.tasks.at(tr)
+	s.withdraw(k, rep.outs)
+	f := s.nondeterministic(t, rep.votes[0].outs, rep.votes[1].outs, rep.votes[1].run)
+	f.Message = fmt.Sprintf("task %q gave two values, one on %s, another on %s; %s", t.name, rep.votes[0].name, rep.votes[1].name, why)
+	s.fail(tr, f, nil)
+}
+
+func (s *State) verified(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran) {
+	t := s.tasks.at(tr)
+	t.sure = true
+	s.jobOfTask(t).counts.Verified++
+	s.conclude(tr, k, enc, outs, how, by)
+}
+
+// recant has all made again that jobs under way took from a node which turned out to lie, unless
+// another node confirmed it. What differs is then treated as any value that a re-run does not give.
+func (s *State) recant(liar nodeRef) {
+	for _, jr := range slices.Clone(s.live) {
+		j := s.jobs.at(jr)
+		if j.ended != nil {
+			continue
+		}
+		for _, tr := range j.tasks {
+			t := s.tasks.at(tr)
+			if t.state == wire.StateDone && t.node == liar && !t.sure && (t.more == nil || len(t.more.subs) == 0) {
+				s.rewind(tr, wire.Digest{})
+			}
+		}
+	}
+}
+
+func (s *State) jobNote(t *task, text string) { s.tell(s.jobOfTask(t), wire.Notice{Note: text}) }
