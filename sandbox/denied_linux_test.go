@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gaggle/sandbox/notify"
 	"gaggle/wire"
 )
 
@@ -57,11 +58,11 @@ int main(int argc, char **argv) {
 // TestDeny: of another architecture's calls, which not every kernel has, the zygote ends who makes
 // one.
 func TestDeny(t *testing.T) {
-	d := deny(&notice{call: 20, arch: unix.AUDIT_ARCH_I386})
+	d := deny(&notify.Call{Nr: 20, Arch: unix.AUDIT_ARCH_I386})
 	if !d.Killed || d.Name != "number 20 of another architecture" {
 		t.Errorf("deny(32-bit getpid) = %+v", d)
 	}
-	d = deny(&notice{call: unix.SYS_BPF, arch: nativeArch()})
+	d = deny(&notify.Call{Nr: unix.SYS_BPF, Arch: nativeArch()})
 	if d.Killed || d.Name != "bpf" || d.Why != whySurface {
 		t.Errorf("deny(bpf) = %+v", d)
 	}
