@@ -25,6 +25,7 @@ has those alone. It is then run in the sandbox with that root, to see that nothi
 The command runs as you, and does here what it does, in the environment of a task: with your PATH,
 nothing on standard input, LC_ALL=C and an empty HOME. Another run of
 it, with other arguments or data, may need more files: tools takes what programs need in general.
+What it leaves running in the background is watched for five seconds more, then ended.
 Files in your home directory are left out unless a program or library there is run; files below
 the working directory become inputs.`,
 		Args: cobra.MinimumNArgs(1),

@@ -126,6 +126,9 @@ func (m *Minimal) Explain(w io.Writer) {
 		}
 		fmt.Fprintf(w, "left out  %s: %s\n", l.Path, l.Why)
 	}
+	if len(m.Trace.Ended) > 0 {
+		fmt.Fprintf(w, "ended     %s: still running after the command had ended\n", strings.Join(m.Trace.Ended, ", "))
+	}
 	fmt.Fprintf(w, "root      %s in %d files\n", Bytes(m.Bytes), m.Files)
 }
 

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"gaggle/wire"
 )
@@ -29,6 +30,8 @@ type Trace struct {
 	Program string
 	// Exit is its exit code, 128 and the number if a signal killed it.
 	Exit int
+	// Ended are names of processes that it left running and that had to be ended.
+	Ended []string
 }
 
 // A LeftOut is a path, or a directory for all below it, and why it is not in Files.
@@ -44,6 +47,8 @@ type Traced struct {
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+
+	patience time.Duration // unless 0, how long what it leaves running may go on
 }
 
 // A use is what a command did with a path.
@@ -132,7 +137,8 @@ func interpreterOf(p string) string {
 }
 
 // Run runs a command once and tells what it looked at. The command runs as always, but that
-// setuid programs gain nothing. The error is a *wire.Error if it cannot be run, or cannot be
+// setuid programs gain nothing, and what it leaves running is watched for some seconds more, then
+// ended. The error is a *wire.Error if it cannot be run, or cannot be
 // watched on this machine; that the command fails is none.
 func (c Traced) Run(ctx context.Context) (*Trace, error) {
 	program, err := c.find()
@@ -140,11 +146,11 @@ func (c Traced) Run(ctx context.Context) (*Trace, error) {
 		return nil, err
 	}
 	seen := uses{}
-	exit, err := watch(ctx, c, program, seen)
+	exit, ended, err := watch(ctx, c, program, seen)
 	if err != nil {
 		return nil, err
 	}
-	t := &Trace{Program: program, Exit: exit}
+	t := &Trace{Program: program, Exit: exit, Ended: ended}
 	t.sort(seen, c)
 	return t, nil
 }

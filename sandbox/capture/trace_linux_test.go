@@ -4,6 +4,8 @@ package capture
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gaggle/wire"
 )
@@ -54,6 +57,58 @@ func TestTrace(t *testing.T) {
 		if !slices.Contains(tr.LeftOut, want) {
 			t.Errorf("left out %q, want %q among it", tr.LeftOut, want)
 		}
+	}
+}
+
+// What outlives the command is watched on, too; what never ends is ended, and said to be.
+func TestTraceOfSurvivors(t *testing.T) {
+	dir := files(t, "work/late=data\n", "work/after=more\n", "work/last=on TERM\n")
+	for _, c := range []struct {
+		text, out string
+		inputs    []string
+		ended     []string
+		patience  time.Duration
+	}{
+		{"(sleep 0.3; cat late; (sleep 0.3; cat after) &) & exit 3", "data\nmore\n", []string{"after", "late"}, nil, 0},
+		{`(trap "cat last; exit" TERM; while :; do sleep 0.02; done) & exit 3`, "on TERM\n", []string{"last"}, nil, 300 * time.Millisecond},
+		{`(trap "" TERM; setsid tail -f late >/dev/null) & exit 3`, "", []string{"late"}, []string{"tail"}, 300 * time.Millisecond},
+	} {
+		var out bytes.Buffer
+		w := Traced{Argv: []string{"sh", "-c", c.text}, Env: []string{"PATH=/usr/bin:/bin"}, Path: "/usr/bin:/bin", Dir: dir + "/work",
+			Home: "/nonexistent", Stdout: &out, patience: c.patience}
+		tr, err := w.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		shell := slices.Contains(tr.Ended, "sh")
+		tr.Ended = slices.DeleteFunc(tr.Ended, func(n string) bool { return n == "sh" || n == "sleep" }) // may be there or not
+		if strings.Contains(c.text, "while") && !shell {
+			t.Errorf("%s\nended %q, want the shell", c.text, tr.Ended)
+		}
+		if tr.Exit != 3 || out.String() != c.out || !slices.Equal(tr.Inputs, c.inputs) || !slices.Equal(tr.Ended, c.ended) {
+			t.Errorf("%s\nexit %d, printed %q, inputs %q, ended %q; want 3, %q, %q, %q", c.text, tr.Exit, out.String(), tr.Inputs, tr.Ended, c.out, c.inputs, c.ended)
+		}
+		for _, p := range below(os.Getpid()) {
+			t.Errorf("%s (%d) is left", p.name, p.pid)
+		}
+	}
+}
+
+// A watch that is broken off leaves nothing behind.
+func TestTraceBrokenOff(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	in, out := io.Pipe()
+	go func() {
+		io.ReadFull(in, make([]byte, 1)) // it runs
+		cancel()
+		io.Copy(io.Discard, in)
+	}()
+	c := Traced{Argv: []string{"sh", "-c", `trap "" TERM INT; sleep 1000 & echo; wait`}, Env: []string{"PATH=/usr/bin:/bin"}, Path: "/usr/bin:/bin", Dir: "/", Stdout: out}
+	if _, err := c.Run(ctx); err != context.Canceled {
+		t.Errorf("Run = %v, want %v", err, context.Canceled)
+	}
+	for _, p := range below(os.Getpid()) {
+		t.Errorf("%s (%d) is left", p.name, p.pid)
 	}
 }
 
