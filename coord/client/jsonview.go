@@ -12,6 +12,7 @@ import (
 // "event", which says what else there is:
 //
 //	note      text
+//	captured  what, bytes, took_s                      a root was made from this machine
 //	hashing   files, bytes                             so far, now and then
 //	accepted  job, name, tasks, mesh, detached         the job goes on without this command
 //	resumed   job, tasks                               the coordinator was lost for a while; the
@@ -65,6 +66,9 @@ func (v *jsonView) lines(e *Event, now time.Time) (lines []obj) {
 	}
 	if e.Note != "" {
 		add("note", obj{"text": e.Note})
+	}
+	if c := e.Captured; c != nil {
+		add("captured", obj{"what": c.What, "bytes": c.Bytes, "took_s": c.Took.Seconds()})
 	}
 	if h := e.Hashing; h != nil && v.due(now) {
 		add("hashing", obj{"files": h.Files, "bytes": h.Bytes})

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"fmt"
 	"time"
 
 	"gaggle/sandbox"
@@ -136,6 +137,7 @@ const NoMesh = "local"
 type Event struct {
 	Welcome  *welcome          `cbor:"welcome,omitempty"` // first
 	Note     string            `cbor:"note,omitempty"`    // a line for people
+	Captured *Captured         `cbor:"captured,omitempty"`
 	Hashing  *Hashing          `cbor:"hashing,omitempty"`
 	Plan     *Plan             `cbor:"plan,omitempty"`
 	Started  *Started          `cbor:"started,omitempty"`
@@ -153,6 +155,17 @@ type Event struct {
 	Shell    *Shell            `cbor:"shell,omitempty"`
 	Text     string            `cbor:"text,omitempty"`
 	End      *End              `cbor:"end,omitempty"` // last
+}
+
+// Captured tells of a root tree that was made anew from this machine.
+type Captured struct {
+	What  string        `cbor:"what"` // names of programs, or of an image
+	Bytes uint64        `cbor:"bytes"`
+	Took  time.Duration `cbor:"took"`
+}
+
+func (c *Captured) String() string {
+	return fmt.Sprintf("captured %s: %s in %s", printable(c.What), Bytes(int64(c.Bytes)), Span(c.Took))
 }
 
 // Hashing tells how far the reading of inputs is.

@@ -38,6 +38,9 @@ func (v *jobView) take(e *Event, now time.Time) (text string) {
 	if e.Note != "" {
 		fmt.Fprintln(&b, printable(e.Note))
 	}
+	if c := e.Captured; c != nil {
+		fmt.Fprintln(&b, c)
+	}
 	if e.Hashing != nil {
 		v.hashing = e.Hashing
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"gaggle/blobstore"
 	"gaggle/coord/graph"
@@ -65,6 +66,7 @@ func (r *roots) make(ctx context.Context, spec graph.RootSpec) (wire.Object, err
 	if err := r.send(&Event{Note: "capturing " + what}); err != nil {
 		return wire.Object{}, err
 	}
+	begun := time.Now()
 	root, err := r.capture(ctx, spec, sink)
 	if err != nil {
 		return wire.Object{}, err
@@ -77,6 +79,9 @@ func (r *roots) make(ctx context.Context, spec graph.RootSpec) (wire.Object, err
 		if err != nil {
 			return wire.Object{}, err
 		}
+	}
+	if err := r.send(&Event{Captured: &Captured{what, root.Object.Size, time.Since(begun)}}); err != nil {
+		return wire.Object{}, err
 	}
 	for _, note := range root.Notes {
 		if err := r.send(&Event{Note: note}); err != nil {

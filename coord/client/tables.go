@@ -33,6 +33,11 @@ func (v *tableView) Event(e *Event, now time.Time) error {
 			return err
 		}
 	}
+	if e.Captured != nil {
+		if _, err := fmt.Fprintln(v.err, e.Captured); err != nil {
+			return err
+		}
+	}
 	b.WriteString(printableText(e.Text))
 	if e.Jobs != nil {
 		jobTable(&b, e.Jobs, now)

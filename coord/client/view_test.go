@@ -27,6 +27,7 @@ func jobEvents() []*Event {
 	started := &Started{Job: wire.JobID{0xab}, Name: "wc.yaml", Tasks: 4, Kinds: map[string]Kind{"count": {Tasks: 3, Mean: 4 * time.Second}, "top": {Tasks: 1}}}
 	at := noon.UnixMicro()
 	return []*Event{
+		{Captured: &Captured{What: "sh cut", Bytes: 4_200_000, Took: 300 * time.Millisecond}},
 		{Hashing: &Hashing{Files: 12, Bytes: 34_000}},
 		{Started: started, Peers: []wire.PeerInfo{{Peer: peerB, Name: "node2"}}},
 		{Notices: []wire.Notice{
@@ -61,7 +62,8 @@ func TestPlainView(t *testing.T) {
 	if err := v.End(end, noon.Add(5*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	want := `job jab00000000000000: 4 tasks, 12 files of input (34 kB)
+	want := `captured sh cut: 4.2 MB in 0.3s
+job jab00000000000000: 4 tasks, 12 files of input (34 kB)
 failed: top on node2: ended with exit code 3
 2/4 done: 0 ran, 1 memo, 0 shared, 1 failed; 1 running; 0 B moved; 4.0s
 `
@@ -127,6 +129,7 @@ func TestLiveView(t *testing.T) {
 		}
 	}
 	want := []string{
+		"captured sh cut: 4.2 MB in 0.3s",
 		"job jab00000000000000: 4 tasks, 12 files of input (34 kB)",
 		"failed: top on node2: ended with exit code 3",
 		"2/4 done: 0 ran, 1 memo, 0 shared, 1 failed; 1 running; 0 B moved",
@@ -144,7 +147,7 @@ func TestLiveView(t *testing.T) {
 		if err := v.Tick(noon.Add(3 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		got := screen(t, text.String())[2:]
+		got := screen(t, text.String())[3:]
 		if len(got) >= rows {
 			t.Errorf("a block of %d lines on %d rows:\n%s", len(got), rows, strings.Join(got, "\n"))
 		}
@@ -159,8 +162,8 @@ func TestLiveView(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := screen(t, text.String())
-		if want := "4 tasks: 3 ran, 1 memo, 0 shared in 1m01s; 0 B moved"; got[len(got)-1] != want || len(got) != 3 {
-			t.Errorf("screen at the end:\n%s\nwant two lines and %q", strings.Join(got, "\n"), want)
+		if want := "4 tasks: 3 ran, 1 memo, 0 shared in 1m01s; 0 B moved"; got[len(got)-1] != want || len(got) != 4 {
+			t.Errorf("screen at the end:\n%s\nwant three lines and %q", strings.Join(got, "\n"), want)
 		}
 	})
 }
@@ -189,6 +192,7 @@ func TestJSONView(t *testing.T) {
 		t.Errorf("last line %s\nwant      %s", got, want)
 	}
 	for _, want := range []string{
+		`{"bytes":4200000,"event":"captured","took_s":0.3,"what":"sh cut"}`,
 		`{"cause":"disk full","event":"error","hint":"make room","message":"full"}`,
 		`{"at":1767355200.003,"event":"task","node":"node2","state":"running","task":"count[c]"}`,
 	} {
