@@ -4,12 +4,14 @@ package main
 import (
 	"os"
 
+	"gaggle/node/worker"
 	"gaggle/sandbox"
 	"gaggle/sandbox/capture"
 )
 
 func main() {
 	sandbox.Main() // the local background process runs thunks
+	worker.Main()  // that of coord doctor may be this program
 	capture.Main() // coord capture becomes the command that it watches
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

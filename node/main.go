@@ -14,10 +14,12 @@ package main
 import (
 	"os"
 
+	"gaggle/node/worker"
 	"gaggle/sandbox"
 )
 
 func main() {
 	sandbox.Main() // a thunk's helper process is this binary, too
+	worker.Main()  // that of node doctor may be, too
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -18,9 +18,22 @@ import (
 // selfTestSpace is the space of SelfTest's objects, which nobody else sees.
 const selfTestSpace wire.Space = "selftest"
 
+// Main must be called in main of every binary that calls SelfTest, after sandbox.Main. In the
+// thunk of a SelfTest it does not return; else it does nothing.
+func Main() {
+	if len(os.Args) != 2 || os.Args[0] != selfTestCommand[0] || os.Args[1] != selfTestCommand[1] {
+		return
+	}
+	if err := os.WriteFile(selfTestOutput, []byte(selfTestText+"\n"), 0o644); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
 // SelfTest runs a thunk as a node would, below dir, where it leaves nothing: a shell of this
-// machine is captured into a store, laid out, run in a slot, and its output stored. The error says
-// which of that does not work.
+// machine or, where there is none, this program is captured into a store, laid out, run in a slot,
+// and its output stored. The error says which of that does not work.
 func SelfTest(ctx context.Context, dir string) (err error) {
 	dir, err = os.MkdirTemp(dir, "selftest-")
 	if err != nil {
@@ -40,7 +53,7 @@ func SelfTest(ctx context.Context, dir string) (err error) {
 		return fmt.Errorf("opening a store: %w", err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	t, err := selfTestThunk(ctx, store)
+	t, err := selfTestThunk(ctx, dir, store)
 	if err != nil {
 		return err
 	}
@@ -57,19 +70,57 @@ func SelfTest(ctx context.Context, dir string) (err error) {
 	return selfTestResult(store, &r)
 }
 
-const selfTestText = "a thunk ran"
+const (
+	selfTestText   = "a thunk ran"
+	selfTestOutput = "out"
+)
 
-func selfTestThunk(ctx context.Context, store *blobstore.Store) (*wire.Thunk, error) {
+// selfTestCommand is the thunk of a SelfTest where there is no shell.
+var selfTestCommand = []string{"/bin/gaggle-selftest", "selftest"}
+
+func selfTestThunk(ctx context.Context, dir string, store *blobstore.Store) (*wire.Thunk, error) {
 	sink := &storeSink{store: store, space: selfTestSpace, shown: new(phase)}
-	root, err := capture.Tools(ctx, []string{"sh"}, capture.Options{Path: sandbox.DefaultPath}, sink)
+	command := []string{"sh", "-eu", "-c", "echo " + selfTestText + " >" + selfTestOutput}
+	var object wire.Object
+	root, err := capture.Tools(ctx, command[:1], capture.Options{Path: sandbox.DefaultPath}, sink)
+	switch {
+	case err == nil:
+		object = root.Object
+	case wire.CauseOf(err) == wire.CauseInvalid:
+		command = selfTestCommand
+		object, err = selfTestRoot(ctx, filepath.Join(dir, "root"), sink)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("capturing a shell: %w", err)
+		return nil, fmt.Errorf("capturing a program: %w", err)
 	}
 	return wire.NewThunk(wire.Thunk{
-		Command: []string{"sh", "-eu", "-c", "echo " + selfTestText + " >out"}, Root: wire.TreeID(root.Object.Digest),
-		Outputs:  []wire.Output{{Path: "out", Kind: wire.File}},
+		Command: command, Root: wire.TreeID(object.Digest),
+		Outputs:  []wire.Output{{Path: selfTestOutput, Kind: wire.File}},
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, ABI: wire.ABI,
 	})
+}
+
+// selfTestRoot captures this program, which is static where it is installed, by way of a new
+// directory.
+func selfTestRoot(ctx context.Context, dir string, sink capture.Sink) (o wire.Object, err error) {
+	file := filepath.Join(dir, selfTestCommand[0])
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return o, err
+	}
+	from, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return o, err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return o, err
+	}
+	_, err = io.Copy(to, from)
+	if err = errors.Join(err, to.Close()); err != nil {
+		return o, err
+	}
+	return capture.Dir(ctx, dir, capture.DirOptions{Root: true}, sink)
 }
 
 func selfTestResult(store *blobstore.Store, r *sandbox.Report) error {
