@@ -36,12 +36,13 @@ type Lab struct {
 
 // A Host is one machine of a Lab.
 type Host struct {
-	Name string
-	Addr string // IPv4, without the prefix length
-	Dir  string // its own disk
-	ns   string
-	port string // its end on the bridge
-	lab  *Lab
+	Name  string
+	Addr  string // IPv4, without the prefix length
+	Dir   string // its own disk
+	ns    string
+	port  string   // its end on the bridge
+	enter []string // what starts its programs, which then follow
+	lab   *Lab
 }
 
 var labs struct {
@@ -133,7 +134,8 @@ func (l *Lab) try(name string, args ...string) {
 func (h *Host) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	// Not ip netns exec: it hides the cgroups below /sys. The uts namespace gives the host its
 	// name. Each of these execs the next, so the pid is the program's.
-	line := append([]string{"--net=/run/netns/" + h.ns, "unshare", "--uts", "sh", "-c", `hostname "$0"; exec "$@"`, h.Name, name}, args...)
+	line := append([]string{"--net=/run/netns/" + h.ns, "unshare", "--uts", "sh", "-c", `hostname "$0"; exec "$@"`, h.Name}, h.enter...)
+	line = append(append(line, name), args...)
 	c := exec.CommandContext(ctx, "nsenter", line...)
 	c.Dir = h.Dir
 	c.Env = append(os.Environ(), "PATH="+h.lab.bin+":"+os.Getenv("PATH"), "HOME="+h.Dir, "GAGGLE_STATE="+filepath.Join(h.Dir, "coord"),

@@ -11,7 +11,10 @@ import (
 // bin is where TestMain built the binaries under test.
 var bin string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+func TestMain(m *testing.M) {
+	BareMain()
+	os.Exit(testMain(m))
+}
 
 func testMain(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "gaggle-bin")

@@ -93,6 +93,10 @@ type Event struct {
 	State string `json:"state"`
 	How   string `json:"how"`
 	Node  string `json:"node"`
+
+	What  string  `json:"what"`
+	Bytes uint64  `json:"bytes"`
+	Took  float64 `json:"took_s"`
 }
 
 // Submit runs coord submit --json on the host in dir, which must succeed.
