@@ -53,7 +53,22 @@ func (m *Mesh) AddNode(name string, slots int, flags ...string) (*Host, *Process
 // StartNode starts a node on a host that is there and waits until it has joined.
 func (m *Mesh) StartNode(h *Host, slots int, flags ...string) *Process {
 	m.Lab.t.Helper()
-	args := append([]string{"--join", m.Ticket, "--slots", fmt.Sprint(slots)}, flags...)
+	return m.startNode(h, m.Ticket, slots, flags...)
+}
+
+// AddNodeOf starts a node on a new host that belongs to somebody, and waits until it has joined.
+func (m *Mesh) AddNodeOf(owner, name string, slots int, flags ...string) *Host {
+	m.Lab.t.Helper()
+	ticket := m.Coord.Run("coord", "ticket", "--owner", owner, "--state", filepath.Join(m.Coord.Dir, "serve"))
+	h := m.Lab.Host(name)
+	p := m.startNode(h, strings.TrimSpace(ticket), slots, flags...)
+	m.Nodes, m.nodes = append(m.Nodes, h), append(m.nodes, p)
+	return h
+}
+
+func (m *Mesh) startNode(h *Host, ticket string, slots int, flags ...string) *Process {
+	m.Lab.t.Helper()
+	args := append([]string{"--join", ticket, "--slots", fmt.Sprint(slots)}, flags...)
 	p := h.Start("node", args...)
 	p.WaitLog("joined")
 	return p

@@ -60,6 +60,7 @@ func (a *app) meshCmd() *cobra.Command {
 func (a *app) ticketCmd() *cobra.Command {
 	var lasts time.Duration
 	var once bool
+	var owner string
 	var tenants []string
 	roles := "node,client"
 	c := &cobra.Command{
@@ -69,7 +70,7 @@ func (a *app) ticketCmd() *cobra.Command {
 with the state directory that --state names, as for coord serve.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			terms := &ticketTerms{Lasts: lasts, Once: once}
+			terms := &ticketTerms{Lasts: lasts, Once: once, Owner: owner}
 			for role := range strings.SplitSeq(roles, ",") {
 				switch role {
 				case "node":
@@ -92,6 +93,7 @@ with the state directory that --state names, as for coord serve.`,
 	}
 	c.Flags().DurationVar(&lasts, "lasts", 0, "how long it can be used (default 24h)")
 	c.Flags().BoolVar(&once, "once", false, "good for one machine")
+	c.Flags().StringVar(&owner, "owner", "", "who answers for the machines that join with it (default: as each says)")
 	c.Flags().StringVar(&roles, "roles", roles, "what it lets machines do")
 	c.Flags().StringSliceVar(&tenants, "tenant", nil, "whose jobs the machine may submit")
 	return c

@@ -33,6 +33,7 @@ type ticketTerms struct {
 	Tenants []wire.Space  // none are those of the coordinator's own ticket
 	Lasts   time.Duration // 0 is wire.TicketLife
 	Once    bool          // for one machine
+	Owner   string        // who answers for the machine; "" lets it say so itself
 }
 
 // signTicket prints a ticket with other terms than the one in the file of the coordinator whose
@@ -50,7 +51,7 @@ func (a *app) signTicket(dir string, terms *ticketTerms) *result {
 	if err != nil {
 		return &result{err: err}
 	}
-	t := wire.Ticket{Coordinator: old.Coordinator, Addrs: old.Addrs, Roles: terms.Roles, Tenants: terms.Tenants}
+	t := wire.Ticket{Coordinator: old.Coordinator, Addrs: old.Addrs, Roles: terms.Roles, Tenants: terms.Tenants, Owner: terms.Owner}
 	if len(t.Tenants) == 0 {
 		t.Tenants = old.Tenants
 	}
