@@ -53,6 +53,8 @@ func (a *app) serveCmd() *cobra.Command {
 	var listen peer.ListenFlag
 	var httpAddr string
 	var verbose bool
+	var weights map[string]int
+	var queued int
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Coordinate a mesh; prints how other machines join it",
@@ -72,7 +74,12 @@ func (a *app) serveCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m := &meshServer{dir: dir, listen: addrs, http: httpAddr, out: a.out,
+			for tenant, w := range weights {
+				if w < 1 || w > maxWeight {
+					return wire.Errorf(wire.CauseInvalid, fmt.Sprintf("give 1 to %d", maxWeight), "%d is not a weight for tenant %q", w, tenant)
+				}
+			}
+			m := &meshServer{dir: dir, listen: addrs, weights: weights, queued: queued, http: httpAddr, out: a.out,
 				log: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))}
 			if err := m.run(ctx); err != nil {
 				return &result{err: err}
@@ -82,17 +89,24 @@ func (a *app) serveCmd() *cobra.Command {
 	}
 	c.Flags().Var(&listen, "listen", "`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070)")
 	c.Flags().StringVar(&httpAddr, "http", "", "serve /status and /metrics on this `ADDR` of the loopback interface")
+	c.Flags().StringToIntVar(&weights, "weight", nil, "`TENANT=N`: its share of the mesh against the others', who have 1")
+	c.Flags().IntVar(&queued, "max-queued", 0, "`TASKS` that one tenant may have waiting and running (default 4000000)")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return c
 }
 
+// maxWeight keeps shares from rounding to nothing.
+const maxWeight = 1000
+
 // A meshServer is a coordinator on a network.
 type meshServer struct {
-	dir    string
-	listen []string
-	http   string
-	out    io.Writer
-	log    *slog.Logger
+	dir     string
+	listen  []string
+	http    string
+	weights map[string]int // of tenants
+	queued  int            // tasks of one tenant; 0 is the default
+	out     io.Writer
+	log     *slog.Logger
 
 	key, mesh ed25519.PrivateKey
 	host      *peer.Host
@@ -146,6 +160,7 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 	m.server, err = server.New(server.Config{
 		Key: m.key, Mesh: client.HostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
 		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1}},
+		Weights:  m.weights, MaxQueued: m.queued,
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())

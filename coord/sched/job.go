@@ -32,6 +32,7 @@ type job struct {
 
 	tasks    []taskRef // in the order they came
 	open     int       // of tasks, not over
+	bytes    int64     // of the thunks it was submitted with
 	targets  []target
 	counts   wire.Counts
 	failures []wire.FailedTask
@@ -91,6 +92,10 @@ func (s *State) submitted(e *Submitted) {
 	s.jobOf[e.Job] = r
 	s.live = append(s.live, r)
 	s.hungrier = true
+	if err := s.admitJob(j, e); err != nil {
+		s.refuse(j, err)
+		return
+	}
 	if err := s.load(j, e); err != nil {
 		s.refuse(j, wire.Errorf(wire.CauseInvalid, "", "%v", err))
 		return
@@ -108,6 +113,31 @@ func (s *State) submitted(e *Submitted) {
 	if j.open == 0 {
 		s.check = append(s.check, r)
 	}
+}
+
+// admitJob returns why a tenant may not submit so much more now, nil if it may. What was accepted by
+// an earlier life stays so.
+func (s *State) admitJob(j *job, e *Submitted) *wire.Error {
+	for i := range e.Tasks {
+		j.bytes += int64(len(e.Tasks[i].Thunk))
+	}
+	tasks, bytes := len(e.Tasks), j.bytes
+	for _, r := range s.live {
+		if o := s.jobs.at(r); o != j && o.tenant == j.tenant && o.ended == nil {
+			tasks += o.open
+			bytes += o.bytes
+		}
+	}
+	const hint = "submit again when one of its jobs has ended, or raise --max-queued of coord serve"
+	switch {
+	case e.Recorded:
+	case tasks > s.cfg.MaxQueued:
+		return wire.Errorf(wire.CauseBusy, hint, "tenant %s would have %d tasks queued; the limit is %d", j.tenant.name, tasks, s.cfg.MaxQueued)
+	case bytes > s.cfg.MaxQueuedBytes:
+		return wire.Errorf(wire.CauseBusy, hint, "tenant %s would have thunks of %s queued; the limit is %s",
+			j.tenant.name, bytesText(bytes), bytesText(s.cfg.MaxQueuedBytes))
+	}
+	return nil
 }
 
 // load makes the submission's tasks and finds its targets.

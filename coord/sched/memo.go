@@ -79,18 +79,18 @@ func (s *State) memo(k *key) *memo {
 	return nil
 }
 
-// retrievable returns a claimed value whose objects can all be had, nil if there is none. A graph in
+// retrievable returns a claimed value whose objects can all be had, with its signer; nil if there is none. A graph in
 // it can be had if its expansion is known. fits says of a value whether it can be the thunk's.
-func (s *State) retrievable(k *key, m *memo, fits func([]wire.Object) bool) []wire.Object {
+func (s *State) retrievable(k *key, m *memo, fits func([]wire.Object) bool) ([]wire.Object, wire.PeerID) {
 	if fits(m.outs) && s.canHave(k, m.outs) {
-		return m.outs
+		return m.outs, m.signer
 	}
 	for _, c := range m.others {
 		if fits(c.outs) && s.canHave(k, c.outs) {
-			return c.outs
+			return c.outs, c.signer
 		}
 	}
-	return nil
+	return nil, wire.PeerID{}
 }
 
 func (s *State) canHave(k *key, outs []wire.Object) bool {
@@ -116,7 +116,7 @@ func (s *State) Value(space wire.Space, id wire.ThunkID) (*wire.Value, bool) {
 	case m.final != nil && s.canHave(&k, m.final):
 		return wire.NewValue(slices.Clone(m.final)), true
 	}
-	outs := s.retrievable(&k, m, final)
+	outs, _ := s.retrievable(&k, m, final)
 	if outs == nil {
 		return nil, false
 	}

@@ -158,10 +158,8 @@ func (s *State) forgetIn(t *task, old nodeRef) {
 		return
 	}
 	run := s.runs.at(t.run)
-	for _, list := range []*[]nodeRef{&run.avoid, &run.never} {
-		if *list != nil {
-			*list = slices.DeleteFunc(*list, func(r nodeRef) bool { return r == old })
-		}
+	if run.avoid != nil {
+		run.avoid = slices.DeleteFunc(run.avoid, func(r nodeRef) bool { return r == old })
 	}
 	if run.repeat != nil {
 		forget(&run.repeat.by.node)

@@ -125,7 +125,7 @@ func (s *State) gather(run *run) {
 	second := run.repeat != nil || run.leases[0] != nil // it is no use from a node on trial
 	add := func(r nodeRef) bool {
 		n := s.nodes[r]
-		if n.stamp == s.stamp || !n.listed || n.trial && second || len(run.never) > 0 && slices.Contains(run.never, r) || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
+		if n.stamp == s.stamp || !n.listed || n.trial && second || run.repeat != nil && run.repeat.party(n.peer) || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
 			return false
 		}
 		n.stamp = s.stamp

@@ -17,17 +17,18 @@ import (
 
 // A repeat is what a run is to give again.
 type repeat struct {
-	outs []wire.Object // raw
-	how  wire.How
-	by   ran
-	on   string // name of by.node, which may be forgotten meanwhile
+	outs   []wire.Object // raw
+	how    wire.How
+	by     ran
+	on     string      // name of by.node, which may be forgotten meanwhile
+	signer wire.PeerID // of outs
 
 	blind bool   // its node is not told what it is to give, see verify.go
 	votes []vote // what nodes gave so far, if the first two differed
 }
 
 // doubt has a value of a task confirmed by a second run, unless that is not wanted, or done.
-func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran) bool {
+func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran, signer wire.PeerID) bool {
 	t := s.tasks.at(tr)
 	j := s.jobOfTask(t)
 	if t.sure && t.outs != nil && !slices.Equal(t.outs, outs) && s.sampled(j, k) {
@@ -41,13 +42,13 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 	}
 	r := s.makeRun(tr, *k, enc)
 	run := s.runs.at(r)
-	run.troubled().repeat = &repeat{outs: outs, how: how, by: by, blind: !j.twice}
+	run.troubled().repeat = &repeat{outs: outs, how: how, by: by, signer: signer, blind: !j.twice}
 	if by.node != 0 {
 		run.avoid = []nodeRef{by.node}
 		if run.repeat.blind {
 			run.avoid = s.others(run, s.nodes[by.node])
 		}
-		run.repeat.on = " on " + s.nodes[by.node].hello.Name
+		run.repeat.on = s.nodes[by.node].hello.Name
 	}
 	s.enqueue(r)
 	s.attach(tr, r)
@@ -71,7 +72,7 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 	s.dropRun(r)
 	s.jobOfTask(t).counts.Moved += e.Result.Fetched
 	if first.blind {
-		s.compare(tr, &k, enc, first, s.voteOf(outs, ran{l.node.ref, e.Result.Run, 0}), e)
+		s.compare(tr, &k, enc, first, vote{outs, e.Peer, l.node.hello.Name, ran{l.node.ref, e.Result.Run, 0}}, e)
 		return
 	}
 	t.sure = true
@@ -86,6 +87,9 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 // repeatFailure puts what a second run failed with in words that say so.
 func (s *State) repeatFailure(run *run, f wire.Failure) wire.Failure {
 	first := run.repeat.on
+	if first != "" {
+		first = " on " + first
+	}
 	name := s.tasks.at(run.waiters[0]).name
 	if f.Cause == wire.CauseNondeterministic {
 		f.Message = fmt.Sprintf("task %q gave two values, first%s, then on %s: %s", name, first, f.NodeName, f.Message)

@@ -90,11 +90,11 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 	if !s.view.read(enc) {
 		return false
 	}
-	outs := s.retrievable(k, m, s.view.matches)
+	outs, signer := s.retrievable(k, m, s.view.matches)
 	if outs == nil {
 		return false
 	}
-	if s.doubt(r, k, enc, outs, wire.HowMemo, ran{node: s.nodeOf[m.signer]}) {
+	if s.doubt(r, k, enc, outs, wire.HowMemo, ran{node: s.nodeOf[signer]}, signer) {
 		return true
 	}
 	if !final(outs) {

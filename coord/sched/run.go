@@ -53,7 +53,6 @@ type run struct {
 type trouble struct {
 	attempts []wire.Failure
 	avoid    []nodeRef     // where it failed, and need not be tried next
-	never    []nodeRef     // where it must not run
 	until    time.Duration // when it leaves placeBacking
 	infra    uint8         // attempts that failed for reasons of the infrastructure
 	failures uint8         // attempts that failed for its own
@@ -264,7 +263,11 @@ func (s *State) take(tr taskRef, k *key, enc []byte, outs []wire.Object, how wir
 		return // it ended while others were told, for instance because the job stopped
 	}
 	s.jobOfTask(t).counts.Moved += by.fetched
-	if !s.doubt(tr, k, enc, outs, how, by) {
+	var signer wire.PeerID
+	if by.node != 0 {
+		signer = s.nodes[by.node].peer
+	}
+	if !s.doubt(tr, k, enc, outs, how, by, signer) {
 		s.conclude(tr, k, enc, outs, how, by)
 	}
 }

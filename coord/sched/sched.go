@@ -33,6 +33,10 @@ type Config struct {
 	MaxMemo int
 	// Weights are the shares of tenants; one that is not named has 1.
 	Weights []Weight
+	// MaxQueued and MaxQueuedBytes bound the tasks of a tenant that are not over, and their thunks'
+	// encodings; 0 is the default. What a job's sub-graphs add is bounded by wire.MaxJobThunks only.
+	MaxQueued      int
+	MaxQueuedBytes int64
 	// Secret keeps nodes from telling which thunks will be verified.
 	Secret []byte
 	// Alone says that there is one node and never another: what it does not hold is gone.
@@ -48,6 +52,10 @@ type Weight struct {
 const (
 	// maxMemo keeps the results of a few of the largest jobs; at about 250 bytes each that is 1 GiB.
 	maxMemo = 4 << 20
+	// maxQueued lets a tenant have two of the largest jobs waiting, and maxQueuedBytes with thunks of
+	// some hundred bytes more than memory for them.
+	maxQueued      = 2 * wire.MaxJobThunks
+	maxQueuedBytes = 4 << 30
 	// maxEnded is how many jobs that are over Jobs still shows.
 	maxEnded = 200
 )
@@ -130,6 +138,12 @@ type State struct {
 func New(cfg Config) *State {
 	if cfg.MaxMemo <= 0 {
 		cfg.MaxMemo = maxMemo
+	}
+	if cfg.MaxQueued <= 0 {
+		cfg.MaxQueued = maxQueued
+	}
+	if cfg.MaxQueuedBytes <= 0 {
+		cfg.MaxQueuedBytes = maxQueuedBytes
 	}
 	s := &State{
 		cfg: cfg, spaces: []wire.Space{""}, spaceOf: map[wire.Space]uint32{}, jobOf: map[wire.JobID]jobRef{},

@@ -24,6 +24,8 @@ func (s *State) whyStuck(run *run) string {
 	switch {
 	case len(run.class.nodes) == 0 && run.class.platform == "":
 		return "waiting for a node"
+	case run.repeat != nil && run.repeat.blind && !s.judgeable(run):
+		return "waiting for another node, to verify it"
 	case s.shy(run.class):
 		return "waiting for a node that can bound the memory of tasks, or belongs to " + string(run.class.space)
 	case !slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool { return s.nodes[r].live() }):
@@ -83,7 +85,7 @@ func (s *State) failStuck() {
 			continue
 		}
 		s.stuck = append(s.stuck, w)
-		if run.repeat != nil && len(run.repeat.votes) > 0 && s.now-run.since >= impossibleAfter && !s.judgeable(run) {
+		if run.repeat != nil && run.repeat.blind && s.now-run.since >= impossibleAfter && !s.judgeable(run) {
 			s.unjudged(w.run)
 			continue
 		}

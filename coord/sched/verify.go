@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -26,12 +27,9 @@ type vote struct {
 	run  ran
 }
 
-func (s *State) voteOf(outs []wire.Object, by ran) vote {
-	v := vote{outs: outs, run: by, name: "a node that is gone"}
-	if by.node != 0 {
-		v.peer, v.name = s.nodes[by.node].peer, s.nodes[by.node].hello.Name
-	}
-	return v
+// party reports whether a member may not confirm or judge a value, as it gave one itself.
+func (rep *repeat) party(p wire.PeerID) bool {
+	return rep.blind && rep.signer == p || len(rep.votes) > 1 && rep.votes[1].peer == p
 }
 
 // sampled reports whether a thunk is among those that the job wants verified.
@@ -69,9 +67,9 @@ func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote, e *
 			s.verified(tr, k, enc, rep.outs, rep.how, rep.by)
 			return
 		}
-		first := s.voteOf(rep.outs, rep.by)
+		first := vote{rep.outs, rep.signer, cmp.Or(rep.on, "a node that is away"), rep.by}
 		s.jobNote(t, fmt.Sprintf("task %q: %s and %s gave different values; others run it to tell who is wrong", t.name, first.name, v.name))
-		s.judge(tr, k, enc, &repeat{outs: rep.outs, how: rep.how, by: rep.by, on: rep.on, blind: true, votes: []vote{first, v}})
+		s.judge(tr, k, enc, &repeat{outs: rep.outs, how: rep.how, by: rep.by, on: rep.on, signer: rep.signer, blind: true, votes: []vote{first, v}})
 		return
 	}
 	i := slices.IndexFunc(rep.votes[:2], func(o vote) bool { return slices.Equal(o.outs, v.outs) })
@@ -98,11 +96,7 @@ func (s *State) judge(tr taskRef, k *key, enc []byte, rep *repeat) {
 	run := s.runs.at(r)
 	run.troubled().repeat = rep
 	for i, v := range rep.votes {
-		switch ref := s.nodeOf[v.peer]; {
-		case ref == 0:
-		case i < 2:
-			run.never = append(run.never, ref)
-		default:
+		if ref := s.nodeOf[v.peer]; ref != 0 && i >= 2 {
 			run.avoid = append(run.avoid, ref)
 		}
 	}
@@ -114,7 +108,7 @@ func (s *State) judge(tr taskRef, k *key, enc []byte, rep *repeat) {
 func (s *State) judgeable(run *run) bool {
 	return slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool {
 		n := s.nodes[r]
-		return n.live() && n.quarantine == nil && !slices.Contains(run.never, r)
+		return n.live() && n.quarantine == nil && !run.repeat.party(n.peer)
 	})
 }
 
@@ -129,10 +123,15 @@ func (s *State) convict(t *task, v vote, k *key) {
 	s.quarantined(&Quarantined{Peer: v.peer, Reason: why, Lied: true, At: s.wall})
 }
 
-// unjudged fails a task whose two values no third node can judge.
+// unjudged fails a task whose value no second node can confirm, or whose two no third one can judge.
 func (s *State) unjudged(r runRef) {
 	run := s.runs.at(r)
 	k, rep, tr := run.key, run.repeat, run.waiters[0]
+	if len(rep.votes) == 0 {
+		s.failWaiters(r, failure(wire.CauseNoPlatform, "join one (coord ticket), or submit without --verify",
+			"there is no second node that could verify what %s gave", cmp.Or(rep.on, "another")), nobody)
+		return
+	}
 	s.undecided(tr, &k, rep, "and there is no third node that could tell who is wrong")
 }
 

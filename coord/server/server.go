@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +37,11 @@ type Config struct {
 	Fetch    func(ctx context.Context, space wire.Space, graph wire.Held) ([]byte, error)
 	Versions wire.Versions
 	Alone    bool // there is one node, in this process, and never another
-	Logger   *slog.Logger
+	// Weights are the tenants' shares, 1 for one that is not named. MaxQueued bounds the tasks that one
+	// tenant may have waiting and running; 0 is sched's default.
+	Weights   map[string]int
+	MaxQueued int
+	Logger    *slog.Logger
 }
 
 // A Server is a running coordinator. Its methods are safe for concurrent use once Run was called.
@@ -48,6 +54,7 @@ type Server struct {
 	done  chan struct{} // closed when the loop has ended
 
 	graphBytes  atomic.Int64   // read in order to expand them
+	incoming    atomic.Int64   // bytes of the jobs that are being submitted
 	expandSlots chan struct{}  // one in it for each graph being expanded
 	sessions    sync.WaitGroup // what Run waits for before it returns
 
@@ -114,7 +121,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
 		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
-		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone, Secret: secret()}),
+		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone, Secret: secret(), Weights: weightList(cfg.Weights), MaxQueued: cfg.MaxQueued}),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.recover(); err != nil {
@@ -191,6 +198,14 @@ func (s *Server) Run(ctx context.Context) error {
 	s.end()
 	s.sessions.Wait()
 	return errors.Join(err, s.cfg.Journal.Close())
+}
+
+// weightList is in the order of names.
+func weightList(weights map[string]int) (list []sched.Weight) {
+	for _, tenant := range slices.Sorted(maps.Keys(weights)) {
+		list = append(list, sched.Weight{Tenant: tenant, Weight: weights[tenant]})
+	}
+	return list
 }
 
 // secret returns random bytes that no peer knows.

@@ -14,6 +14,9 @@ import (
 // ordinary size.
 const maxJobBytes = 2 << 30
 
+// maxIncoming bounds the jobs that stream in at once, together.
+const maxIncoming = 2 * maxJobBytes
+
 // submit reads a job, checking each task as it comes, gives it to the scheduler and passes on
 // what becomes of it. Nothing is recorded of a job that is refused or whose stream breaks off.
 func (c *client) submit(sub *wire.Submit) error {
@@ -77,7 +80,9 @@ func (c *client) checkSubmit(sub *wire.Submit) error {
 func (c *client) readTasks(sub *wire.Submit) ([]wire.TaskSpec, error) {
 	check := newTaskCheck()
 	tasks := make([]wire.TaskSpec, 0, min(sub.Tasks, 1<<16))
-	for size := 0; ; {
+	size := 0
+	defer func() { c.s.incoming.Add(-int64(size)) }()
+	for {
 		var chunk wire.SubmitChunk
 		if err := readFrame(c.frames, c.rw, &chunk); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -90,6 +95,9 @@ func (c *client) readTasks(sub *wire.Submit) ([]wire.TaskSpec, error) {
 				return nil, err
 			}
 			size += len(t.Thunk)
+			if c.s.incoming.Add(int64(len(t.Thunk))) > maxIncoming {
+				return nil, wire.Errorf(wire.CauseBusy, "submit again in a moment", "too many large jobs are being submitted at once")
+			}
 			tasks = append(tasks, t)
 		}
 		if len(tasks) > sub.Tasks || size > maxJobBytes {

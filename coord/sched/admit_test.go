@@ -1,0 +1,39 @@
+package sched
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gaggle/wire"
+)
+
+// TestTenantsAreBounded: what exceeds a tenant's bound is refused with the reason, before and not in
+// the place of what was accepted; another tenant does not notice, and there is room again when a job
+// has ended.
+func TestTenantsAreBounded(t *testing.T) {
+	w, client := small(t, 1)
+	w.cfg.MaxQueued = 50
+	w.begin()
+	for _, n := range w.nodes {
+		n.connect()
+	}
+	text, names := independent(40)
+	p := makePlan(t, text)
+	first := w.submit(1, client, p, nil, names...)
+	second := w.submit(2, client, p, nil, names...)
+	if d := w.done[second]; d == nil || d.Error == nil || d.Error.Cause != wire.CauseBusy || !strings.Contains(d.Error.Message, "80 tasks queued; the limit is 50") {
+		t.Fatalf("the second job: %+v, want it refused", d)
+	}
+	if w.done[first] != nil {
+		t.Fatalf("the first job ended: %+v", w.done[first])
+	}
+	other := w.submit(3, client, p, func(s *Submitted) { s.Tenant = "other" }, names...)
+	w.restart() // what was accepted is told again, and stays accepted
+	w.run(10*time.Minute, w.ended(first, other))
+	w.wantValues(first, p, names...)
+	w.wantValues(other, p, names...)
+	again := w.submit(4, client, p, nil, names...)
+	w.run(time.Minute, w.ended(again))
+	w.wantValues(again, p, names...)
+}
