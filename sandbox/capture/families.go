@@ -66,7 +66,7 @@ var families = []family{{
 	why:     "clang reads its own headers, and gcc's headers and start files",
 	program: regexp.MustCompile(`^clang(?:\+\+)?(?:-[0-9]+)?()$`),
 	paths:   append([]string{"{prefix}/lib/clang"}, cPaths...),
-	skip:    []string{"{prefix}/lib*/gcc/*/*/{cc1,cc1plus,lto1,f951,gnat1}"},
+	skip:    []string{"{prefix}/lib*/gcc/*/*/" + gccPasses, "/usr/lib/gcc/*/*/" + gccPasses},
 	tools:   []string{"as", "ld"},
 }, {
 	why:     "go compiles its standard library from source with tools of its own",
@@ -142,6 +142,9 @@ var families = []family{{
 	library: regexp.MustCompile(`^libgs\.so`),
 	paths:   []string{"/usr/share/ghostscript", "/usr/share/color/icc/ghostscript", "/usr/share/fonts/type1/urw-base35"},
 }}
+
+// gccPasses are what gcc starts or loads and clang has no use for.
+const gccPasses = "{cc1,cc1plus,cc1obj,cc1objplus,f951,gnat1,lto1,collect2,lto-wrapper,g++-mapper-server,liblto_plugin.so,plugin}"
 
 // cPaths is what a C compiler reads beside its own files.
 var cPaths = []string{"{prefix}/{lib,libexec}/gcc/*/$1*", "/usr/lib/gcc/*/$1*", "/usr/include",

@@ -139,7 +139,7 @@ func (t *tools) globAll(pattern string) ([]string, error) {
 func (t *tools) takeWithin(p string, opt takeOptions, f *family, left *int64) error {
 	if f.max > 0 {
 		at, err := t.host.canonical(p)
-		if err != nil || t.host.taken[at] {
+		if err != nil || t.host.taken[opt.key(at)] {
 			return ignoreAbsent(err)
 		}
 		size := t.host.sizeOf(at, opt, *left)

@@ -40,6 +40,18 @@ func TestBraces(t *testing.T) {
 	}
 }
 
+// What one family leaves out of a directory another takes, whichever comes first.
+func TestFamiliesShareDirectories(t *testing.T) {
+	machine := files(t, "usr/bin/int=#!/usr/bin/int\n", "usr/bin/clang=#!/usr/bin/int\n", "usr/bin/gcc=#!/usr/bin/int\n", "usr/bin/g++=#!/usr/bin/int\n",
+		"usr/lib/gcc/x/12/cc1=1", "usr/lib/gcc/x/12/cc1plus=2", "usr/lib/gcc/x/12/crtbegin.o=3")
+	const dir, start = "/usr/lib/gcc/x/12/", "/usr/lib/gcc/x/12/crtbegin.o"
+	for tools, want := range map[string][]string{"clang": {start}, "gcc": {dir + "cc1", start}, "clang gcc": {dir + "cc1", start}, "gcc g++": {dir + "cc1", dir + "cc1plus", start}} {
+		got, _ := paths(t, machine, Options{Path: "/usr/bin"}, strings.Fields(tools)...)
+		got = slices.DeleteFunc(got, func(p string) bool { return !strings.HasPrefix(p, dir) })
+		checkLines(t, tools, got, want)
+	}
+}
+
 // paths captures the tools of a machine in a directory and returns all files and links of the root.
 func paths(t *testing.T, machine string, opt Options, names ...string) (all, notes []string) {
 	t.Helper()

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -19,7 +20,7 @@ import (
 type host struct {
 	prefix string // of every path on this machine: "" but in tests
 	layout *layout
-	taken  map[string]bool // directories taken whole, canonical
+	taken  map[string]bool // keys of directories that were taken whole
 	seen   record          // by the paths of this machine, with the prefix
 	added  []string        // files, by their canonical paths, in the order they came
 }
@@ -173,6 +174,12 @@ type takeOptions struct {
 	skip    []string // patterns of canonical paths to leave out
 }
 
+// key tells apart how the directory at a canonical path is taken: what one rule leaves out of it
+// another may be for.
+func (o takeOptions) key(at string) string {
+	return fmt.Sprint(at, "\x00", o.lenient, o.links, o.public, o.tidy, strings.Join(o.skip, "\x00"))
+}
+
 func (o takeOptions) skips(p string) bool {
 	if o.tidy && changing(path.Base(p)) {
 		return true
@@ -209,10 +216,10 @@ var whole = map[string]bool{"": true, "dev": true, "proc": true, "sys": true, "r
 
 // takeDir takes what is in the directory at the canonical path at.
 func (h *host) takeDir(at string, opt takeOptions) error {
-	if h.taken[at] {
+	if h.taken[opt.key(at)] {
 		return nil
 	}
-	h.taken[at] = true
+	h.taken[opt.key(at)] = true
 	entries, err := h.readDir(at)
 	if err != nil {
 		return opt.excuse(err)
