@@ -66,8 +66,8 @@ func (a *app) ticketCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ticket",
 		Short: "Print a ticket with which other machines join the mesh",
-		Long: `Print a ticket with which other machines join the mesh whose coordinator runs on this machine,
-with the state directory that --state names, as for coord serve.`,
+		Long: `Print a ticket with which other machines join the mesh whose coordinator runs on this machine.
+Its state directory is that of coord serve.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			terms := &ticketTerms{Lasts: lasts, Once: once, Owner: owner}
@@ -91,6 +91,7 @@ with the state directory that --state names, as for coord serve.`,
 			return a.done(a.signTicket(dir, terms))
 		},
 	}
+	a.addServeState(c)
 	c.Flags().DurationVar(&lasts, "lasts", 0, "how long it can be used (default 24h)")
 	c.Flags().BoolVar(&once, "once", false, "good for one machine")
 	c.Flags().StringVar(&owner, "owner", "", "who answers for the machines that join with it (default: as each says)")

@@ -43,6 +43,11 @@ func serveDir(given string) string {
 	return filepath.Join(filepath.Dir(dir), "serve")
 }
 
+// addServeState gives a command about a coordinator its own --state, which hides that of all others.
+func (a *app) addServeState(c *cobra.Command) {
+	c.Flags().StringVar(&a.state, "state", "", "`DIR` of the coordinator's state (default $GAGGLE_STATE/serve, else ~/.local/state/gaggle/serve)")
+}
+
 // isServeDir reports whether a coordinator's mesh key is in dir.
 func isServeDir(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "mesh.key"))
@@ -87,6 +92,7 @@ func (a *app) serveCmd() *cobra.Command {
 			return nil
 		},
 	}
+	a.addServeState(c)
 	c.Flags().Var(&listen, "listen", "`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070)")
 	c.Flags().StringVar(&httpAddr, "http", "", "serve /status and /metrics on this `ADDR` of the loopback interface")
 	c.Flags().StringToIntVar(&weights, "weight", nil, "`TENANT=N`: its share of the mesh against the others', who have 1")
