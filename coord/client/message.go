@@ -185,7 +185,7 @@ type Plan struct {
 // PlanTask is a task that would be submitted.
 type PlanTask struct {
 	Name  string        `cbor:"name"`
-	Known string        `cbor:"known"` // "memo", "run", or "depends" on what others give
+	Known string        `cbor:"known"` // "memo", "run", "depends" on what others give, or "equal" to one before
 	Bytes uint64        `cbor:"bytes"` // of its inputs, as far as they are known
 	Run   time.Duration `cbor:"run,omitempty"`
 }
@@ -267,6 +267,7 @@ type MeshInfo struct {
 // End is the last word about a command.
 type End struct {
 	Error     *wire.Error `cbor:"error,omitempty"` // infrastructure, usage, interruption
+	Told      bool        `cbor:"told,omitempty"`  // Error is that of a Failed before it
 	Job       wire.JobID  `cbor:"job"`
 	Counts    wire.Counts `cbor:"counts"` // of a job
 	Cancelled bool        `cbor:"cancelled,omitempty"`

@@ -13,6 +13,7 @@ const (
 	KnownMemo    = "memo"    // its value is known
 	KnownNot     = "run"     // it has to run
 	KnownDepends = "depends" // it depends on what others give
+	KnownEqual   = "equal"   // it is the same thunk as one before it, which is run for both
 )
 
 // planEvent is how many tasks one Event lists, so that it stays within a frame.
@@ -26,8 +27,15 @@ func (s *session) plan(ctx context.Context, l *link, rec *record, p *graph.Plan)
 	}
 	kinds := s.a.backend.kinds(rec.Name, p.Tasks)
 	tasks := make([]PlanTask, len(p.Tasks))
-	end := &End{Counts: wire.Counts{Tasks: len(p.Tasks)}}
-	for i := range p.Tasks {
+	end := &End{}
+	seen := make(map[wire.ThunkID]bool, len(p.IDs))
+	for i, id := range p.IDs {
+		if seen[id] {
+			tasks[i] = PlanTask{Name: p.Tasks[i].Name, Known: KnownEqual, Bytes: p.Thunks[i].InputBytes()}
+			continue
+		}
+		seen[id] = true
+		end.Counts.Tasks++
 		tasks[i] = PlanTask{Name: p.Tasks[i].Name, Known: known[i], Bytes: p.Thunks[i].InputBytes(), Run: kinds[KindOf(p.Tasks[i].Name)].Mean}
 		if known[i] == KnownMemo {
 			end.Counts.Memo++

@@ -179,6 +179,20 @@ func pathRune(c rune) rune {
 	return c
 }
 
+// distinct returns the tasks of a plan without those that are equal to one before them: that one
+// is run, and counted, for all.
+func distinct(p *graph.Plan) []wire.TaskSpec {
+	seen := make(map[wire.ThunkID]bool, len(p.IDs))
+	tasks := make([]wire.TaskSpec, 0, len(p.Tasks))
+	for i, id := range p.IDs {
+		if !seen[id] {
+			seen[id] = true
+			tasks = append(tasks, p.Tasks[i])
+		}
+	}
+	return tasks
+}
+
 // begin submits a plan as a job. The job goes on when the command goes away, once Started.
 func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.Plan, keepGoing bool, text []byte) (*End, error) {
 	var id wire.JobID
@@ -195,11 +209,12 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 	if err := s.a.backend.hold(ctx, l, id, plan.Leaves); err != nil {
 		return nil, err
 	}
+	tasks := distinct(plan)
 	sub := &submission{
-		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Verify: rec.Verify, Tasks: len(plan.Tasks), Targets: plan.Targets,
+		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Verify: rec.Verify, Tasks: len(tasks), Targets: plan.Targets,
 			Detach: rec.Detached && l.name != ""}, // on this machine alone there is nobody to copy to
-		tasks: plan.Tasks,
-		kinds: s.a.backend.kinds(rec.Name, plan.Tasks),
+		tasks: tasks,
+		kinds: s.a.backend.kinds(rec.Name, tasks),
 	}
 	j := s.a.backend.newJob(l, rec, id)
 	j.submit, j.from = sub, s.from
