@@ -164,7 +164,7 @@ func (a *app) execute(cmd *client.Command, input io.Reader, view client.View) *r
 	if err == nil && client.ExitCode(end, nil) == client.ExitOK {
 		return nil
 	}
-	return &result{end: end, err: err}
+	return &result{end: end, err: err, shown: end != nil && end.Told}
 }
 
 // ask carries out a question whose answer is a table or a text.

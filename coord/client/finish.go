@@ -26,6 +26,7 @@ func (j *job) close(ctx context.Context, d *wire.Done) {
 	j.keepFailed(d.Failures)
 	if end.Error == nil {
 		end.Error = infrastructure(d.Failures)
+		end.Told = end.Error != nil
 	}
 	if !j.rec.Detached {
 		if err := j.deliver(ctx, d, end); err != nil && end.Error == nil {

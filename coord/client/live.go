@@ -50,7 +50,7 @@ func (v *liveView) Event(e *Event, now time.Time) error {
 func (v *liveView) Tick(now time.Time) error {
 	columns, rows := v.size()
 	block := v.block(columns, rows, now)
-	b := bytes.NewBuffer(v.up())
+	b := bytes.NewBuffer(append(v.up(), v.failed(now.Add(-tellFailing))...))
 	for _, l := range block {
 		b.WriteString(cut(l, columns-1))
 		b.WriteByte('\n')

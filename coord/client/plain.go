@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,11 +23,21 @@ type jobView struct {
 	names    map[wire.PeerID]string
 	hashing  *Hashing
 	fetching *Fetching
-	shown    map[string]bool // failures told in full
+	failing  []failing // not told yet
 }
 
+// A failing is a line about a task that failed. The job's end tells it in full: if that comes
+// within tellFailing the line is not needed.
+type failing struct {
+	task, line string
+	at         time.Time
+}
+
+// tellFailing is how long after a failure the end of its job may still come of it.
+const tellFailing = 2 * time.Second
+
 func newJobView(out, err, last io.Writer, dir string, now time.Time) jobView {
-	return jobView{out: out, err: err, last: last, dir: dir, begun: now, names: map[wire.PeerID]string{}, shown: map[string]bool{}}
+	return jobView{out: out, err: err, last: last, dir: dir, begun: now, names: map[wire.PeerID]string{}}
 }
 
 // take notes what an event says and returns the text to print for it, if any.
@@ -58,6 +69,7 @@ func (v *jobView) take(e *Event, now time.Time) (text string) {
 		v.fetching = e.Fetching
 	}
 	if e.Failed != nil {
+		v.failing = slices.DeleteFunc(v.failing, func(f failing) bool { return f.task == e.Failed.Task })
 		fmt.Fprint(&b, report(e.Failed, v.nameOf(e.Failed.Failure.Node, e.Failed.Failure.NodeName)))
 	}
 	return b.String()
@@ -93,8 +105,19 @@ func (v *jobView) notice(b *strings.Builder, n *wire.Notice, now time.Time) {
 		if where != "" {
 			where = " on " + where
 		}
-		fmt.Fprintf(b, "failed: %s%s: %s\n", printable(brief(n.Task)), where, printable(ending(n.Failure)))
+		line := fmt.Sprintf("failed: %s%s: %s\n", printable(brief(n.Task)), where, printable(ending(n.Failure)))
+		v.failing = append(v.failing, failing{n.Task, line, now})
 	}
+}
+
+// failed returns the lines about tasks that failed before some time, once.
+func (v *jobView) failed(before time.Time) string {
+	var b strings.Builder
+	for len(v.failing) > 0 && !v.failing[0].at.After(before) {
+		b.WriteString(v.failing[0].line)
+		v.failing = v.failing[1:]
+	}
+	return b.String()
 }
 
 func (v *jobView) nameOf(p wire.PeerID, name string) string {
@@ -141,6 +164,9 @@ func (v *jobView) finish(e *End, now time.Time) error {
 		_, err := fmt.Fprintf(v.last, "job %s goes on without this machine; coord get %s fetches its targets\n", v.started.Job, v.started.Job)
 		return err
 	}
+	if _, err := io.WriteString(v.err, v.failed(now)); err != nil { // those beyond maxReports
+		return err
+	}
 	_, err := fmt.Fprintln(v.last, summary(e, now.Sub(v.begun), v.dir))
 	return err
 }
@@ -182,6 +208,9 @@ func (v *jobView) output(o *Output) error {
 
 // Tick prints progress if it is time and there is any.
 func (v *plainView) Tick(now time.Time) error {
+	if _, err := io.WriteString(v.err, v.failed(now.Add(-tellFailing))); err != nil {
+		return err
+	}
 	if now.Before(v.next) {
 		return nil
 	}

@@ -58,6 +58,13 @@ func TestPlainView(t *testing.T) {
 	if err := v.Tick(noon.Add(4 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
+	// A failure that ends the job is told once, in full.
+	other := wire.Notice{Task: "other", State: wire.StateFailed, Node: peerB, NodeName: "node2", Failure: &wire.Failure{Cause: wire.CauseExit, Message: "ended with exit code 4"}}
+	for _, e := range []*Event{{Notices: []wire.Notice{other}}, {Failed: &FailedTask{Task: "other", Failure: *other.Failure}}} {
+		if err := v.Event(e, noon.Add(4*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	end := &End{Counts: wire.Counts{Tasks: 4, Ran: 2, Memo: 1, Failed: 1, Moved: 1_500_000}, Files: 1}
 	if err := v.End(end, noon.Add(5*time.Second)); err != nil {
 		t.Fatal(err)
@@ -66,6 +73,7 @@ func TestPlainView(t *testing.T) {
 job jab00000000000000: 4 tasks, 12 files of input (34 kB)
 failed: top on node2: ended with exit code 3
 2/4 done: 0 ran, 1 memo, 0 shared, 1 failed; 1 running; 0 B moved; 4.0s
+FAILED other: ended with exit code 4
 `
 	if d := cmp.Diff(want, err.String()); d != "" {
 		t.Errorf("lines (-want +got):\n%s", d)
