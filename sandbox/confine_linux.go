@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gaggle/wire"
 )
 
 // openKnobs opens files of /proc before the machine's goes out of sight.
@@ -115,9 +117,15 @@ func (z *zygote) confine() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	listener, err := installFilter()
+	listener, err := installFilter(z.Lookups)
 	if err != nil {
 		return fmt.Errorf("seccomp: %w", err)
+	}
+	if z.Lookups && listener < 0 {
+		return wire.Errorf(wire.CauseSandbox, "run it outside of containers", "this machine does not let a command be watched")
+	}
+	if z.Lookups {
+		z.seeker = newSeeker()
 	}
 	if listener >= 0 {
 		go z.hear(listener)

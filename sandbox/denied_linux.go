@@ -20,7 +20,8 @@ type denial struct {
 // maxDenials bounds those that are told of one command; the first say most.
 const maxDenials = 4
 
-// hear says no to whoever makes a refused call, and notes it. Its thread is not the one that is
+// hear says no to whoever makes a refused call, and notes it; other calls it is told of go on once
+// their files were looked for. Its thread is not the one that is
 // confined.
 func (z *zygote) hear(listener int) {
 	for {
@@ -31,6 +32,13 @@ func (z *zygote) hear(listener int) {
 		}
 		if err != nil {
 			return
+		}
+		if p := c.PathCall(); p != nil && c.Arch == nativeArch() {
+			if c.Pid != 1 { // our own thread is under the filter, too
+				z.seeker.see(p, &c)
+			}
+			c.Allow(listener) // or it was killed
+			continue
 		}
 		d := deny(&c)
 		if d.Killed {

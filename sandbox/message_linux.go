@@ -77,6 +77,7 @@ type reply struct {
 	System  int64       `cbor:"system,omitempty"`
 	MaxRSS  int64       `cbor:"maxrss,omitempty"` // of its largest process, in bytes
 	Denials []denial    `cbor:"denials,omitempty"`
+	Lookups *Lookups    `cbor:"lookups,omitempty"` // if the zygote notes them
 }
 
 // send writes one message. The descriptors stay the caller's.

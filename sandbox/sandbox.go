@@ -60,7 +60,11 @@ type Config struct {
 	// Terminals lets runs have a terminal (Session.Terminal): all commands then see /dev/tty,
 	// /dev/ptmx and /dev/pts besides.
 	Terminals bool
-	Logger    *slog.Logger // nil discards
+	// Lookups has every Report tell what the command looked for in vain. Commands then run slower:
+	// each call that names a file waits for another process. It takes a listener of seccomp, of
+	// which a process can have one: inside most containers no run succeeds.
+	Lookups bool
+	Logger  *slog.Logger // nil discards
 }
 
 // DefaultFirstUID starts a range that systemd's UIDS-GIDS document leaves to the administrator,
@@ -164,6 +168,7 @@ type Report struct {
 	Stdout, Stderr []byte // the ends, at most wire.MaxTail each, with a mark if cut
 	Run, CPU       time.Duration
 	Frozen         time.Duration // how long it was held still, which is not in Run
+	Lookups        *Lookups      // nil unless Config.Lookups
 	// PeakMem is the most memory it used, files included, where a cgroup counts that; else the
 	// resident set of its largest process.
 	PeakMem int64

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gaggle/sandbox/notify"
 )
 
 // The filter allows what it does not name. Commands have no capability, a root of their own and
@@ -74,8 +76,9 @@ func (p *program) call(nr uint32, body func(p *program)) {
 
 func (p *program) arg(n int) { p.load(argLow + 8*n) }
 
-// filter returns the program. What it refuses outright goes to a listener if there is one.
-func filter(listener bool) (program, error) {
+// filter returns the program. What it refuses outright goes to a listener if there is one, and with
+// lookups what names a file, too.
+func filter(listener, lookups bool) (program, error) {
 	arch := nativeArch()
 	if arch == 0 {
 		return nil, fmt.Errorf("no system call filter for %s", runtime.GOARCH)
@@ -117,6 +120,12 @@ func filter(listener bool) (program, error) {
 	for _, r := range refusals {
 		p.unless(opEqual, r.call, 1)
 		p.ret(no)
+	}
+	if lookups && listener {
+		for _, c := range notify.PathCalls {
+			p.unless(opEqual, c.Nr, 1)
+			p.ret(retNotify)
+		}
 	}
 	p.ret(retAllow)
 	return p, nil
@@ -179,17 +188,17 @@ func nativeArch() uint32 {
 
 // installFilter binds the calling thread, and what it forks, to the filter. It returns the
 // listener, or -1 where there can be none.
-func installFilter() (listener int, err error) {
-	fd, err := setFilter(true)
+func installFilter(lookups bool) (listener int, err error) {
+	fd, err := setFilter(true, lookups)
 	if err == unix.EBUSY {
-		_, err = setFilter(false)
+		_, err = setFilter(false, lookups)
 		fd = -1
 	}
 	return fd, err
 }
 
-func setFilter(listener bool) (int, error) {
-	f, err := filter(listener)
+func setFilter(listener, lookups bool) (int, error) {
+	f, err := filter(listener, lookups)
 	if err != nil {
 		return -1, err
 	}

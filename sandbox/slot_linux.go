@@ -121,7 +121,7 @@ func sockets() (ours []int, theirs []*os.File, err error) {
 func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 	e := s.engine
 	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct, Program: e.program != nil,
-		Terminals: e.config.Terminals})
+		Terminals: e.config.Terminals, Lookups: e.config.Lookups})
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,10 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 	if err != nil {
 		return err
 	}
+	if z.seeker != nil {
+		z.seeker.begin(root, rootPath(z.scratch.index))
+		defer func() { r.Lookups = z.seeker.end() }()
+	}
 	pid, err := z.start(program, x, files)
 	if err != nil {
 		return startError(root, program, err)
@@ -119,6 +123,9 @@ func (z *zygote) start(program string, x *execRequest, files []int) (pid int, er
 	defer z.mu.Unlock()
 	if z.doomed >= x.Seq {
 		return 0, nil
+	}
+	if z.Lookups {
+		defer withoutGC()()
 	}
 	// No CLONE_NEW flag: ForkExec would fork without CLONE_VM, twice as dear. Not
 	// os.StartProcess: it opens a pidfd and makes an os.Process each time.

@@ -128,6 +128,7 @@ func (r *run) report(f *wire.Failure) Report {
 		Frozen:  frozen,
 		CPU:     time.Duration(r.reply.User + r.reply.System),
 		PeakMem: r.peak(),
+		Lookups: r.reply.Lookups,
 	}
 	if f != nil {
 		f.Stdout, f.Stderr = rep.Stdout, rep.Stderr

@@ -68,6 +68,7 @@ type zygoteConfig struct {
 	Distinct  bool `json:"distinct"`  // its uid is not the engine's: paths mean nothing to it
 	Program   bool `json:"program"`   // programFD is the mount it runs from
 	Terminals bool `json:"terminals"` // commands may have one
+	Lookups   bool `json:"lookups"`   // what they look for is noted
 }
 
 // A zygote is the helper process of a slot.
@@ -80,7 +81,8 @@ type zygote struct {
 	oomScore []byte // what that was at the start
 	roots    [keptRoots]bool
 	scratch  scratch
-	failed   error // of the requests since the last Exec
+	failed   error   // of the requests since the last Exec
+	seeker   *seeker // nil unless Lookups
 
 	mu      sync.Mutex // guards the fields below, and starting a command
 	running uint64     // sequence number of the command; 0 none

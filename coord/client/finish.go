@@ -65,7 +65,7 @@ func (j *job) report(failures []wire.FailedTask) {
 			continue
 		}
 		told++
-		t := &FailedTask{Task: f.Task, Failure: f.Failure, Tried: len(f.Attempts) + 1, Again: j.rec.again(f.Task)}
+		t := &FailedTask{Task: f.Task, Failure: f.Failure, Tried: len(f.Attempts) + 1, Again: j.rec.again(f.Task), Seek: j.rec.seek(f)}
 		if th := j.thunkOf(f); th != nil {
 			t.Command = th.Command
 			for _, v := range th.Env {

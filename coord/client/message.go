@@ -231,6 +231,7 @@ type FailedTask struct {
 	Command []string     `cbor:"command,omitempty"`
 	Env     []string     `cbor:"env,omitempty"`
 	Again   string       `cbor:"again,omitempty"` // shell line that runs it again
+	Seek    string       `cbor:"seek,omitempty"`  // and one that tells what it looks for in vain, if that may be it
 }
 
 // Output is a piece of what a task wrote.

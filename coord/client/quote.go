@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"gaggle/wire"
 )
 
 // quote returns s as one word of a POSIX shell.
@@ -38,12 +41,7 @@ func (r *record) again(task string) string {
 	} else {
 		line = append(line, "submit")
 	}
-	switch {
-	case r.Mesh != "":
-		line = append(line, "--mesh", r.Mesh)
-	case r.Local:
-		line = append(line, "--local")
-	}
+	line = append(line, r.meshFlags()...)
 	if r.Twice {
 		line = append(line, "--check-determinism")
 	}
@@ -56,6 +54,30 @@ func (r *record) again(task string) string {
 		line = append(line, r.submitAgain(task)...)
 	}
 	return "cd " + quote(r.Dir) + " && " + quoteAll(line)
+}
+
+// meshFlags are those with which a command reaches the job's coordinator.
+func (r *record) meshFlags() []string {
+	switch {
+	case r.Mesh != "":
+		return []string{"--mesh", r.Mesh}
+	case r.Local:
+		return []string{"--local"}
+	}
+	return nil
+}
+
+// absence matches what programs say when they do not find a file.
+var absence = regexp.MustCompile(`(?i)no such file|not found|no module named|(cannot|can't|could not|unable to) (be )?(open|find|load|locate)`)
+
+// seek returns the shell line that tells what a task looks for in vain, "" if it did not fail for
+// that as far as its last words tell.
+func (r *record) seek(f *wire.FailedTask) string {
+	if f.Failure.Cause != wire.CauseExit || !absence.Match(f.Failure.Stderr) && !absence.MatchString(f.Failure.Message) {
+		return ""
+	}
+	line := append([]string{"coord", "shell"}, r.meshFlags()...)
+	return quoteAll(append(line, r.Job+"/"+f.Task, "--trace"))
 }
 
 func (r *record) submitAgain(task string) (line []string) {

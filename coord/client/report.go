@@ -34,6 +34,9 @@ func report(f *FailedTask, node string) string {
 	}
 	tail(&b, "stdout", f.Failure.Stdout)
 	tail(&b, "stderr", f.Failure.Stderr)
+	if f.Seek != "" {
+		fmt.Fprintf(&b, "  trace     %s\n", printableText(f.Seek))
+	}
 	if f.Again != "" {
 		fmt.Fprintf(&b, "  again     %s\n", printableText(f.Again))
 	}

@@ -14,6 +14,22 @@ import (
 	"gaggle/wire"
 )
 
+func TestSeek(t *testing.T) {
+	r := &record{Job: "j1", Local: true}
+	for text, want := range map[string]string{
+		"cat: x: No such file or directory\n": "coord shell --local 'j1/a[b c]' --trace", "No module named 'x'": "coord shell --local 'j1/a[b c]' --trace",
+		"sh: 1: conver: not found": "coord shell --local 'j1/a[b c]' --trace", "segmentation fault": "", "": "",
+	} {
+		f := &wire.FailedTask{Task: "a[b c]", Failure: wire.Failure{Cause: wire.CauseExit, Exit: 1, Stderr: []byte(text)}}
+		if got := r.seek(f); got != want {
+			t.Errorf("seek after %q = %q, want %q", text, got, want)
+		}
+		if f.Failure.Cause = wire.CauseMemory; r.seek(f) != "" {
+			t.Errorf("seek after a lack of memory = %q", r.seek(f))
+		}
+	}
+}
+
 func TestRunLine(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,7 +24,8 @@ func (e *ShellEnd) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 // A shellView runs a shell, or a command, in the sandbox that the agent has laid out. Its last
 // event ends with a *ShellEnd, or why there was none.
 type shellView struct {
-	argv     []string // none: a shell
+	argv     []string // none: a shell, or with trace what the task runs
+	trace    bool     // tell what it looks for in vain
 	in       *os.File
 	out, err io.Writer
 	terminal bool // in is one
@@ -34,6 +37,12 @@ type shellView struct {
 // one a shell, on a terminal of its own if in is one.
 func NewShell(argv []string, in *os.File, out, err io.Writer) View {
 	return &shellView{argv: argv, in: in, out: out, err: err, terminal: Terminal(in) != nil}
+}
+
+// NewSeek is NewShell for a command that is watched: it tells at the end what that looked for in
+// vain. Without argv it is what the task runs, with the task's standard input.
+func NewSeek(argv []string, in *os.File, out, err io.Writer) View {
+	return &shellView{argv: argv, trace: true, in: in, out: out, err: err, terminal: Terminal(in) != nil}
 }
 
 // Event takes the sandbox in, and runs the shell when it is complete.
@@ -76,18 +85,23 @@ func (v *shellView) run() (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	engine, err := sandbox.New(sandbox.Config{Dir: dir, Slots: 1, Terminals: true})
+	engine, err := sandbox.New(sandbox.Config{Dir: dir, Slots: 1, Terminals: true, Lookups: v.trace})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
+	stdin, err := v.stdin()
+	if err != nil {
+		return 0, err
+	}
+	defer stdin.Close()
 	spec := v.spec()
 	if len(v.argv) == 0 {
 		if err := v.chooseShell(ctx, engine, &spec, dir); err != nil {
 			return 0, err
 		}
 	}
-	spec.Session = &sandbox.Session{Stdin: v.in}
+	spec.Session = &sandbox.Session{Stdin: stdin}
 	if v.terminal && len(v.argv) == 0 {
 		spec.Session = &sandbox.Session{Terminal: v.in}
 		if err := v.greet(&spec); err != nil {
@@ -101,7 +115,26 @@ func (v *shellView) run() (code int, err error) {
 	case err != nil:
 		return 0, err
 	}
-	return v.ended(r.Failure)
+	code, err = v.ended(r.Failure)
+	if r.Lookups != nil && err == nil {
+		_, err = io.WriteString(v.err, lookupsText(r.Lookups))
+	}
+	return code, err
+}
+
+// stdin returns the standard input: the person's, but of what the task runs the task's. A command
+// that is traced without one is that.
+func (v *shellView) stdin() (io.ReadCloser, error) {
+	if !v.trace || len(v.argv) > 0 {
+		return io.NopCloser(v.in), nil
+	}
+	sh := &v.sandbox
+	v.argv = sh.Argv
+	i := slices.IndexFunc(sh.Inputs, func(in sandbox.Input) bool { return in.Path == sh.Stdin })
+	if i < 0 {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
+	return os.Open(sh.Inputs[i].Source)
 }
 
 // shellWall is how long a shell may run: longer than a person stays. The task's timeout binds

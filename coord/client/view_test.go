@@ -251,12 +251,12 @@ func TestReport(t *testing.T) {
 		Task: "count[a]", Tried: 2, Command: []string{"sh", "-eu", "-c", "cat a\nexit 3"}, Env: []string{"A=1 2"},
 		Failure: wire.Failure{Cause: wire.CauseExit, Message: "ended with exit code 3", Exit: 3, Stdout: []byte("one\ntwo\n"),
 			Stderr: []byte("\x1b[31mred\n" + strings.Repeat("line\n", 100))},
-		Again: "cd /w && coord submit g.yaml --only 'count[a]'",
+		Again: "cd /w && coord submit g.yaml --only 'count[a]'", Seek: "coord shell 'j1/count[a]' --trace",
 	}
 	got := report(f, "node1")
 	for _, want := range []string{
 		"FAILED count[a]: ended with exit code 3\n", "  command   sh -eu -c 'cat a\n            exit 3'\n", "  directory /job", "  env       'A=1 2'\n",
-		"  node      node1, attempt 2\n", "  stdout    one\n            two\n", "(61 lines left out)", "  again     cd /w && coord submit g.yaml --only 'count[a]'\n",
+		"  node      node1, attempt 2\n", "  stdout    one\n            two\n", "(61 lines left out)", "  trace     coord shell 'j1/count[a]' --trace\n", "  again     cd /w && coord submit g.yaml --only 'count[a]'\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)

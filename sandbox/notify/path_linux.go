@@ -75,6 +75,9 @@ func (p *PathCall) Link(c *Call) bool {
 	return p.link || p.open(c, unix.O_NOFOLLOW) || p.at >= 0 && c.Args[p.at]&unix.AT_SYMLINK_NOFOLLOW != 0
 }
 
+// Empty reports whether the call's path may be empty, since it is about its descriptor.
+func (p *PathCall) Empty(c *Call) bool { return p.at >= 0 && c.Args[p.at]&unix.AT_EMPTY_PATH != 0 }
+
 func (p *PathCall) open(c *Call, flag uint64) bool { return p.flags >= 0 && c.Args[p.flags]&flag != 0 }
 
 // Path returns the path that the call names, not cleaned: an absolute one as the process says it,
