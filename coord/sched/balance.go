@@ -52,34 +52,44 @@ func (s *State) copyStragglers() {
 		if len(n.leases) == 0 {
 			continue
 		}
+		var copied []*lease
+		idle := true
 		for _, l := range slices.Clone(n.leases) {
-			if len(s.byLoad) == 0 {
-				return
+			if idle = len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].idle(); !idle {
+				break
 			}
-			if !s.nodes[s.byLoad[0]].idle() {
-				return
+			if s.copyStraggler(l) {
+				copied = append(copied, l)
 			}
-			s.copyStraggler(l)
+		}
+		if n.state != nodeUp {
+			s.tellAgain(copied, n.hello.Name+" is silent", "elsewhere, too")
+		}
+		if !idle {
+			return
 		}
 	}
 }
 
-func (s *State) copyStraggler(l *lease) {
+// copyStraggler runs a second copy of a lease's run if that is worth it, and reports whether.
+func (s *State) copyStraggler(l *lease) bool {
 	run := s.runs.at(l.run)
 	if run.leases[1] != nil || run.gang != nil || run.repeat != nil || s.starving(run) {
-		return
+		return false
 	}
 	late := s.now - l.given
 	if l.node.state == nodeUp {
 		p95, ok := run.kind.p95()
 		if !l.began || !ok || s.now-l.since <= p95*3/2+levelMargin {
-			return
+			return false
 		}
 		late = s.now - l.since
 	}
 	m, f, now := s.best(run, l.node)
 	// What will take for ever has as long to go, for all we know, as it has taken.
-	if m != nil && now && m.idle() && f.finish <= late {
-		s.grant(l.run, m, f)
+	if m == nil || !now || !m.idle() || f.finish > late {
+		return false
 	}
+	s.grant(l.run, m, f)
+	return true
 }

@@ -264,7 +264,7 @@ func (s *State) watchNodes() {
 func (s *State) nodeLost(n *node) {
 	n.state = nodeLost
 	s.reload(n)
-	s.tellAgain(n.leases, n.hello.Name+" is lost")
+	s.tellAgain(s.alone(n.leases), n.hello.Name+" is lost", "again")
 	for _, l := range slices.Clone(n.leases) {
 		if s.leases[l.id] == l {
 			silent := (s.now - n.seen).Round(time.Second).String()

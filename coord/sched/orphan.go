@@ -17,7 +17,7 @@ func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) 
 			missing = append(missing, l)
 		}
 	}
-	s.tellAgain(missing, n.hello.Name+" connected again without what it was given")
+	s.tellAgain(s.alone(missing), n.hello.Name+" connected again without what it was given", "again")
 	for _, l := range missing {
 		if s.leases[l.id] == l {
 			s.emit(Cancel{n.peer, l.id}) // it may be under way to it
