@@ -6,7 +6,10 @@ DESTDIR  ?=
 FUZZTIME ?= 30s
 BENCH    ?= .
 STARTS   ?= 100000
+PARALLEL ?= 8
 GO       ?= go
+
+# Tests of faults wait most of the time: more of them run at once than there are cores.
 
 # The commit is stamped into the binaries (go version -m bin/coord) where git can tell it.
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
@@ -28,7 +31,7 @@ test: ## everything that must hold: style, vet, staticcheck, builds, unit, scrip
 	scripts/check
 	scripts/vuln || echo "not failing: see make vuln"
 	scripts/unit
-	$(GO) test -count=1 -timeout=15m ./cluster-test/
+	$(GO) test -count=1 -timeout=15m -parallel=$(PARALLEL) ./cluster-test/
 
 race: ## unit and script tests with the race detector
 	scripts/unit
@@ -37,7 +40,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	scripts/fuzz $(FUZZTIME)
 
 cluster: ## the built binaries on hosts in network namespaces, and the simulator
-	$(GO) test -count=1 -timeout=15m ./cluster-test/...
+	$(GO) test -count=1 -timeout=15m -parallel=$(PARALLEL) ./cluster-test/...
 
 bench: ## the benchmarks that match BENCH (all)
 	$(GO) test -run='^$$' -bench='$(BENCH)' -timeout=60m ./...

@@ -43,6 +43,7 @@ func itoa(n int) string {
 //	 |      |       |    X     |
 //	 +------+-br0---+----------+
 func TestAttachedJobWaitsForItsSubmitter(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 2, 1)
 	anna := m.Client("anna")
 	dir := filepath.Join(anna.Dir, "work")
@@ -61,6 +62,7 @@ func TestAttachedJobWaitsForItsSubmitter(t *testing.T) {
 
 // A detached job outlives its submitter; another machine gets the result.
 func TestDetachedJobNeedsNoSubmitter(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 3, 1)
 	anna, ben := m.Client("anna"), m.Client("ben")
 	dir := filepath.Join(anna.Dir, "work")
@@ -90,6 +92,7 @@ func TestDetachedJobNeedsNoSubmitter(t *testing.T) {
 
 // One of two nodes is killed in the middle of a job, and comes back without flags.
 func TestKilledNodeCostsTimeOnly(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 2, 2)
 	anna := m.Client("anna")
 	dir := filepath.Join(anna.Dir, "work")
@@ -109,6 +112,7 @@ func TestKilledNodeCostsTimeOnly(t *testing.T) {
 
 // The coordinator is killed in the middle of a job and started again.
 func TestKilledCoordinatorGoesOn(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 2, 2)
 	anna := m.Client("anna")
 	dir := filepath.Join(anna.Dir, "work")

@@ -20,6 +20,7 @@ type Mesh struct {
 
 	coord *Process
 	nodes []*Process // of Nodes
+	eye   *Host      // that asks how the nodes fare; nil until somebody does
 }
 
 // NewMesh starts a coordinator and n nodes of the given slots, each on a host of its own, and
@@ -180,4 +181,24 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("never: %s", what)
 		}
 	}
+}
+
+// State returns what coord nodes says of a node, "" if it does not know it.
+func (m *Mesh) State(name string) string {
+	m.Lab.t.Helper()
+	if m.eye == nil {
+		m.eye = m.Client("eye")
+	}
+	for line := range strings.Lines(m.eye.Run("coord", "nodes")) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			return f[1]
+		}
+	}
+	return ""
+}
+
+// WaitState waits until coord nodes says so of a node.
+func (m *Mesh) WaitState(name, state string) {
+	m.Lab.t.Helper()
+	Eventually(m.Lab.t, name+" is "+state, func() bool { return m.State(name) == state })
 }

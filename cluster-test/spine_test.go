@@ -58,15 +58,6 @@ func serialTop(t *testing.T, dir string) string {
 	return string(out)
 }
 
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
 // One coordinator, four nodes, one submitter:
 //
 //	hub   node1..node4   anna
