@@ -73,6 +73,7 @@ type Hello struct {
 	StoreMax  int64             `cbor:"store_max"`
 	OwnOnly   bool              `cbor:"own_only,omitempty"` // runs thunks of the tenants in its certificate only
 	Labels    map[string]string `cbor:"labels,omitempty"`
+	Life      uint64            `cbor:"life,omitempty"`    // drawn by each process at random; 0 of an older version
 	Epoch     uint64            `cbor:"epoch"`             // last it served; 0 none
 	Running   []LeaseID         `cbor:"running,omitempty"` // leases it still holds
 	Working   []Work            `cbor:"working,omitempty"` // what each of Running computes, in its order

@@ -131,6 +131,7 @@ func (c *client) nodes() error {
 	if err := c.s.ask(func(st *sched.State) { r.Nodes = st.Nodes() }); err != nil {
 		return err
 	}
+	c.s.barredKeys(r.Nodes)
 	return c.write(r)
 }
 

@@ -38,7 +38,11 @@ func (s *Server) ServeNode(ctx context.Context, rw io.ReadWriteCloser, cert *wir
 	if err != nil {
 		return fmt.Errorf("reading the first frame of %s: %w", cert.Peer, err)
 	}
-	if refusal := s.checkHello(first.Hello, cert); refusal != nil {
+	refusal := s.checkHello(first.Hello, cert)
+	if refusal == nil {
+		refusal = s.twins(cert.Peer, first.Hello, time.Now())
+	}
+	if refusal != nil {
 		return errorsJoin(refusal, writeFrame(rw, &wire.ToNode{Epoch: uint64(s.epoch), Refuse: refusal}))
 	}
 	n := &nodeSession{peer: cert.Peer, cert: cert, rw: rw, told: map[wire.PeerID]*wire.PeerInfo{}, grants: map[wire.Space]time.Time{}}

@@ -135,6 +135,41 @@ func TestNodeIsWelcomedAndReplacedByItself(t *testing.T) {
 	}
 }
 
+// A node that restarts is another process with its key, which is as it should be; one that comes
+// back after the other makes two of them, and both are refused.
+func TestTwoProcessesWithOneKeyAreRefused(t *testing.T) {
+	s := startServer(t)
+	connect := func(life uint64) (net.Conn, wire.ToNode) {
+		t.Helper()
+		h := hello()
+		h.Life, h.Addrs = life, []string{"/ip4/127.0.0.1/tcp/1", fmt.Sprintf("/ip4/10.0.0.%d/tcp/1", life)}
+		conn, _ := node(t, s, testCert(1, wire.RoleNode))
+		must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: h}))
+		var r wire.ToNode
+		must(t, wire.NewFrameReader(conn).Read(&r))
+		return conn, r
+	}
+	var last net.Conn
+	for _, life := range []uint64{1, 1, 2, 2, 3} {
+		conn, r := connect(life)
+		if r.Welcome == nil {
+			t.Fatalf("process %d is refused: %v", life, r.Refuse)
+		}
+		last = conn
+	}
+	const want = "two processes use the key of n, one at 10.0.0.2 and one at 10.0.0.3; neither is given work until one is gone"
+	for _, life := range []uint64{2, 3, 4} {
+		if _, r := connect(life); r.Refuse == nil || r.Refuse.Cause != wire.CauseUnauthorized || r.Refuse.Message != want {
+			t.Errorf("process %d: %+v, want refused: %s", life, r.Refuse, want)
+		}
+	}
+	discard(last) // ends, as the session is closed
+	r := request(t, s, testCert(9, wire.RoleClient), &wire.Request{Nodes: &wire.Nothing{}})
+	if len(r.Nodes) != 1 || r.Nodes[0].State != "quarantined" || !strings.HasPrefix(r.Nodes[0].Quarantine, "two processes use the key of n") {
+		t.Errorf("nodes are %+v, want it quarantined", r.Nodes)
+	}
+}
+
 func TestNodesThatBreakTheProtocol(t *testing.T) {
 	thunk, _ := testThunk(t, 1)
 	_, value := wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 1, false)}).Encode()

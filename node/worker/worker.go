@@ -24,6 +24,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ type Config struct {
 	// must have the methods of Files, as *blobstore.Store does.
 	Executor Executor
 	Key      ed25519.PrivateKey
-	// Hello introduces the node. Epoch, Running, Working and Inventory are filled in.
+	// Hello introduces the node. Life, Epoch, Running, Working and Inventory are filled in.
 	Hello wire.Hello
 	// Addrs, if not nil, gives the addresses for the next Hello: those of a laptop change.
 	Addrs func() []string
@@ -126,6 +127,7 @@ func New(cfg Config) (*Worker, error) {
 		}
 		cfg.Executor = hostExecutor{files, cfg.Engine}
 	}
+	cfg.Hello.Life = max(1, rand.Uint64())
 	epoch, err := readEpoch(cfg.EpochFile)
 	if err != nil {
 		return nil, err
