@@ -30,7 +30,7 @@ type Progress struct {
 // A Report says what a Fetch found out about peers, also when it failed.
 type Report struct {
 	Bytes int64       // received by transfers that this call began; those joined count elsewhere
-	Gone  []wire.Gone // holders that lacked an object or sent wrong bytes, each once for an object
+	Gone  []wire.Gone // holders that lacked an object, sent wrong bytes or are blocked, each once for an object
 	Links []wire.Link // as measured lately, of the peers that were asked
 }
 
@@ -204,8 +204,10 @@ func (f *fetch) take(w *waiter) error {
 		f.result.Bytes += fl.moved
 	}
 	for p, o := range fl.faults {
-		if o.final() && o.verdict != unfit {
-			f.miss(wire.Gone{Peer: p, Space: f.space, Digest: f.want[w.item.top].Object.Digest, Wrong: o.wrong})
+		// Who is asked nothing is no holder for us, and naming it again would not help.
+		blocked := o.why == errBlocked
+		if blocked || o.final() && o.verdict != unfit {
+			f.miss(wire.Gone{Peer: p, Space: f.space, Digest: f.want[w.item.top].Object.Digest, Wrong: blocked || o.wrong})
 		}
 	}
 	if fl.err == nil {
