@@ -283,11 +283,11 @@ func (n *node) paused() func() bool {
 }
 
 // minRoom is how much of the disk must be free before a node takes work again: outputs of a few
-// tasks.
+// tasks. Of a small store half is enough, or one that began with less would never take any.
 const minRoom = 256 << 20
 
 func (n *node) room() bool {
-	return freeDisk(string(n.dir)) >= minRoom && n.store.Used() < n.storeMax
+	return freeDisk(string(n.dir)) >= min(minRoom, n.storeMax/2) && n.store.Used() < n.storeMax
 }
 
 // renewEvery is how often the age of the certificate is looked at.
