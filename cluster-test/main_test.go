@@ -28,7 +28,7 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "gaggle/node", "gaggle/coord")
+	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "gaggle/node", "gaggle/coord", "gaggle/cluster-test/liar")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the binaries: %v\n%s", err, out)
