@@ -62,9 +62,15 @@ func (s *State) checkGangs(j *job) error {
 func (s *State) joinGang(tr taskRef, k key, enc []byte) {
 	t := s.tasks.at(tr)
 	i := slices.IndexFunc(s.gangs, func(g *gang) bool { return g.job == jobRef(t.of) && g.name == t.more.gang.Name })
-	if i < 0 {
+	switch {
+	case i >= 0:
+	case t.nesting > 0:
 		s.fail(tr, failure(wire.CauseGraph, "", "a sub-graph cannot add tasks to gang %q", t.more.gang.Name), nil)
 		return
+	case !s.regroup(tr):
+		return
+	default:
+		i = len(s.gangs) - 1
 	}
 	g := s.gangs[i]
 	r := s.makeRun(tr, k, enc)
@@ -75,6 +81,30 @@ func (s *State) joinGang(tr taskRef, k key, enc []byte) {
 		g.since = s.now
 		s.moved = true
 	}
+}
+
+// regroup has a whole gang run again because a value of one of its tasks was lost. It reports false
+// if that cannot be: then it has given the task up.
+func (s *State) regroup(tr taskRef) bool {
+	t := s.tasks.at(tr)
+	j := s.jobOfTask(t)
+	name := t.more.gang.Name
+	var others []taskRef
+	for _, r := range j.tasks {
+		switch o := s.tasks.at(r); {
+		case r == tr || o.more == nil || o.more.gang == nil || o.more.gang.Name != name || o.nesting > 0:
+		case over(o.state) && o.state != wire.StateDone:
+			s.giveUpFor(tr, o.name)
+			return false
+		default:
+			others = append(others, r)
+		}
+	}
+	s.gangs = append(s.gangs, &gang{job: j.ref, name: name, size: 1 + len(others), seq: s.age()})
+	for _, r := range others {
+		s.rewind(r, wire.Digest{})
+	}
+	return true
 }
 
 func (g *gang) member(r runRef) *member {
@@ -250,8 +280,7 @@ func (s *State) failGang(g *gang, m *member, f wire.Failure) {
 	s.fail(tr, f, nil)
 	for len(g.members) > 0 {
 		r := s.runs.at(g.members[0].run).waiters[0]
-		s.giveUp(r, dependency(name))
-		s.failUsers(r)
+		s.giveUpFor(r, name)
 	}
 }
 

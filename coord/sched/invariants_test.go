@@ -57,7 +57,7 @@ func checkTasks(s *State) error {
 			if t.state == wire.StateExpanding && missing == 0 && t.more.waits == 0 {
 				return fmt.Errorf("task %s expands nothing", t.name)
 			}
-			if s.view.read(t.enc); t.state == wire.StateDone && j.twice && !t.sure && !s.view.builtin {
+			if s.view.read(t.enc); t.state == wire.StateDone && j.twice && !t.sure && !s.view.builtin && (t.more == nil || t.more.gang == nil) {
 				return fmt.Errorf("task %s is done after one run", t.name)
 			}
 			if t.state == wire.StateDone && t.outs == nil {
@@ -120,6 +120,9 @@ func checkRuns(s *State) error {
 	}
 	for _, g := range s.gangs {
 		for _, m := range g.members {
+			if m.ended && !g.running {
+				return fmt.Errorf("gang %q waits for slots with a member that has ended in an earlier generation", g.name)
+			}
 			if s.runs.at(m.run).place == placeGang {
 				places[m.run] = append(places[m.run], placeGang)
 			}

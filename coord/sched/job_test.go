@@ -209,6 +209,35 @@ func TestGangBeginsAgainWhenANodeIsLost(t *testing.T) {
 	}
 }
 
+// TestGangOutputLost: when what a member gave is lost the whole gang runs again, for its members saw
+// each other.
+func TestGangOutputLost(t *testing.T) {
+	w, client := small(t, 2)
+	p := gangPlan(t, 2, false)
+	id := w.submit(1, client, p, nil, "a", "b")
+	slow := makePlan(t, "slow -> src")
+	w.runs = func(name string) time.Duration { return time.Second }
+	w.run(1500*time.Millisecond, nil)
+	lost := w.s.tasks.at(w.s.jobs.at(w.s.jobOf[id]).tasks[0]).outs
+	if len(lost) == 0 {
+		w.run(time.Second, nil)
+		lost = w.s.tasks.at(w.s.jobs.at(w.s.jobOf[id]).tasks[0]).outs
+	}
+	other := w.submit(2, client, slow, nil, "slow")
+	w.dropEverywhere(lost[0].Digest)
+	w.run(time.Minute, w.ended(id, other))
+	w.run(10*time.Second, nil)
+	w.wantValues(id, p, "a", "b")
+	for name, th := range p.ids {
+		if w.ran[th] != 2 {
+			t.Errorf("%s ran %d times, want twice", name, w.ran[th])
+		}
+	}
+	if len(w.s.gangs) != 0 {
+		t.Errorf("%d gangs are left", len(w.s.gangs))
+	}
+}
+
 func TestServiceEndsWithItsGang(t *testing.T) {
 	w, client := small(t, 2)
 	w.runs = func(name string) time.Duration {

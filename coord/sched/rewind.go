@@ -60,6 +60,13 @@ func (s *State) rewind(r taskRef, lost wire.Digest) {
 	if t.missing == 0 {
 		s.work = append(s.work, r)
 	}
+	// What it needs may have failed since, when it was made again.
+	for e := t.deps; e != 0; e = s.edges.at(e).next {
+		if d := s.tasks.at(s.edges.at(e).to); over(d.state) && d.state != wire.StateDone {
+			s.giveUpFor(r, d.name)
+			return
+		}
+	}
 }
 
 // diverged deals with a re-run that gave another value than the one the job has pinned. The first

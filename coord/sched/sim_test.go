@@ -5,8 +5,10 @@ import (
 	"container/heap"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +43,11 @@ type world struct {
 	value    func(w *world, th *wire.Thunk) []wire.Object
 	notes    []wire.Notice
 	offers   map[wire.PeerID]int
-	calm     bool // no check after each Step
+	given    map[wire.LeaseID]wire.Digest // thunks, in this epoch
+	asked    map[wire.LeaseID]wire.PeerID // asked back, without an answer so far
+	values   map[wire.Digest][]string     // that nodes gave, by resolved thunk, as text
+	chancy   bool                         // thunks may give another value each time
+	calm     bool                         // no check after each Step
 
 	withdrawn []wire.PeerID // told to drop claims
 }
@@ -70,7 +76,7 @@ func (h *eventHeap) Pop() any {
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), done: map[wire.JobID]*wire.Done{}, accept: map[wire.JobID]bool{},
 		pinned: map[string][]wire.Object{}, ran: map[wire.ThunkID]int{},
-		first: map[wire.ThunkID][]string{}, repeated: map[wire.ThunkID][]string{}, offers: map[wire.PeerID]int{}}
+		first: map[wire.ThunkID][]string{}, repeated: map[wire.ThunkID][]string{}, offers: map[wire.PeerID]int{}, values: map[wire.Digest][]string{}}
 	w.delay = func() time.Duration { return time.Millisecond }
 	w.runs = func(string) time.Duration { return time.Second }
 	w.value = func(_ *world, th *wire.Thunk) []wire.Object { return compute(th) }
@@ -83,6 +89,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 func (w *world) begin() {
 	w.s = New(w.cfg)
 	w.epoch++
+	w.given, w.asked = map[wire.LeaseID]wire.Digest{}, map[wire.LeaseID]wire.PeerID{}
 	events := []Event{EpochBegan{w.epoch}}
 	var shut []Event
 	over := map[wire.JobID]bool{}
@@ -139,6 +146,7 @@ func (w *world) tick() {
 
 // step gives events to the State, checks it and carries out what it wants.
 func (w *world) step(events ...Event) {
+	w.answered(events)
 	actions := w.s.Step(w.now, time.Unix(1_700_000_000, 0).Add(w.now), events)
 	if !w.calm {
 		if err := checkState(w.s, actions); err != nil {
@@ -219,7 +227,7 @@ func (w *world) checkPins() {
 
 // mayDiverge: only in worlds where thunks may give another value.
 func (w *world) mayDiverge(*task) bool {
-	return w.bad != nil || slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.lies })
+	return w.chancy || w.bad != nil || slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.lies })
 }
 
 // run lets time pass until cond holds, at most for d.
@@ -259,16 +267,20 @@ func (w *world) carryOut(a Action) {
 		w.accept[a.Job] = true
 	case End:
 		w.done[a.Job] = &a.Done
+		w.checkMade(a.Job)
 	case Tell:
 		w.notes = append(w.notes, a.Notice)
 	case Expand:
 		w.expand(a)
 	case Offer:
 		w.offers[a.Node]++
+		w.checkRace(a)
 		w.to(a.Node, func(n *simNode) { n.offered(a.Offer) })
 	case Recall:
+		w.asked[a.Lease] = a.Node
 		w.to(a.Node, func(n *simNode) { n.recall(a.Lease) })
 	case Cancel:
+		delete(w.asked, a.Lease)
 		w.to(a.Node, func(n *simNode) { n.cancel(a.Lease) })
 	case Ack:
 		w.to(a.Node, func(n *simNode) {
@@ -281,6 +293,65 @@ func (w *world) carryOut(a Action) {
 	case Probe:
 		n := w.node(a.Node)
 		w.to(a.Node, func(*simNode) { n.send(LinkRate{From: a.From, To: a.Node, BytesPerSec: n.rate}) })
+	}
+}
+
+// answered forgets what was asked back and is answered, or cannot be.
+func (w *world) answered(events []Event) {
+	gone := func(p wire.PeerID) {
+		maps.DeleteFunc(w.asked, func(_ wire.LeaseID, at wire.PeerID) bool { return at == p })
+	}
+	for _, e := range events {
+		switch e := e.(type) {
+		case Recalled:
+			delete(w.asked, e.Lease)
+		case Resulted:
+			delete(w.asked, e.Result.Lease)
+		case AttemptFailed:
+			delete(w.asked, e.Attempt.Lease)
+		case NodeUp:
+			gone(e.Peer)
+		case NodeGone:
+			gone(e.Peer)
+		}
+	}
+}
+
+// checkRace: a thunk whose lease was asked back is not offered elsewhere before the node has
+// answered, for it may have begun.
+func (w *world) checkRace(a Offer) {
+	k := wire.Sum(a.Offer.Thunk)
+	if l := w.s.leases[a.Offer.Lease]; l == nil || w.s.runs.at(l.run).leases[1] != nil {
+		return // a copy of a straggler
+	}
+	if a.Offer.Fresh || len(a.Offer.Expect) > 0 {
+		return // a run of its own
+	}
+	for id, at := range w.asked {
+		if w.given[id] == k && w.s.nodes[w.s.nodeOf[at]].state == nodeUp {
+			w.t.Fatalf("at %v %s is offered again though %s was asked for lease %x back and did not answer", w.now, a.Offer.Name, w.node(at).hello.Name, id)
+		}
+	}
+	w.given[a.Offer.Lease] = k
+}
+
+// checkMade: all that a job says it has made was made by a node of just what the job says it was
+// made of, so that no two values of one task are mixed.
+func (w *world) checkMade(id wire.JobID) {
+	j := w.s.jobs.at(w.s.jobOf[id])
+	for _, r := range j.tasks { // none if they are freed already
+		t := w.s.tasks.at(r)
+		if t.state != wire.StateDone || len(t.outs) == 0 || t.more != nil && len(t.more.subs) > 0 {
+			continue
+		}
+		enc, err := w.s.reduced(t)
+		given := w.values[wire.Sum(enc)]
+		if slices.ContainsFunc(given, func(v string) bool { return strings.Contains(v, "{graph") }) {
+			continue // what it came to was known
+		}
+		if err != "" || !slices.Contains(given, fmt.Sprint(t.outs)) {
+			w.t.Fatalf("task %s of %s has %v, but of its inputs nodes made %v %s", t.name, j.id, t.outs, given, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -282,6 +283,7 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 			outs[i].Digest = wire.Sum(append(outs[i].Digest[:], n.peer[:]...))
 		}
 	}
+	n.w.values[wire.Digest(id)] = append(n.w.values[wire.Digest(id)], fmt.Sprint(outs))
 	if len(o.Expect) > 0 {
 		n.w.repeated[id] = append(n.w.repeated[id], n.hello.Name)
 		if !slices.EqualFunc(o.Expect, outs, func(h wire.Held, got wire.Object) bool { return h.Object == got }) {

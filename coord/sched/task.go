@@ -259,6 +259,7 @@ func (s *State) fail(r taskRef, f wire.Failure, attempts []wire.Failure) {
 		return
 	}
 	j := s.jobOfTask(t)
+	s.unkeep(r)
 	s.unsettle(r)
 	t.rare().failure, t.more.attempts = &f, attempts
 	failed := wire.FailedTask{Task: t.name, Thunk: wire.ThunkID(t.id), Failure: f, Attempts: attempts}
@@ -294,6 +295,12 @@ func (s *State) failUsers(r taskRef) {
 	}
 }
 
+// giveUpFor ends a task, and all that wait for it, because one that it needs has failed.
+func (s *State) giveUpFor(r taskRef, failed string) {
+	s.giveUp(r, dependency(failed))
+	s.failUsers(r)
+}
+
 func dependency(name string) wire.Failure {
 	return failure(wire.CauseDependency, "", "task %q, which it needs, failed", name)
 }
@@ -313,6 +320,7 @@ func (s *State) giveUp(r taskRef, f wire.Failure) {
 			n.Resolved, n.Node, n.NodeName = wire.ThunkID(run.id), l.node.peer, l.node.hello.Name
 		}
 	}
+	s.unkeep(r)
 	s.unsettle(r)
 	t.rare().failure = &f
 	s.enter(r, wire.StateCancelled, n)
