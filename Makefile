@@ -15,7 +15,7 @@ GO       ?= go
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race fuzz cluster bench bench-sandbox vuln install clean
+.PHONY: help build demo test race fuzz cluster bench bench-sandbox plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +47,9 @@ bench: ## the benchmarks that match BENCH (all)
 
 bench-sandbox: ## the sandbox against os/exec, bubblewrap, crun and runc; STARTS (100000) without a leak
 	scripts/bench-sandbox "$(STARTS)"
+
+plant: ## bugs put into a copy of the scheduler, and which simulated world finds each
+	$(GO) test -count=1 -v -run=TestPlantedBugs ./coord/sched
 
 vuln: ## known vulnerabilities that the code reaches
 	scripts/vuln

@@ -15,6 +15,8 @@ import (
 
 var seeds = flag.Uint64("seeds", 300, "how many worlds TestSeeds goes through")
 
+var inOrder = flag.Bool("inorder", false, "go through the worlds one by one")
+
 // randomGraph is a graph of up to 25 tasks over some leaves, as text, with the names of its tasks.
 func randomGraph(rng *rand.Rand) (text string, names []string) {
 	n := 1 + rng.IntN(25)
@@ -232,7 +234,9 @@ func TestSeeds(t *testing.T) {
 	}
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
+			if !*inOrder {
+				t.Parallel()
+			}
 			a := simulate(t, seed)
 			if *seedFlag == 0 && seed%4 == 0 {
 				if b := simulate(t, seed); !bytes.Equal(a.log.Bytes(), b.log.Bytes()) {
