@@ -85,9 +85,10 @@ var families = []family{{
 	paths:   []string{"{prefix}/{lib,libexec}/git-core", "{prefix}/share/git-core"},
 	tools:   []string{"basename", "sed", "uname"},
 }, {
-	why:     "R loads packages by name",
+	why:     "R loads packages by name, is started by a script, also by Rscript, and calls the shell to look for programs and to clean up",
 	program: regexp.MustCompile(`^(?:R|Rscript)$`),
 	paths:   []string{"/usr/{lib,lib64}/R", "/usr/share/R", "/etc/R", "/usr/local/lib/R"},
+	tools:   []string{"R", "rm", "sed", "uname", "which"},
 }, {
 	why:     "gawk loads extensions and libraries by name",
 	program: regexp.MustCompile(`^g?awk$`),
