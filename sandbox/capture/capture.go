@@ -1,6 +1,6 @@
 // Package capture makes root trees: the file systems that thunks see. A root comes from the
 // programs of this machine (Tools), from a directory (Dir) or from an image archive (OCI). It
-// reads files and headers; it runs nothing of what it captures.
+// reads files and headers; it runs nothing of what it captures, and else only rpm, for its database.
 //
 // Every root has the directories /bin, /dev, /proc, /tmp and /job, and in /etc the files passwd,
 // group, hosts and nsswitch.conf unless it brings its own. Owners, times and modes but for the
@@ -24,8 +24,8 @@
 //     environments of Python with their interpreter, packages of Node.js (see prefixes).
 //   - what programs and libraries of known kinds open by name, such as modules, passes, plug-ins,
 //     settings, fonts and certificates (see families).
-//   - of a program that a Debian package owns what else that has, and of the packages it depends
-//     on what is data (see dpkg). Packages of rpm are not looked at.
+//   - of a program that a package of dpkg or rpm owns what else that has, and of the packages it
+//     depends on what is data (see packages).
 //   - the libraries of all shared objects that came so, as far as they are installed.
 //   - what Include matches, directories whole, with where links inside lead.
 //   - the locale C.UTF-8.

@@ -69,13 +69,13 @@ type tools struct {
 	dir    string   // that version managers look for their settings from, upwards
 	notes  []string
 
-	seen    map[string]bool // canonical paths of programs that were looked at
-	order   []called        // those programs, in that order
-	known   int             // of order, whose families were applied
-	linked  int             // of linker.order, likewise
-	late    int             // of host.added, which were looked through for what needs libraries
-	applied map[string]bool // keys of families
-	dpkg    *dpkg           // nil before it was asked
+	seen     map[string]bool // canonical paths of programs that were looked at
+	order    []called        // those programs, in that order
+	known    int             // of order, whose families were applied
+	linked   int             // of linker.order, likewise
+	late     int             // of host.added, which were looked through for what needs libraries
+	applied  map[string]bool // keys of families
+	packages *packages       // nil before it was asked
 }
 
 // A called is a program by the path that it was called by, and its canonical one.
@@ -126,7 +126,7 @@ func (t *tools) capture(ctx context.Context, names, include []string) (*layout, 
 		if more, err = t.families(ctx); err != nil {
 			return nil, err
 		}
-		owned, err := t.packages(ctx)
+		owned, err := t.fromPackages(ctx)
 		if err != nil {
 			return nil, err
 		}
