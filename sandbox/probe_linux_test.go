@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +74,15 @@ func probeConfined([]string) error {
 		}[k]
 		if ok && v != want {
 			return fmt.Errorf("%s is %q, want %q", k, v, want)
+		}
+	}
+	for _, what := range []string{"as it comes", "by default"} {
+		slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+		if err != nil || time.Duration(slack) != 50*time.Microsecond {
+			return fmt.Errorf("timer slack %s: %v, %v", what, time.Duration(slack), err)
+		}
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0); err != nil {
+			return err
 		}
 	}
 	fds, err := os.ReadDir("/proc/self/fd")
