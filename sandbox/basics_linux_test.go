@@ -425,3 +425,55 @@ func orphan(root, dir string) error {
 		"trap '' HUP; echo x; sleep 1000 & sleep 1000"}, Stdout: &started})
 	return err
 }
+
+// TestProgramsAreSoughtAnew: where a name leads is remembered only as far as the root alone decides,
+// and while it is mounted.
+func TestProgramsAreSoughtAnew(t *testing.T) {
+	b := newBench(t, 1)
+	script := func(word string) string {
+		return writeFile(t, t.TempDir()+"/x", "#!/bin/sh\necho "+word+"\n", 0o755)
+	}
+	say := func(s Spec) string {
+		t.Helper()
+		s.Argv = []string{"x"}
+		r := b.run(s)
+		if r.Failure != nil {
+			return string(r.Failure.Cause.String())
+		}
+		return strings.TrimSpace(string(r.Stdout))
+	}
+	one, two := testRoot(t, nil), testRoot(t, nil)
+	copyPrograms(t, one, map[string]string{script("one"): "/bin/x"})
+	copyPrograms(t, two, map[string]string{script("two"): "/usr/bin/x"})
+	if err := os.MkdirAll(one+"/late", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/job/here", one+"/late/x"); err != nil {
+		t.Fatal(err)
+	}
+	input := []Input{{Path: "here", Source: script("input"), Exec: true}}
+	for range 2 {
+		for _, c := range []struct {
+			s    Spec
+			want string
+		}{
+			{Spec{Root: one}, "one"}, {Spec{Root: two}, "two"}, {Spec{Root: one, Env: []string{"PATH=/none"}}, wire.CauseNotInRoot.String()},
+			{Spec{Root: one, Env: []string{"PATH=/late:/bin"}}, "one"}, {Spec{Root: one, Env: []string{"PATH=/late:/bin"}, Inputs: input}, "input"},
+			{Spec{Root: b.root}, wire.CauseNotInRoot.String()},
+		} {
+			if got := say(c.s); got != c.want {
+				t.Errorf("x with %v in %s says %q, want %q", c.s.Env, filepath.Base(filepath.Dir(c.s.Root)), got, c.want)
+			}
+		}
+	}
+	for i := range keptRoots { // their places are used again
+		root := testRoot(t, nil)
+		copyPrograms(t, root, map[string]string{script("other"): []string{"/bin/x", "/usr/bin/x"}[i%2]})
+		if got := say(Spec{Root: root}); got != "other" {
+			t.Errorf("another root says %q", got)
+		}
+	}
+	if got := say(Spec{Root: b.root}); got != wire.CauseNotInRoot.String() {
+		t.Errorf("a root without it says %q", got)
+	}
+}

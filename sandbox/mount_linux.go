@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"strconv"
@@ -176,6 +177,7 @@ func (z *zygote) mountRoot(i, fd int) error {
 		return unix.EINVAL
 	}
 	dir := rootPath(i)
+	maps.DeleteFunc(z.programs, func(k programKey, _ string) bool { return k.root == i })
 	if z.scratch.mounted && z.scratch.index == i {
 		z.scratch.mounted = false
 	}
@@ -219,7 +221,24 @@ type scratch struct {
 	mounted       bool
 	index         int
 	bytes, inodes int64
-	fresh         [len(scratchDirs)]unix.Stat_t // as they were when mounted
+	fresh         [len(scratchDirs)]scratchState // as they were when mounted
+	used          [len(scratchDirs)]uint64       // inodes, after a command; 0 before
+}
+
+// A scratchState is what a directory and its file system say of themselves.
+type scratchState struct {
+	dir    unix.Stat_t
+	inodes uint64 // in use; the directory's own is one
+}
+
+// usage is what the file system of a scratch directory says: inodes in use, and whether no room is
+// left.
+func usage(dir string) (inodes uint64, full bool, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, false, err
+	}
+	return fs.Files - fs.Ffree, fs.Bfree == 0 || fs.Ffree == 0, nil
 }
 
 var scratchDirs = [...]string{"/job", "/tmp"}
@@ -234,7 +253,7 @@ func (z *zygote) renew(s scratch) error {
 	z.scratch.mounted = false
 	for i, d := range scratchDirs {
 		at := rootPath(s.index) + d
-		if keep && untouched(at, &old.fresh[i]) {
+		if keep && old.used[i] == old.fresh[i].inodes && untouched(at, &old.fresh[i].dir) {
 			s.fresh[i] = old.fresh[i]
 			continue
 		}
@@ -247,39 +266,30 @@ func (z *zygote) renew(s scratch) error {
 		if err := unix.Mount("tmpfs", at, "tmpfs", scratchFlags, s.options(true)); err != nil {
 			return fmt.Errorf("mounting %s: %w", d, err)
 		}
-		if err := unix.Lstat(at, &s.fresh[i]); err != nil {
+		var err error
+		if s.fresh[i].inodes, _, err = usage(at); err == nil {
+			err = unix.Lstat(at, &s.fresh[i].dir)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	s.mounted = true
+	s.mounted, s.used = true, [len(scratchDirs)]uint64{}
 	z.scratch = s
 	return nil
 }
 
-// untouched reports whether the directory at dir is as it was when it was mounted. Whatever is
-// done to it changes its ctime; that may be too coarse to tell what happens within a tick of
-// mounting, hence the rest.
+// untouched reports whether the directory at dir, in which nothing is, is as it was when it was
+// mounted. Whatever is done to it changes its ctime; that may be too coarse to tell what happens
+// within a tick of mounting, hence the rest.
 func untouched(dir string, then *unix.Stat_t) bool {
 	var now unix.Stat_t
 	if unix.Lstat(dir,
-		&now) != nil || now.Ctim != then.Ctim || now.Mtim != then.Mtim || now.Mode != then.Mode || now.Size != then.Size {
+		&now) != nil || now.Ctim != then.Ctim || now.Mtim != then.Mtim || now.Mode != then.Mode || now.Size != then.Size || now.Nlink != then.Nlink {
 		return false
 	}
-	if n, err := unix.Llistxattr(dir, nil); n != 0 || err != nil && err != unix.EOPNOTSUPP {
-		return false
-	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	var buf [512]byte
-	n, err := unix.ReadDirent(fd, buf[:])
-	if err != nil {
-		return false
-	}
-	_, entries, _ := unix.ParseDirent(buf[:n], -1, nil)
-	return entries == 0
+	n, err := unix.Llistxattr(dir, nil)
+	return n == 0 && (err == nil || err == unix.EOPNOTSUPP)
 }
 
 // options of a tmpfs; only a fresh one takes a mode.
@@ -313,15 +323,17 @@ func (z *zygote) resize(s scratch) error {
 	return nil
 }
 
-// full reports whether a scratch directory has no room left.
-func (z *zygote) full() bool {
-	for _, d := range scratchDirs {
-		var st unix.Statfs_t
-		if unix.Statfs(rootPath(z.scratch.index)+d, &st) == nil && (st.Bfree == 0 || st.Ffree == 0) {
-			return true
+// full reports whether a scratch directory has no room left, and notes what is in use of each: all
+// is dead, so that lasts.
+func (z *zygote) full() (full bool) {
+	for i, d := range scratchDirs {
+		inodes, none, err := usage(rootPath(z.scratch.index) + d)
+		if err == nil {
+			z.scratch.used[i] = inodes
+			full = full || none
 		}
 	}
-	return false
+	return full
 }
 
 // setupHint says what to do where a zygote cannot be set up.

@@ -321,14 +321,14 @@ func (e *Engine) scratchBytes(l Limits) int64 {
 // command may open it again by way of /dev/stdout, hence the owner.
 func (s *slot) pipe() (r *os.File, w int, err error) {
 	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil { // ours is for Go's poller
 		return nil, 0, fmt.Errorf("making a pipe: %w", err)
 	}
 	if s.engine.distinct {
 		err = unix.Fchown(p[1], s.uid(), s.uid())
 	}
 	if err == nil {
-		err = unix.SetNonblock(p[0], true) // for Go's poller
+		_, err = unix.FcntlInt(uintptr(p[1]), unix.F_SETFL, 0) // what is open for writing stays so
 	}
 	if err != nil {
 		closeAll(p[:])

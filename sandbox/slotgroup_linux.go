@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // A group is the cgroup of one slot, used for one command after the other. The zygote is in it
@@ -26,8 +28,29 @@ type group struct {
 	weight    int
 	zygote    int   // processes and threads of the zygote
 	base      int64 // memory in use before the command
-	kills     int64 // of the OOM killer, before the command
-	refused   int64 // forks, before the command
+	kills     count // of the OOM killer
+	refused   count // forks
+}
+
+// A count is one that only grows, read once after each command.
+type count struct {
+	before, after int64
+	read          bool // after is of the last command's end
+}
+
+// begin notes where the count in f stands before a command: where it stood after the last one, if
+// somebody looked.
+func (c *count) begin(f *os.File, label string) {
+	if c.before = c.after; !c.read {
+		c.before = number(f, label)
+	}
+	c.read = false
+}
+
+// grew reports whether the count has grown since begin.
+func (c *count) grew(f *os.File, label string) bool {
+	c.after, c.read = number(f, label), true
+	return c.after > c.before
 }
 
 const (
@@ -59,7 +82,7 @@ func (g *groups) open(slot, pid int) (_ *group, err error) {
 			return nil, err
 		}
 		if g.v2 { // since Linux 5.19; one can be reset since 6.12
-			s.peak, _ = os.OpenFile(filepath.Join(s.memory, "memory.peak"), os.O_RDWR, 0)
+			s.peak, _ = openKnob(filepath.Join(s.memory, "memory.peak"), os.O_RDWR)
 		}
 	}
 	if g.pids != "" {
@@ -102,11 +125,21 @@ func makeGroup(dir string, pid int, files []file) error {
 			flags = os.O_RDONLY
 		}
 		var err error
-		if *f.to, err = os.OpenFile(filepath.Join(dir, f.name), flags, 0); err != nil {
+		if *f.to, err = openKnob(filepath.Join(dir, f.name), flags); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// openKnob opens a file of a cgroup. Go's poller would take it, too, and make each use of its
+// descriptor three system calls.
+func openKnob(name string, flags int) (*os.File, error) {
+	fd, err := unix.Open(name, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // hold freezes or thaws all in the group, the zygote too.
@@ -160,7 +193,8 @@ func (s *group) limit(l Limits) error {
 		if s.peak != nil {
 			s.peak.WriteAt([]byte("0"), 0) // where it cannot be reset it is that of the slot
 		}
-		s.base, s.kills = number(s.usage, ""), number(s.oom, "oom_kill ")
+		s.base = number(s.usage, "")
+		s.kills.begin(s.oom, "oom_kill ")
 	}
 	if s.pids != "" {
 		if s.pidsLimit != l.Pids {
@@ -170,19 +204,19 @@ func (s *group) limit(l Limits) error {
 			}
 			s.pidsLimit = l.Pids
 		}
-		s.refused = number(s.pidsEvents, "max ")
+		s.refused.begin(s.pidsEvents, "max ")
 	}
 	return s.share(l.CPUWeight)
 }
 
 // outOfMemory reports whether the OOM killer struck since limit.
 func (s *group) outOfMemory() bool {
-	return s.memory != "" && number(s.oom, "oom_kill ") > s.kills
+	return s.memory != "" && s.kills.grew(s.oom, "oom_kill ")
 }
 
 // outOfPids reports whether a fork was refused since limit.
 func (s *group) outOfPids() bool {
-	return s.pids != "" && number(s.pidsEvents, "max ") > s.refused
+	return s.pids != "" && s.refused.grew(s.pidsEvents, "max ")
 }
 
 // peakBytes returns the most memory used since limit beyond what was in use then; 0 if unknown.
@@ -196,7 +230,10 @@ func (s *group) peakBytes() int64 {
 // number reads the number that follows label in a file of a cgroup or of /proc, 0 if there is none.
 func number(f *os.File, label string) int64 {
 	var b [4096]byte
-	n, _ := f.ReadAt(b[:], 0)
+	n, err := unix.Pread(int(f.Fd()), b[:], 0) // ReadAt reads once more to see that it is all
+	if err != nil {
+		return 0
+	}
 	for line := range bytes.Lines(b[:n]) {
 		if rest, ok := bytes.CutPrefix(line, []byte(label)); ok {
 			word, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte(" "))

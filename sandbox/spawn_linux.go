@@ -31,7 +31,7 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 		return err
 	}
 	defer unix.Close(root)
-	program, err := find(root, x)
+	program, err := z.program(root, x)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func reopen(mount int) (int, error) {
 
 // start forks the command. The pid is 0 if somebody wanted it killed already.
 func (z *zygote) start(program string, x *execRequest, files []int) (pid int, err error) {
-	if err := setLimits(x); err != nil {
+	if err := z.setLimits(x); err != nil {
 		return 0, err
 	}
 	// A command is the first to go when memory runs out. Its parent goes back to where it
@@ -145,22 +145,24 @@ func (z *zygote) start(program string, x *execRequest, files []int) (pid int, er
 
 // setLimits sets the limits that stand in for a cgroup's. They are soft: to set them for one
 // command only, the zygote must be able to go back.
-func setLimits(x *execRequest) error {
-	set := func(what int, n uint64) error {
-		var have unix.Rlimit
-		if err := unix.Getrlimit(what, &have); err != nil {
-			return err
+func (z *zygote) setLimits(x *execRequest) error {
+	set := func(what int, have *unix.Rlimit, n uint64) error {
+		if *have == (unix.Rlimit{}) { // nobody else sets it later
+			if err := unix.Getrlimit(what, have); err != nil {
+				return err
+			}
 		}
-		want := have.Max
+		want := unix.Rlimit{Cur: have.Max, Max: have.Max}
 		if n > 0 {
-			want = min(n, want)
+			want.Cur = min(n, want.Cur)
 		}
-		if have.Cur == want {
+		if *have == want {
 			return nil
 		}
-		return unix.Setrlimit(what, &unix.Rlimit{Cur: want, Max: have.Max})
+		*have = want
+		return unix.Setrlimit(what, &want)
 	}
-	if err := set(unix.RLIMIT_NPROC, uint64(x.Pids)); err != nil {
+	if err := set(unix.RLIMIT_NPROC, &z.processes, uint64(x.Pids)); err != nil {
 		return fmt.Errorf("limiting processes: %w", err)
 	}
 	// For what takes memory faster than it is sampled. It counts what is reserved, too, such as
@@ -169,7 +171,7 @@ func setLimits(x *execRequest) error {
 	if x.Mem > 0 {
 		data = 2*uint64(x.Mem) + 4<<30
 	}
-	if err := set(unix.RLIMIT_DATA, data); err != nil {
+	if err := set(unix.RLIMIT_DATA, &z.data, data); err != nil {
 		return fmt.Errorf("limiting memory: %w", err)
 	}
 	return nil
@@ -240,65 +242,6 @@ func (z *zygote) freshNetwork() (err error) {
 		return fmt.Errorf("renewing the network: %w", err)
 	}
 	return loopback()
-}
-
-// find looks a command up as execvp does, inside the root.
-func find(root int, x *execRequest) (string, error) {
-	name := x.Argv[0]
-	if strings.Contains(name, "/") {
-		p := name
-		if !path.IsAbs(p) {
-			p = path.Join("/job", p)
-		}
-		err := executable(root, p)
-		switch {
-		case err == unix.ENOENT && !path.IsAbs(name):
-			return "", wire.Errorf(wire.CauseNotInRoot, "add it to inputs",
-				"there is no %q in the job directory", name)
-		case err == unix.ENOENT:
-			return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root", name)
-		case err != nil:
-			return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit",
-				"%q cannot be executed", name)
-		}
-		return p, nil
-	}
-	search, _ := lookupEnv(x.Env, "PATH")
-	forbidden := ""
-	for dir := range strings.SplitSeq(search, ":") {
-		p := path.Join("/job", dir, name)
-		if path.IsAbs(dir) {
-			p = path.Join(dir, name)
-		}
-		switch executable(root, p) {
-		case nil:
-			return p, nil
-		case unix.EACCES:
-			forbidden = p
-		}
-	}
-	if forbidden != "" {
-		return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit",
-			"%q cannot be executed", forbidden)
-	}
-	return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root; looked in %s",
-		name, search)
-}
-
-// executable returns nil if p is a program in the root, EACCES if it is something else there,
-// else ENOENT.
-func executable(root int, p string) error {
-	fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-	if err != nil {
-		return unix.ENOENT
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
-		return unix.EACCES
-	}
-	return nil
 }
 
 // startError explains why a program that is there did not start.

@@ -74,15 +74,17 @@ type zygoteConfig struct {
 // A zygote is the helper process of a slot.
 type zygote struct {
 	zygoteConfig
-	host     int    // descriptor of the machine's root, -1 if closed
-	sockets  int    // of the network namespace's sockstat, -1 if not open
-	lastPid  int    // of ns_last_pid
-	oomAdj   int    // of its own oom_score_adj
-	oomScore []byte // what that was at the start
-	roots    [keptRoots]bool
-	scratch  scratch
-	failed   error   // of the requests since the last Exec
-	seeker   *seeker // nil unless Lookups
+	host            int    // descriptor of the machine's root, -1 if closed
+	sockets         int    // of the network namespace's sockstat, -1 if not open
+	lastPid         int    // of ns_last_pid
+	oomAdj          int    // of its own oom_score_adj
+	oomScore        []byte // what that was at the start
+	roots           [keptRoots]bool
+	scratch         scratch
+	processes, data unix.Rlimit           // as they are; zero before the first command
+	programs        map[programKey]string // where names lead
+	failed          error                 // of the requests since the last Exec
+	seeker          *seeker               // nil unless Lookups
 
 	mu      sync.Mutex // guards the fields below, and starting a command
 	running uint64     // sequence number of the command; 0 none
