@@ -240,7 +240,7 @@ func (n *node) dial(ctx context.Context) (worker.Link, error) {
 
 func (n *node) addPeers(peers []wire.PeerInfo) {
 	for _, p := range peers {
-		n.host.AddAddrs(p.Peer, p.Addrs)
+		n.host.Met(p)
 	}
 }
 

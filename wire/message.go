@@ -33,6 +33,7 @@ type PeerInfo struct {
 	Peer  PeerID   `cbor:"peer"`
 	Name  string   `cbor:"name,omitempty"` // host name, for people
 	Addrs []string `cbor:"addrs,omitempty"`
+	Life  uint64   `cbor:"life,omitempty"` // as in Hello: connections to an earlier one lead nowhere
 }
 
 // A LeaseID names one attempt to run a thunk on one node. The epoch stands in its upper 32 bits,

@@ -101,7 +101,7 @@ func (m *remoteMesh) renew(ctx context.Context, b *backend, conf *meshConfig) {
 
 func (m *remoteMesh) addPeers(peers []wire.PeerInfo) {
 	for _, p := range peers {
-		m.host.AddAddrs(p.Peer, p.Addrs)
+		m.host.Met(p)
 	}
 }
 

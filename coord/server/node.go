@@ -107,7 +107,13 @@ func (s *Server) enter(n *nodeSession, h *wire.Hello) {
 	s.mu.Lock()
 	old := s.nodes[n.peer]
 	s.nodes[n.peer] = n
-	s.peers[n.peer] = &wire.PeerInfo{Peer: n.peer, Name: h.Name, Addrs: h.Addrs}
+	s.peers[n.peer] = &wire.PeerInfo{Peer: n.peer, Name: h.Name, Addrs: h.Addrs, Life: h.Life}
+	for _, other := range s.nodes {
+		if known := other.told[n.peer]; known != nil && known.Life != h.Life {
+			other.outbox.add(func(f *wire.ToNode) { s.introduce(other, f, []wire.PeerID{n.peer}) })
+			other.outbox.flush()
+		}
+	}
 	s.mu.Unlock()
 	if old != nil {
 		old.rw.Close()

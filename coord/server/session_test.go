@@ -170,6 +170,43 @@ func TestTwoProcessesWithOneKeyAreRefused(t *testing.T) {
 	}
 }
 
+// Who was told of a member hears when another process has taken its place.
+func TestMembersHearOfAnotherLife(t *testing.T) {
+	s := startServer(t)
+	connect := func(key byte, life uint64) *wire.FrameReader {
+		t.Helper()
+		h := hello()
+		h.Life = life
+		conn, _ := node(t, s, testCert(key, wire.RoleNode))
+		must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: h}))
+		frames := wire.NewFrameReader(conn)
+		var r wire.ToNode
+		must(t, frames.Read(&r))
+		return frames
+	}
+	first, second := testCert(1, wire.RoleNode).Peer, testCert(2, wire.RoleNode).Peer
+	one := connect(1, 11)
+	connect(2, 21)
+	s.queue(first, func(n *nodeSession, f *wire.ToNode) { s.introduce(n, f, []wire.PeerID{second}) })
+	s.flushOutboxes()
+	for _, want := range []uint64{21, 22} {
+		var lives []uint64
+		for len(lives) == 0 {
+			var f wire.ToNode
+			must(t, one.Read(&f))
+			for _, p := range f.Peers {
+				lives = append(lives, p.Life)
+			}
+		}
+		if len(lives) != 1 || lives[0] != want {
+			t.Errorf("told of lives %d, want %d", lives, want)
+		}
+		if want == 21 {
+			connect(2, 22)
+		}
+	}
+}
+
 func TestNodesThatBreakTheProtocol(t *testing.T) {
 	thunk, _ := testThunk(t, 1)
 	_, value := wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 1, false)}).Encode()

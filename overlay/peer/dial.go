@@ -51,10 +51,27 @@ func (h *Host) AddAddrs(p wire.PeerID, addrs []string) {
 	if _, known := h.book[p]; !known && len(h.book) >= maxBook {
 		for other := range h.book {
 			delete(h.book, other)
+			delete(h.lives, other)
 			break
 		}
 	}
 	h.book[p] = good
+}
+
+// Met is AddAddrs for a peer of which the coordinator says in which life it is, a number that each
+// of its processes draws. When that changes the connections to the earlier process are ended: a
+// process that was killed tells nobody, and QUIC would wait for its answers for 30 s.
+func (h *Host) Met(p wire.PeerInfo) {
+	h.AddAddrs(p.Peer, p.Addrs)
+	h.mu.Lock()
+	before := h.lives[p.Peer]
+	if _, known := h.book[p.Peer]; known && p.Life != 0 {
+		h.lives[p.Peer] = p.Life
+	}
+	h.mu.Unlock()
+	if before != 0 && p.Life != 0 && before != p.Life {
+		h.Disconnect(p.Peer)
+	}
 }
 
 // Connect makes sure that there is a connection to p on which certificates were exchanged.

@@ -71,6 +71,7 @@ type Host struct {
 	mu      sync.Mutex // guards the fields below
 	cert    *wire.Certificate
 	book    map[wire.PeerID][]ma.Multiaddr
+	lives   map[wire.PeerID]uint64 // of those in book, as far as they are known
 	links   map[network.Conn]*link
 	peers   map[wire.PeerID][]*link // certified, newest last
 	pending int                     // inbound links not certified
@@ -82,6 +83,7 @@ func New(cfg Config) (*Host, error) {
 	h := &Host{
 		key: cfg.Key, mesh: cfg.Mesh, cert: cfg.Cert, log: cfg.Logger, now: cfg.Now,
 		book:  map[wire.PeerID][]ma.Multiaddr{},
+		lives: map[wire.PeerID]uint64{},
 		links: map[network.Conn]*link{},
 		peers: map[wire.PeerID][]*link{},
 	}

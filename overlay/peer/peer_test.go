@@ -381,3 +381,30 @@ func TestAddAddrsBounds(t *testing.T) {
 		t.Errorf("remembered %d peers, want at most %d", len(h.book), maxBook)
 	}
 }
+
+// A process that was killed says nothing; that another one has its key ends connections to it.
+func TestMetInAnotherLife(t *testing.T) {
+	m := newMesh(t)
+	a, b := m.host(quicOnly), m.host(quicOnly)
+	info := wire.PeerInfo{Peer: b.ID(), Addrs: b.Addrs(), Life: 1}
+	a.Met(info)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := a.Connect(ctx, b.ID(), nil); err != nil {
+		t.Fatal(err)
+	}
+	a.Met(info)
+	a.Met(wire.PeerInfo{Peer: b.ID(), Addrs: b.Addrs()}) // of a version that does not say
+	if !a.Connected(b.ID()) {
+		t.Error("the connection ended though the other side is in the same life")
+	}
+	gone := make(chan struct{})
+	a.OnDisconnect(func(wire.PeerID) { close(gone) })
+	info.Life = 2
+	a.Met(info)
+	select {
+	case <-gone:
+	case <-ctx.Done():
+		t.Error("the connection goes on though the other side is in another life")
+	}
+}
