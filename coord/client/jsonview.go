@@ -11,7 +11,7 @@ import (
 // A jsonView prints one JSON object a line. Keys are added over time, never changed. Each has
 // "event", which says what else there is:
 //
-//	note      text
+//	note      text, at                                 at only if the coordinator says it
 //	captured  what, bytes, took_s                      a root was made from this machine
 //	hashing   files, bytes                             so far, now and then
 //	accepted  job, name, tasks, mesh, detached         the job goes on without this command
@@ -138,7 +138,7 @@ func noticeLines(n *wire.Notice, add func(string, obj)) {
 		add("waiting", o)
 	}
 	if n.Note != "" {
-		add("note", obj{"text": n.Note})
+		add("note", obj{"text": n.Note, "at": float64(n.At) / 1e6})
 	}
 	if n.Added > 0 {
 		add("added", obj{"task": n.Task, "tasks": n.Added})
