@@ -78,7 +78,14 @@ func (s *State) copyStraggler(l *lease) bool {
 		return false
 	}
 	late := s.now - l.given
-	if l.node.state == nodeUp {
+	switch {
+	case l.node.state != nodeUp:
+	case !l.began:
+		// A slot is free for it: it cannot get its inputs, from somebody that has gone, say.
+		if late <= max(suspectAfter, 4*l.fetch) || l.node.running+l.slots > l.node.hello.Slots {
+			return false
+		}
+	default:
 		p95, ok := run.kind.p95()
 		if !l.began || !ok || s.now-l.since <= p95*3/2+levelMargin {
 			return false

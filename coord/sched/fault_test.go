@@ -316,3 +316,41 @@ func TestNodeLostIsTold(t *testing.T) {
 		t.Errorf("after a restart: notes %q, want %q", got, want)
 	}
 }
+
+// A run that a node had begun and lost in a restart goes to another one, though the first is as free.
+func TestRunLostInARestartGoesElsewhere(t *testing.T) {
+	b := newBare(t)
+	client, one, two := wire.PeerID{1}, wire.PeerID{2}, wire.PeerID{3}
+	p := makePlan(t, "a -> src")
+	b.step(up(client, 0), holds(client, true, leaf("src"), testRoot), up(one, 1), up(two, 1))
+	b.step(holds(one, true, leaf("src"), testRoot)) // nothing to fetch there
+	first := pick[Offer](b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: client, Tasks: p.tasks, Targets: p.target("a")}))
+	if len(first) != 1 || first[0].Node != one {
+		t.Fatalf("offers %+v, want one to the node that has the input", first)
+	}
+	b.step(Started{Peer: one, Lease: first[0].Offer.Lease})
+	again := pick[Offer](b.step(up(one, 1)))
+	if len(again) != 1 || again[0].Node != two {
+		t.Errorf("offers after a restart %+v, want one to the other node", again)
+	}
+}
+
+// What cannot get its inputs where a slot is free for it is run elsewhere, too.
+func TestStuckFetchIsCopied(t *testing.T) {
+	b := newBare(t)
+	client, one, two := wire.PeerID{1}, wire.PeerID{2}, wire.PeerID{3}
+	p := makePlan(t, "a -> src")
+	b.step(up(client, 0), holds(client, true, leaf("src"), testRoot), up(one, 1), up(two, 1))
+	first := pick[Offer](b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: client, Tasks: p.tasks, Targets: p.target("a")}))
+	if len(first) != 1 {
+		t.Fatalf("offers %+v, want one", first)
+	}
+	var copies []Offer
+	for range 10 {
+		b.now += time.Second
+		copies = append(copies, pick[Offer](b.step(Beat{Peer: client}, Beat{Peer: one}, Beat{Peer: two}, Tick{}))...)
+	}
+	if len(copies) != 1 || copies[0].Node == first[0].Node || b.now < suspectAfter {
+		t.Errorf("after %v: %d copies %+v, want one on the other node", b.now, len(copies), copies)
+	}
+}

@@ -285,7 +285,9 @@ func (s *State) leaseLost(l *lease, f wire.Failure, ran time.Duration) {
 	}
 	r := l.run
 	s.endLease(l)
-	if s.runs.at(r).lease() == nil {
+	if l.began { // and was cut short there: one that comes and goes would do it again
+		s.elsewhere(r, l.node, 0)
+	} else if s.runs.at(r).lease() == nil {
 		s.requeue(r, 0)
 	}
 }
