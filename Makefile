@@ -7,6 +7,8 @@ FUZZTIME ?= 30s
 BENCH    ?= .
 STARTS   ?= 100000
 PARALLEL ?= 8
+SECONDS  ?= 60
+SEED     ?=
 GO       ?= go
 
 # Tests of faults wait most of the time: more of them run at once than there are cores.
@@ -15,7 +17,7 @@ GO       ?= go
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race fuzz cluster bench bench-sandbox plant vuln install clean
+.PHONY: help build demo test race fuzz cluster soak bench bench-sandbox plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +43,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 
 cluster: ## the built binaries on hosts in network namespaces, and the simulator
 	$(GO) test -count=1 -timeout=15m -parallel=$(PARALLEL) ./cluster-test/...
+
+soak: ## random faults for SECONDS (60) on a mesh with jobs, drawn by SEED (printed)
+	GAGGLE_SOAK=$(SECONDS) GAGGLE_SEED=$(SEED) $(GO) test -count=1 -timeout=0 -v -run='Soak' ./cluster-test/
 
 bench: ## the benchmarks that match BENCH (all)
 	$(GO) test -run='^$$' -bench='$(BENCH)' -timeout=60m ./...

@@ -16,7 +16,7 @@ import (
 func TestHalfTheNodesComeAndGo(t *testing.T) {
 	t.Parallel()
 	m := NewMesh(t, bin, 8, 1)
-	stable, churned := m.churn(t, 10*time.Second)
+	stable, churned := m.churn(t, 7*time.Second)
 	t.Logf("tasks a second: %.1f while all stay, %.1f while half come and go every 2 s: %.2f of it", stable, churned, churned/stable)
 }
 
