@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -83,7 +84,7 @@ func (j *job) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+		case <-time.After(pause/2 + rand.N(pause/2)): // or all come back in the same moment
 		}
 		pause = min(2*pause, retryMost)
 	}
