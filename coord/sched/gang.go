@@ -20,6 +20,7 @@ type gang struct {
 	gen     int
 	running bool
 	since   time.Duration // when it became whole
+	unfit   time.Duration // since when the mesh is too small for it; 0 if it is not
 	members []*member
 	failed  uint8 // generations that ended in failures of the infrastructure
 }
@@ -141,7 +142,7 @@ func (s *State) reserved() bool {
 		return false
 	}
 	gs := s.waitingGangs()
-	return len(gs) > 0 && s.now-gs[0].since > gangPatience
+	return len(gs) > 0 && s.now-gs[0].since > gangPatience && s.seats(gs[0], (*node).offerable, false) != nil
 }
 
 // placeGangs starts the gangs for which there are slots.
@@ -158,33 +159,12 @@ func (s *State) placeGangs() {
 
 // placeGang reserves a slot for every member and offers them, or does nothing.
 func (s *State) placeGang(g *gang) bool {
-	type seat struct {
-		slots int
-		mem   int64
+	if slices.ContainsFunc(g.members, func(m *member) bool { return s.starving(s.runs.at(m.run)) }) {
+		return false
 	}
-	taken := map[nodeRef]seat{}
-	chosen := make([]*node, len(g.members))
-	for i, m := range g.members {
-		run := s.runs.at(m.run)
-		if s.starving(run) {
-			return false
-		}
-		for _, r := range s.byLoad {
-			n, t := s.nodes[r], taken[r]
-			if n.trial || !run.class.has(r) || n.taken+t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
-				n.hello.MemBytes != 0 && n.mem+t.mem+run.hints.MemBytes > n.hello.MemBytes ||
-				chosen[i] != nil && t.slots >= taken[chosen[i].ref].slots {
-				continue
-			}
-			if chosen[i] == nil || !slices.Contains(run.avoid, r) {
-				chosen[i] = n
-			}
-		}
-		if chosen[i] == nil {
-			return false
-		}
-		t, wide := taken[chosen[i].ref], run.hints.Slots(chosen[i].hello.Slots)
-		taken[chosen[i].ref] = seat{t.slots + wide, t.mem + run.hints.MemBytes}
+	chosen := s.seats(g, (*node).offerable, true)
+	if chosen == nil {
+		return false
 	}
 	g.running = true
 	for i, m := range g.members {
@@ -240,6 +220,9 @@ func (s *State) gangEnded(g *gang) {
 	}
 	s.gangs = slices.DeleteFunc(s.gangs, func(o *gang) bool { return o == g })
 	for _, m := range slices.Clone(g.members) {
+		if g.member(m.run) != m {
+			continue // the job stopped at the value of another
+		}
 		if m.outs == nil {
 			m.outs = []wire.Object{} // a service ends without a value
 		}
@@ -297,16 +280,7 @@ func (s *State) leaveGang(r runRef) {
 // watchGangs refuses gangs that are larger than the mesh, and has lost inputs made again.
 func (s *State) watchGangs() {
 	for _, g := range s.waitingGangs() {
-		slots := 0
-		run := s.runs.at(g.members[0].run)
-		for _, r := range run.class.nodes {
-			if n := s.nodes[r]; n.live() {
-				slots += n.hello.Slots
-			}
-		}
-		if slots > 0 && slots < g.size && s.uptime() >= recoveryWait {
-			s.failGang(g, g.members[0], failure(wire.CauseTooLarge, "join more nodes, or make the gang smaller",
-				"gang %q needs %d slots at once and the mesh has %d", g.name, g.size, slots))
+		if s.neverFits(g) {
 			continue
 		}
 		for _, m := range g.members {

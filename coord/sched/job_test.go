@@ -238,6 +238,28 @@ func TestGangOutputLost(t *testing.T) {
 	}
 }
 
+// TestWideGangIsRefused: a gang whose tasks ask for more cores than there are is refused, and does not
+// keep the mesh waiting until then.
+func TestWideGangIsRefused(t *testing.T) {
+	w, client := small(t, 1)
+	p := gangPlan(t, 2, false)
+	id := w.submit(1, client, p, func(s *Submitted) {
+		for k := range s.Tasks {
+			s.Tasks[k].Hints.MilliCPU = 2000
+		}
+	}, "a", "b")
+	text, names := independent(10)
+	q := makePlan(t, text)
+	w.run(10*time.Second, nil)
+	other := w.submit(2, client, q, nil, names...)
+	w.run(15*time.Second, w.ended(other))
+	w.wantValues(other, q, names...)
+	w.run(time.Minute, w.ended(id))
+	if d := w.done[id]; d == nil || len(d.Failures) != 1 || d.Failures[0].Failure.Cause != wire.CauseTooLarge {
+		t.Errorf("done: %+v, want the gang refused as too large", d)
+	}
+}
+
 func TestServiceEndsWithItsGang(t *testing.T) {
 	w, client := small(t, 2)
 	w.runs = func(name string) time.Duration {

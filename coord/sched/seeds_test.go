@@ -178,10 +178,12 @@ func (w *world) fault(clients []*simNode) {
 	}
 }
 
-// unjudged reports whether a job failed because nobody could confirm a value.
-func unjudged(done *wire.Done) bool {
+// tooSmall reports whether a job failed because too few nodes were there for too long: to confirm a
+// value, or for a gang.
+func tooSmall(done *wire.Done) bool {
 	return slices.ContainsFunc(done.Failures, func(f wire.FailedTask) bool {
-		return strings.Contains(f.Failure.Message, "there is no second node") || strings.Contains(f.Failure.Message, "there is no third node")
+		return strings.Contains(f.Failure.Message, "there is no second node") || strings.Contains(f.Failure.Message, "there is no third node") ||
+			strings.Contains(f.Failure.Message, "slots at once, and memory")
 	})
 }
 
@@ -293,7 +295,7 @@ func simulate(t *testing.T, seed uint64) *world {
 		if done.Error != nil && done.Error.Cause == wire.CauseCancelled {
 			continue
 		}
-		if w.chancy || unjudged(done) { // too few nodes were there for too long
+		if w.chancy || tooSmall(done) {
 			continue
 		}
 		w.wantValues(id, plans[id], wants[id]...)
