@@ -52,6 +52,9 @@ const (
 	// MaxHolders bounds the holder hints in an offer; DESIGN section 7 spreads a hot input over
 	// about eight.
 	MaxHolders = 8
+	// MaxThen bounds the continuation of an offer, and MaxThenBytes its thunks: DESIGN section 5.
+	MaxThen      = 64
+	MaxThenBytes = 64 << 10
 	// MaxAddrs bounds the addresses a peer may advertise.
 	MaxAddrs = 16
 	// MaxPeers bounds the members a coordinator serves at once.

@@ -211,8 +211,22 @@ type Offer struct {
 	// Expect is the value that an earlier run gave, with its holders: this one is to run whatever
 	// is known, claims nothing, and fails with CauseNondeterministic if it gives another value.
 	Expect []Held `cbor:"expect,omitempty"`
+	// Then is a chain of thunks to go on with: each needs an output of the one before, and nothing
+	// else that the node does not have by then. It goes on as long as values are final, without
+	// waiting for an answer; where it stops it says nothing.
+	Then []Next `cbor:"then,omitempty"`
 	// Fresh has the node run it whatever is known, and claim nothing.
 	Fresh bool `cbor:"fresh,omitempty"`
+}
+
+// Next is a thunk of a continuation. Its pending inputs are outputs of the thunk before it, whatever
+// their digests say.
+type Next struct {
+	Lease LeaseID `cbor:"lease"`
+	Name  string  `cbor:"name"`
+	Thunk []byte  `cbor:"thunk"` // encoded, resolved but for those
+	Hints Hints   `cbor:"hints"`
+	Root  *Object `cbor:"root,omitempty"`
 }
 
 // Pin keeps an object in a store for as long as its owner needs it.

@@ -276,7 +276,7 @@ func (c *class) String() string {
 func (s *State) memoryFits(run *run, bytes int64) bool {
 	return slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool {
 		n := s.nodes[r]
-		return n.live() && (n.hello.MemBytes == 0 || n.hello.MemBytes >= bytes)
+		return n.hoped() && (n.hello.MemBytes == 0 || n.hello.MemBytes >= bytes)
 	})
 }
 

@@ -299,6 +299,12 @@ func checkActions(s *State, actions []Action) error {
 			if n.hello.OwnOnly && !th.Builtin() && !slices.Contains(n.tenants, a.Offer.Space) {
 				return fmt.Errorf("offer of a thunk of %s to %s, which is for %v only", a.Offer.Space, n.hello.Name, n.tenants)
 			}
+			for _, x := range a.Offer.Then {
+				next, err := wire.DecodeThunk(x.Thunk)
+				if err != nil || next.Platform != th.Platform || next.Builtin() || len(x.Hints.Labels) > 0 || uint32(x.Lease>>32) != s.epoch {
+					return fmt.Errorf("continuation %+v: %v", x, err)
+				}
+			}
 			for k, v := range a.Offer.Hints.Labels {
 				if n.hello.Labels[k] != v {
 					return fmt.Errorf("offer for label %s=%s to %s", k, v, n.hello.Name)

@@ -22,7 +22,8 @@ type lease struct {
 	source  *node         // of most of what it fetches
 	coming  []objRef      // what the node fetches for it
 	recall  bool          // asked back
-	adopted bool          // of an earlier epoch
+	adopted bool          // of an earlier epoch, or begun by the node itself
+	then    []next        // what the node goes on with
 }
 
 const (
@@ -47,7 +48,11 @@ func (s *State) grant(r runRef, n *node, fit *fit) {
 	j := s.jobs.at(run.job)
 	j.charge(s, fit.run)
 	first := s.tasks.at(run.waiters[0])
-	s.emit(Offer{n.peer, s.offer(l, run, first.name)})
+	o := s.offer(l, run, first.name)
+	if l.then = s.chain(l, run); len(l.then) > 0 {
+		o.Then = s.thenOf(l)
+	}
+	s.emit(Offer{n.peer, o})
 	if copyOf != nil {
 		return
 	}
@@ -279,6 +284,7 @@ func (s *State) resulted(e *Resulted) {
 	s.proved(n)
 	s.record(&k, outs, e)
 	if l != nil && l.run == r {
+		s.goesOn(l, outs)
 		s.endLease(l)
 	}
 	s.succeed(r, outs, ran{n.ref, e.Result.Run, e.Result.Fetched})

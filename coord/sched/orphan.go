@@ -29,7 +29,7 @@ func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) 
 			continue
 		}
 		if uint32(id>>32) == s.epoch || i >= len(working) {
-			if uint32(id>>32) == s.epoch {
+			if uint32(id>>32) == s.epoch && !n.follows(id) {
 				s.emit(Cancel{n.peer, id})
 			}
 			continue

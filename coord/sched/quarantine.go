@@ -42,6 +42,9 @@ type quarantine struct {
 	until time.Duration // when it may be tried with one task
 }
 
+// hoped reports whether the node may take work again by itself, if it does not now.
+func (n *node) hoped() bool { return n.live() && (n.quarantine == nil || !n.quarantine.why.Lied) }
+
 // blamable reports whether a failure may be its node's fault: not what the mesh, the disk's size
 // or the memory asked for explains.
 func blamable(c wire.Cause) bool {

@@ -59,18 +59,27 @@ func (s *State) reduced(t *task) (enc []byte, err string) {
 		if in.object.Kind != wire.Pending {
 			continue
 		}
-		dep := s.taskOf.find(&key{t.of, in.object.Digest})
-		if dep == 0 || s.tasks.at(dep).outs == nil {
-			return nil, "a task it needs has no value"
+		o, ok := s.valueOf(t, &in)
+		if !ok {
+			return nil, "a task it needs has no value for its input " + string(in.output)
 		}
-		s.view.read(s.tasks.at(dep).enc)
-		i, ok := s.view.output(string(in.output))
-		if !ok || i >= len(s.tasks.at(dep).outs) {
-			return nil, "task " + s.tasks.at(dep).name + " has no output " + string(in.output)
-		}
-		objects = append(objects, s.tasks.at(dep).outs[i])
+		objects = append(objects, o)
 	}
 	return v.resolved(t.enc, objects), ""
+}
+
+// valueOf returns what a pending input of a task is by now, if the task it is of has a value.
+func (s *State) valueOf(t *task, in *viewInput) (wire.Object, bool) {
+	dep := s.taskOf.find(&key{t.of, in.object.Digest})
+	if dep == 0 || s.tasks.at(dep).outs == nil {
+		return wire.Object{}, false
+	}
+	s.view.read(s.tasks.at(dep).enc)
+	i, ok := s.view.output(string(in.output))
+	if !ok || i >= len(s.tasks.at(dep).outs) {
+		return wire.Object{}, false
+	}
+	return s.tasks.at(dep).outs[i], true
 }
 
 // fromMemo gives the task a value that is known and can be had. One that was rewound takes only

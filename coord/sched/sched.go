@@ -105,6 +105,7 @@ type State struct {
 	freeNodes   []nodeRef // of nodes that were forgotten
 	byLoad      []nodeRef // that take offers, least loaded first
 	leases      map[wire.LeaseID]*lease
+	going       []going  // continuations whose turn came in this Step
 	orphans     []orphan // leases of earlier epochs that nothing needs so far
 	links       map[[2]nodeRef]*link
 	classes     []*class
@@ -168,6 +169,7 @@ func (s *State) Step(now time.Duration, wall time.Time, events []Event) []Action
 	for _, e := range events {
 		s.apply(e)
 		s.resolveAll()
+		s.goOn()
 	}
 	s.scan()
 	s.settle()

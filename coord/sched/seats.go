@@ -48,13 +48,13 @@ func (s *State) seats(g *gang, usable func(*node) bool, loaded bool) []*node {
 // neverFits refuses a gang for which the mesh is too small even when nothing else runs, once nodes
 // are there and others had the time to come.
 func (s *State) neverFits(g *gang) bool {
-	if s.seats(g, (*node).live, false) != nil {
+	if s.seats(g, (*node).hoped, false) != nil {
 		g.unfit = 0
 		return false
 	}
 	slots, need := 0, 0
 	for _, n := range s.nodes[1:] {
-		if n.live() && s.runs.at(g.members[0].run).class.has(n.ref) {
+		if n.hoped() && s.runs.at(g.members[0].run).class.has(n.ref) {
 			slots += n.hello.Slots
 		}
 	}

@@ -248,7 +248,7 @@ func (w *world) carryOut(a Action) {
 	case Expand:
 		w.expand(a)
 	case Offer:
-		w.offers[a.Node]++
+		w.offers[a.Node] += 1 + len(a.Offer.Then)
 		w.checkRace(a)
 		w.to(a.Node, func(n *simNode) { n.offered(a.Offer) })
 	case Recall:

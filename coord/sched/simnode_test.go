@@ -188,7 +188,11 @@ func (n *simNode) offered(o wire.Offer) {
 			bytes += h.Object.Size
 		}
 	}
-	n.w.after(2*n.w.delay()+time.Duration(float64(bytes)/n.rate*float64(time.Second)), func() {
+	fetch := 2*n.w.delay() + time.Duration(float64(bytes)/n.rate*float64(time.Second))
+	if bytes == 0 {
+		fetch = 0
+	}
+	n.w.after(fetch, func() {
 		if l.dead {
 			return
 		}
@@ -299,7 +303,29 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 	n.put(outs...)
 	v := wire.NewValue(outs)
 	_, enc := v.Encode()
+	defer n.goOn(l, th, outs)
 	n.end(l, Resulted{n.peer, wire.Result{Lease: o.Lease, Space: o.Space, Thunk: id, Value: enc, Run: took}, v})
+}
+
+// goOn begins the next thunk of a continuation.
+func (n *simNode) goOn(l *simLease, before *wire.Thunk, outs []wire.Object) {
+	if len(l.offer.Then) == 0 || !final(outs) {
+		return
+	}
+	x := l.offer.Then[0]
+	th, err := wire.DecodeThunk(x.Thunk)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	r, err := th.Resolve(func(_ wire.ThunkID, output string) (wire.Object, bool) {
+		i, ok := before.OutputIndex(output)
+		return outs[i], ok
+	})
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	_, enc := r.Encode()
+	n.offered(wire.Offer{Lease: x.Lease, Space: l.offer.Space, Name: x.Name, Thunk: enc, Hints: x.Hints, Root: x.Root, Then: l.offer.Then[1:]})
 }
 
 // end tells the outcome of a lease, again and again over new connections until it is acknowledged.
@@ -332,5 +358,13 @@ func (n *simNode) cancel(id wire.LeaseID) {
 			n.startSome()
 			return
 		}
+		l.forget(id)
+	}
+}
+
+// forget ends the continuation of a lease at one of its thunks.
+func (l *simLease) forget(id wire.LeaseID) {
+	if i := slices.IndexFunc(l.offer.Then, func(x wire.Next) bool { return x.Lease == id }); i >= 0 {
+		l.offer.Then = l.offer.Then[:i]
 	}
 }

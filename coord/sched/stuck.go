@@ -28,7 +28,7 @@ func (s *State) whyStuck(run *run) string {
 		return "waiting for another node, to verify it"
 	case s.shy(run.class):
 		return "waiting for a node that can bound the memory of tasks, or belongs to " + string(run.class.space)
-	case !slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool { return s.nodes[r].live() }):
+	case !slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool { return s.nodes[r].hoped() }):
 		return "waiting for a node with " + run.class.String()
 	case !s.memoryFits(run, run.hints.MemBytes):
 		return "waiting for a node with " + bytesText(run.hints.MemBytes) + " of memory"
@@ -92,7 +92,7 @@ func (s *State) failStuck() {
 		if !anyUp || s.uptime() < impossibleAfter {
 			continue
 		}
-		live := func(r nodeRef) bool { return s.nodes[r].live() }
+		live := func(r nodeRef) bool { return s.nodes[r].hoped() }
 		switch {
 		case s.shy(run.class) && s.now-run.since >= impossibleAfter:
 			s.failWaiters(w.run, failure(wire.CauseNoPlatform,

@@ -106,13 +106,18 @@ func (v *view) matches(outs []wire.Object) bool {
 // resolved returns enc with its pending inputs replaced by objects, one for each in the order of
 // the inputs: what wire.Thunk.Resolve gives, encoded. Without pending inputs it is enc itself.
 func (v *view) resolved(enc []byte, objects []wire.Object) []byte {
+	return v.resolvedBut(enc, wire.Digest{}, objects)
+}
+
+// resolvedBut is resolved, but leaves the inputs pending that are outputs of the thunk but.
+func (v *view) resolvedBut(enc []byte, but wire.Digest, objects []wire.Object) []byte {
 	if len(objects) == 0 {
 		return enc
 	}
 	r := make([]byte, 0, len(enc)+8*len(objects))
 	done := 0
 	for _, in := range v.inputs {
-		if in.object.Kind != wire.Pending {
+		if in.object.Kind != wire.Pending || in.object.Digest == but {
 			continue
 		}
 		r = append(r, enc[done:in.from]...)

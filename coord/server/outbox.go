@@ -34,6 +34,9 @@ const (
 // offerBytes is about what an offer takes in a frame.
 func offerBytes(o *wire.Offer) int {
 	n := len(o.Thunk) + 256
+	for _, x := range o.Then {
+		n += len(x.Thunk) + 256
+	}
 	for _, list := range [][]wire.Held{o.Holders, o.Expect} {
 		for _, h := range list {
 			n += 64 + 40*len(h.Peers)

@@ -101,7 +101,9 @@ func (w *Worker) serve(l *lease) {
 	o, err := w.attempt(l)
 	if err == nil {
 		w.mu.Lock()
-		w.answer(l, o)
+		if w.answer(l, o) && o.result != nil {
+			w.goOn(l, o.outputs)
+		}
 		w.mu.Unlock()
 		w.recheck(l.Space, o.outputs)
 		return
@@ -175,10 +177,11 @@ func (w *Worker) expired(l *lease) bool {
 	return l.Lasts > 0 && w.cfg.Boot()-max(l.since, w.renewed) > l.Lasts
 }
 
-// answer ends a lease with an outcome, which is held until it is acknowledged. Called under w.mu.
-func (w *Worker) answer(l *lease, o *outcome) {
+// answer ends a lease with an outcome, which is held until it is acknowledged. It reports false if
+// the lease was over before. Called under w.mu.
+func (w *Worker) answer(l *lease, o *outcome) bool {
 	if l.over {
-		return // recalled at the same moment: the value, if there is one, is in the memo
+		return false // recalled at the same moment: the value, if there is one, is in the memo
 	}
 	w.end(l)
 	o.seq = l.seq
@@ -186,6 +189,7 @@ func (w *Worker) answer(l *lease, o *outcome) {
 	if w.out != nil {
 		w.out.outcome(o)
 	}
+	return true
 }
 
 // end takes a lease off the books. Called under w.mu.

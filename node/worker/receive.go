@@ -34,6 +34,11 @@ func (w *Worker) receive(f *wire.ToNode) error {
 	for _, d := range f.Withdraw {
 		w.withdraw(d.Space, d.Thunk)
 	}
+	for i := range f.Offers {
+		if n := len(f.Offers[i].Then); n > wire.MaxThen {
+			return wire.Errorf(wire.CauseTooLarge, "", "the coordinator sent a continuation of %d; the bound is %d", n, wire.MaxThen)
+		}
+	}
 	w.receiveLeases(f)
 	// Unpin first: where a frame names one object in both, keeping it too long does less harm.
 	for _, p := range f.Unpin {
@@ -59,6 +64,8 @@ func (w *Worker) receiveLeases(f *wire.ToNode) {
 	for _, id := range f.Cancel {
 		if l := w.leases[id]; l != nil {
 			l.cancel(errCancelled)
+		} else {
+			w.dropThen(id)
 		}
 	}
 	for _, id := range f.Recall {
