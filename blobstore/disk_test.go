@@ -508,3 +508,24 @@ func TestTrimOnFullDisk(t *testing.T) {
 	}
 	mustPut(t, s, anna, noise(1000, 4096))
 }
+
+// A claim that is on disk is dropped there, too.
+func TestDropClaimOnDisk(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{})
+	f := mustPut(t, s, anna, noise(1, 50))
+	thunk := wire.ThunkID{1}
+	if err := s.AddClaim(wire.SignClaim(key1(1), anna, thunk, wire.NewValue([]wire.Object{f}))); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s, Options{})
+	if got, err := s.Claims(anna, thunk); err != nil || len(got) != 1 {
+		t.Fatalf("Claims = %v, %v, want one", got, err)
+	}
+	s.DropClaim(anna, thunk, wire.PeerOf(key1(1)))
+	for _, when := range []string{"at once", "when it is opened again"} {
+		if got, err := s.Claims(anna, thunk); err != nil || len(got) != 0 {
+			t.Errorf("%s Claims = %v, %v, want none", when, got, err)
+		}
+		s = reopen(t, s, Options{})
+	}
+}

@@ -71,8 +71,13 @@ func withoutClaim(list []wire.Claim, signer wire.PeerID) ([]wire.Claim, bool) {
 	return list, len(list) < n
 }
 
-// encodeClaims writes claims one after the other, each as a uvarint length and its encoding.
+// encodeClaims writes claims one after the other, each as a uvarint length and its encoding. None are
+// an empty claim, which is none: what is empty itself would be a miss, and an older list on disk be
+// read in its stead.
 func encodeClaims(list []wire.Claim) []byte {
+	if len(list) == 0 {
+		return []byte{0}
+	}
 	var b []byte
 	for i := range list {
 		e := list[i].Encode()

@@ -180,8 +180,12 @@ func (m *meta) getAll(c *cache, ks []string) [][]byte {
 			return nil
 		})
 	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, i := range aging {
-		m.put(c, ks[i], out[i])
+		if c.pending[ks[i]] == nil { // not put anew meanwhile
+			c.pending[ks[i]] = out[i]
+		}
 	}
 	return out
 }
