@@ -70,8 +70,8 @@ func TestTraceOfSurvivors(t *testing.T) {
 		patience  time.Duration
 	}{
 		{"(sleep 0.3; cat late; (sleep 0.3; cat after) &) & exit 3", "data\nmore\n", []string{"after", "late"}, nil, 0},
-		{`(trap "cat last; exit" TERM; while :; do sleep 0.02; done) & exit 3`, "on TERM\n", []string{"last"}, nil, 300 * time.Millisecond},
-		{`(trap "" TERM; setsid tail -f late >/dev/null) & exit 3`, "", []string{"late"}, []string{"tail"}, 300 * time.Millisecond},
+		{`(trap "cat last; exit" TERM; : >ready; while :; do sleep 0.02; done) & until [ -e ready ]; do sleep 0.02; done; exit 3`, "on TERM\n", []string{"last"}, nil, 300 * time.Millisecond},
+		{`(trap "" TERM; setsid tail -f late >runs) & until [ -s runs ]; do sleep 0.02; done; exit 3`, "", []string{"late"}, []string{"tail"}, 300 * time.Millisecond},
 	} {
 		var out bytes.Buffer
 		w := Traced{Argv: []string{"sh", "-c", c.text}, Env: []string{"PATH=/usr/bin:/bin"}, Path: "/usr/bin:/bin", Dir: dir + "/work",
