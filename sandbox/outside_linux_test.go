@@ -196,6 +196,13 @@ func TestPrograms(t *testing.T) {
 		redis-cli -p 7379 set key value; redis-cli -p 7379 get key
 		redis-benchmark -p 7379 -n 1000 -c 10 -q -t set,get,lpush >/tmp/rates; wc -l </tmp/rates
 		redis-cli -p 7379 shutdown nosave; wait`
+	// What git's t5570 begins with; the whole of it takes the sources of git and minutes to build.
+	const daemon = `export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a
+		git init -q --bare served.git; server=git://127.0.0.1:7418/served.git
+		git daemon --listen=127.0.0.1 --port=7418 --base-path=. --export-all --enable=receive-pack --reuseaddr --pid-file=/tmp/pid 2>/tmp/log &
+		until git ls-remote $server >/dev/null 2>&1; do sleep 0.02; done
+		git clone -q $server one 2>/dev/null; cd one; git commit -q --allow-empty -m first; git push -q origin HEAD:main
+		cd ..; git clone -q -b main $server two; git -C two log --format=%s; git ls-remote $server refs/heads/main | wc -l; kill $(cat /tmp/pid); wait`
 	for _, c := range []struct {
 		name   string
 		tools  []string
@@ -203,6 +210,7 @@ func TestPrograms(t *testing.T) {
 		want   string
 	}{
 		{"redis", []string{"sh", "sleep", "wc", "redis-server", "redis-cli", "redis-benchmark"}, redis, "OK\nvalue\n"},
+		{"git's server", []string{"sh", "cat", "sleep", "wc", "git"}, daemon, "first\n1"},
 		{"locale", []string{"sh", "wc"}, `for l in C C.UTF-8; do printf '\303\251x' | LC_ALL=$l wc -m; done`, "3\n2"},
 		{"clang", []string{"sh", "cat", "clang"}, "clang -O2 -o a a.c && ./a", "hello 42"},
 		{"java from source", []string{"sh", "cat", "java", "javac"}, "java -Xshare:auto A.java", "4999950000\n/job"},
