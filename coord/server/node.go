@@ -105,6 +105,10 @@ func (s *Server) enter(n *nodeSession, h *wire.Hello) {
 	})
 	n.outbox.flush()
 	s.mu.Lock()
+	for _, p := range s.unpins[n.peer] { // before it is told again what to pin
+		n.outbox.add(func(f *wire.ToNode) { f.Unpin = append(f.Unpin, p) })
+	}
+	delete(s.unpins, n.peer)
 	old := s.nodes[n.peer]
 	s.nodes[n.peer] = n
 	s.peers[n.peer] = &wire.PeerInfo{Peer: n.peer, Name: h.Name, Addrs: h.Addrs, Life: h.Life}
@@ -305,7 +309,7 @@ func (s *Server) toNode(a sched.Action) {
 	case sched.Pin:
 		s.queue(a.Node, func(_ *nodeSession, f *wire.ToNode) { f.Pin = append(f.Pin, a.Pin) })
 	case sched.Unpin:
-		s.queue(a.Node, func(_ *nodeSession, f *wire.ToNode) { f.Unpin = append(f.Unpin, a.Pin) })
+		s.unpin(a.Node, a.Pin)
 	default:
 		panic(fmt.Sprintf("server: unknown action %T", a))
 	}
@@ -316,6 +320,23 @@ func (s *Server) queue(peer wire.PeerID, add func(*nodeSession, *wire.ToNode)) {
 	defer s.mu.Unlock()
 	if n := s.nodes[peer]; n != nil {
 		n.outbox.add(func(f *wire.ToNode) { add(n, f) })
+	}
+}
+
+// maxUnpins bounds the pins that are kept in mind for one member that is away.
+const maxUnpins = 4096
+
+// unpin has a node let go of an object, when it comes back if it is away: its pins outlive it, and
+// nobody would think of them again.
+func (s *Server) unpin(peer wire.PeerID, p wire.Pin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.nodes[peer]; n != nil {
+		n.outbox.add(func(f *wire.ToNode) { f.Unpin = append(f.Unpin, p) })
+		return
+	}
+	if len(s.unpins[peer]) < maxUnpins && (s.unpins[peer] != nil || len(s.unpins) < wire.MaxPeers) {
+		s.unpins[peer] = append(s.unpins[peer], p)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gaggle/coord/sched"
 	"gaggle/wire"
 )
 
@@ -203,6 +204,30 @@ func TestMembersHearOfAnotherLife(t *testing.T) {
 		}
 		if want == 21 {
 			connect(2, 22)
+		}
+	}
+}
+
+// What a node is to let go of while it is away it is told when it comes back.
+func TestUnpinWaitsForANodeThatIsAway(t *testing.T) {
+	s := startServer(t)
+	cert := testCert(1, wire.RoleNode)
+	pins := []wire.Pin{{Space: "anna", Owner: "j1", Object: wire.FileObject(wire.BlobID{1}, 1, false)}, {Space: "anna", Owner: "j1", Object: wire.FileObject(wire.BlobID{2}, 1, false)}}
+	for _, p := range pins {
+		s.toNode(sched.Unpin{Node: cert.Peer, Pin: p})
+	}
+	for _, want := range []int{2, 0} {
+		conn, _ := node(t, s, cert)
+		must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: hello()}))
+		frames := wire.NewFrameReader(conn)
+		got := 0
+		for range 2 { // the welcome, and what comes with it or a second later
+			var r wire.ToNode
+			must(t, frames.Read(&r))
+			got += len(r.Unpin)
+		}
+		if got != want {
+			t.Errorf("told to let go of %d objects, want %d", got, want)
 		}
 	}
 }
