@@ -6,12 +6,11 @@ DESTDIR  ?=
 FUZZTIME ?= 30s
 BENCH    ?= .
 STARTS   ?= 100000
-PARALLEL ?= 8
 SECONDS  ?= 60
 SEED     ?=
 GO       ?= go
-
 # Tests of faults wait most of the time: more of them run at once than there are cores.
+PARALLEL ?= 8
 
 # The commit is stamped into the binaries (go version -m bin/coord) where git can tell it.
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
