@@ -88,7 +88,13 @@ func TestRefusalsOverPeers(t *testing.T) {
 	_, err := b.Fetch(context.Background(), "other", held(o, a.id), nil)
 	wantCause(t, err, wire.CauseFetch, "no coordinator")
 
-	a.cfg.Limits.StreamsPerPeer = 1
+	for free := false; !free; time.Sleep(time.Millisecond) { // the stream of the fetch counts until it is left
+		a.mu.Lock()
+		if free = a.serving == 0; free {
+			a.cfg.Limits.StreamsPerPeer = 1
+		}
+		a.mu.Unlock()
+	}
 	s, err := b.cfg.Dialer.Open(context.Background(), a.id, wire.ProtocolBlob)
 	if err != nil {
 		t.Fatal(err)
