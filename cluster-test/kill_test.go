@@ -27,8 +27,9 @@ func TestEveryNodeKilledInTurn(t *testing.T) {
 		defer job.Recovered("killing "+h.Name, h.Name, begun, back)
 	}
 	job.Check()
-	if log := job.Log(); !strings.Contains(log, "connected again without what it was given") {
-		t.Errorf("the submitter was told nothing of the nodes that were killed:\n%s", log)
+	told := func(what string) bool { return strings.Contains(job.Log(), what) }
+	if !told("connected again without what it was given") && !told("is silent; ") && !told("is lost; ") {
+		t.Errorf("the submitter was told nothing of the nodes that were killed:\n%s", job.Log())
 	}
 }
 

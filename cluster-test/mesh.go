@@ -200,5 +200,11 @@ func (m *Mesh) State(name string) string {
 // WaitState waits until coord nodes says so of a node.
 func (m *Mesh) WaitState(name, state string) {
 	m.Lab.t.Helper()
-	Eventually(m.Lab.t, name+" is "+state, func() bool { return m.State(name) == state })
+	Eventually(m.Lab.t, name+" is "+state, func() bool {
+		if m.State(name) == state {
+			return true
+		}
+		time.Sleep(200 * time.Millisecond) // each look is a process
+		return false
+	})
 }
