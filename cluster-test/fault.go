@@ -39,14 +39,8 @@ func (h *Host) SmallDisk(mib int) (dir string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		h.lab.t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
-		h.lab.t.Fatalf("mounting a small disk: %v", err)
-	}
-	h.lab.t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			h.lab.t.Logf("unmounting %s: %v", dir, err)
-		}
-	})
+	h.lab.run("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", mib), "tmpfs", dir)
+	h.lab.t.Cleanup(func() { h.lab.try("umount", "--lazy", dir) })
 	return dir
 }
 
