@@ -207,7 +207,7 @@ type Counts struct {
 	Cancelled int   `cbor:"cancelled"`
 	Running   int   `cbor:"running"`
 	Ready     int   `cbor:"ready"`
-	Verified  int   `cbor:"verified,omitempty"` // whose value nodes of two owners gave
+	Verified  int   `cbor:"verified,omitempty"` // whose value two nodes gave, of two owners where there are two
 	Moved     int64 `cbor:"moved"`              // bytes moved between nodes for it
 }
 

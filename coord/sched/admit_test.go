@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,4 +37,27 @@ func TestTenantsAreBounded(t *testing.T) {
 	again := w.submit(4, client, p, nil, names...)
 	w.run(time.Minute, w.ended(again))
 	w.wantValues(again, p, names...)
+}
+
+// TestRefusedJobsTakeNoPlace: jobs that are refused push none out whose targets somebody may still fetch.
+func TestRefusedJobsTakeNoPlace(t *testing.T) {
+	w, client := small(t, 2)
+	w.cfg.MaxQueued = 5
+	w.begin()
+	for _, n := range w.nodes {
+		n.connect()
+	}
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, func(s *Submitted) { s.Detach = true }, "a")
+	w.run(time.Minute, w.ended(id))
+	w.run(11*time.Minute, nil) // freed, but pinned until fetched
+	text, names := independent(10)
+	big := makePlan(t, text)
+	for i := range 210 {
+		e := Submitted{Job: wire.JobID{9, byte(i)}, Space: "evil", Tenant: "evil", Client: client.peer, Tasks: slices.Clone(big.tasks), Targets: big.target(names...)}
+		w.step(e)
+	}
+	if _, ok := w.s.jobOf[id]; !ok {
+		t.Error("the detached job and its pins were forgotten for 210 refused submissions")
+	}
 }

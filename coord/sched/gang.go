@@ -142,7 +142,7 @@ func (s *State) reserved() bool {
 		return false
 	}
 	gs := s.waitingGangs()
-	return len(gs) > 0 && s.now-gs[0].since > gangPatience && s.seats(gs[0], (*node).offerable, false) != nil
+	return len(gs) > 0 && s.now-gs[0].since > gangPatience && s.seats(gs[0], (*node).steady, false) != nil
 }
 
 // placeGangs starts the gangs for which there are slots.
@@ -162,7 +162,11 @@ func (s *State) placeGang(g *gang) bool {
 	if slices.ContainsFunc(g.members, func(m *member) bool { return s.starving(s.runs.at(m.run)) }) {
 		return false
 	}
-	chosen := s.seats(g, (*node).offerable, true)
+	usable := (*node).steady
+	if s.now-g.since > impossibleAfter { // better a node on trial than none
+		usable = (*node).offerable
+	}
+	chosen := s.seats(g, usable, true)
 	if chosen == nil {
 		return false
 	}
@@ -208,7 +212,7 @@ func (s *State) gangResult(l *lease, outs []wire.Object, e *Resulted) {
 		return
 	}
 	m := g.member(l.run)
-	m.ended, m.outs, m.by = true, outs, ran{l.node.ref, e.Result.Run, e.Result.Fetched}
+	m.ended, m.outs, m.by = true, outs, ran{node: l.node.ref, run: e.Result.Run, fetched: e.Result.Fetched}
 	run.place = placeGang
 	s.endLease(l)
 	s.gangEnded(g)

@@ -93,11 +93,11 @@ func (s *State) submitted(e *Submitted) {
 	s.live = append(s.live, r)
 	s.hungrier = true
 	if err := s.admitJob(j, e); err != nil {
-		s.refuse(j, err)
+		s.refuse(j, err, e.Recorded)
 		return
 	}
 	if err := s.load(j, e); err != nil {
-		s.refuse(j, wire.Errorf(wire.CauseInvalid, "", "%v", err))
+		s.refuse(j, wire.Errorf(wire.CauseInvalid, "", "%v", err), e.Recorded)
 		return
 	}
 	if e.Recorded {
@@ -113,31 +113,6 @@ func (s *State) submitted(e *Submitted) {
 	if j.open == 0 {
 		s.check = append(s.check, r)
 	}
-}
-
-// admitJob returns why a tenant may not submit so much more now, nil if it may. What was accepted by
-// an earlier life stays so.
-func (s *State) admitJob(j *job, e *Submitted) *wire.Error {
-	for i := range e.Tasks {
-		j.bytes += int64(len(e.Tasks[i].Thunk))
-	}
-	tasks, bytes := len(e.Tasks), j.bytes
-	for _, r := range s.live {
-		if o := s.jobs.at(r); o != j && o.tenant == j.tenant && o.ended == nil {
-			tasks += o.open
-			bytes += o.bytes
-		}
-	}
-	const hint = "submit again when one of its jobs has ended, or raise --max-queued of coord serve"
-	switch {
-	case e.Recorded:
-	case tasks > s.cfg.MaxQueued:
-		return wire.Errorf(wire.CauseBusy, hint, "tenant %s would have %d tasks queued; the limit is %d", j.tenant.name, tasks, s.cfg.MaxQueued)
-	case bytes > s.cfg.MaxQueuedBytes:
-		return wire.Errorf(wire.CauseBusy, hint, "tenant %s would have thunks of %s queued; the limit is %s",
-			j.tenant.name, bytesText(bytes), bytesText(s.cfg.MaxQueuedBytes))
-	}
-	return nil
 }
 
 // load makes the submission's tasks and finds its targets.
@@ -177,9 +152,21 @@ func (s *State) accept(j *job) {
 }
 
 // refuse ends a job that was not accepted.
-func (s *State) refuse(j *job, e *wire.Error) {
+func (s *State) refuse(j *job, e *wire.Error, recorded bool) {
 	s.cancelOpen(j, wire.Failure{Cause: e.Cause, Message: e.Message, Hint: e.Hint})
-	s.end(j, wire.Done{Error: e, Counts: j.counts})
+	done := wire.Done{Error: e, Counts: j.counts}
+	if recorded {
+		s.end(j, done)
+		return
+	}
+	// It takes no place among the jobs that are over: who is refused tries again.
+	j.ended, j.endedAt = &done, s.wall
+	s.emit(End{j.id, done})
+	s.free(j)
+	if i := slices.Index(s.over, j.ref); i >= 0 {
+		s.over = slices.Delete(s.over, i, i+1)
+	}
+	s.forgetJob(j.ref)
 }
 
 func (s *State) cancelled(id wire.JobID) {
@@ -274,8 +261,10 @@ func (s *State) free(j *job) {
 	s.live = slices.DeleteFunc(s.live, func(r jobRef) bool { return r == j.ref })
 	s.over = append(s.over, j.ref)
 	if len(s.over) > maxEnded {
-		s.forgetJob(s.over[0])
-		s.over = slices.Delete(s.over, 0, 1)
+		// Rather one whose targets nobody waits for any more.
+		i := max(0, slices.IndexFunc(s.over, func(r jobRef) bool { return len(s.jobs.at(r).pins) == 0 }))
+		s.forgetJob(s.over[i])
+		s.over = slices.Delete(s.over, i, i+1)
 	}
 	s.moved = true
 }

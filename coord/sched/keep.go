@@ -293,7 +293,7 @@ func (s *State) watchKeeps() {
 		}
 		if j.detach && !j.accepted && s.now-j.since >= membersAfter && !s.memberExpected(j) {
 			s.refuse(j, wire.Errorf(wire.CauseInvalid, "submit without --detach, or start gaggle-node on another machine",
-				"a detached job needs another machine to keep its inputs, and there is none"))
+				"a detached job needs another machine to keep its inputs, and there is none"), true)
 		}
 	}
 }

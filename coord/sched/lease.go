@@ -181,7 +181,11 @@ func (s *State) leaseOf(p wire.PeerID, id wire.LeaseID) *lease {
 func (s *State) started(p wire.PeerID, id wire.LeaseID) {
 	s.seen(p)
 	l := s.leaseOf(p, id)
-	if l == nil || l.began {
+	if l == nil {
+		s.startedNext(p, id)
+		return
+	}
+	if l.began {
 		return
 	}
 	s.begin(l)
@@ -287,7 +291,7 @@ func (s *State) resulted(e *Resulted) {
 		s.goesOn(l, outs)
 		s.endLease(l)
 	}
-	s.succeed(r, outs, ran{n.ref, e.Result.Run, e.Result.Fetched})
+	s.succeed(r, outs, ran{node: n.ref, run: e.Result.Run, fetched: e.Result.Fetched})
 }
 
 // lateResult keeps a value that nothing waits for, if its lease may have been given for it. The

@@ -138,11 +138,13 @@ func (s *State) withdraw(k *key, outs []wire.Object) {
 		s.emit(Record{RowWithdrawn{s.spaces[k.of], wire.ThunkID(k.id)}})
 	}
 	for _, n := range s.nodes[1:] {
-		switch {
-		case n.hello.Slots == 0 || !slices.Contains(signers, n.peer) && !s.holdsAll(n.ref, k.of, outs):
-		case n.connected:
+		if n.hello.Slots == 0 || !slices.Contains(signers, n.peer) && !s.holdsAll(n.ref, k.of, outs) {
+			continue
+		}
+		if n.connected {
 			s.emit(Withdraw{n.peer, s.spaces[k.of], wire.ThunkID(k.id)})
-		case len(n.owed) < maxOwed:
+		}
+		if n.state != nodeUp && len(n.owed) < maxOwed { // the connection may be dead: told again on the next
 			n.owed = append(n.owed, *k)
 		}
 	}

@@ -151,6 +151,7 @@ func (s *State) forgetIn(t *task, old nodeRef) {
 		}
 	}
 	forget(&t.node)
+	forget(&t.signer)
 	if t.more != nil {
 		forget(&t.more.ran.node)
 	}

@@ -48,10 +48,8 @@ func (s *State) place() {
 	s.moved = false
 	s.unparkFree()
 	s.placeGangs()
-	for len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
-		if s.reserved() {
-			break
-		}
+	reserved := s.reserved()
+	for !reserved && len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
 		r := s.next()
 		if r == 0 {
 			s.level()
@@ -125,7 +123,7 @@ func (s *State) gather(run *run) {
 	second := run.repeat != nil || run.leases[0] != nil // it is no use from a node on trial
 	add := func(r nodeRef) bool {
 		n := s.nodes[r]
-		if n.stamp == s.stamp || !n.listed || n.trial && second || run.repeat != nil && run.repeat.party(n.peer) || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
+		if n.stamp == s.stamp || !n.listed || n.trial && second || run.repeat != nil && run.repeat.party(n) || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
 			return false
 		}
 		n.stamp = s.stamp

@@ -45,6 +45,9 @@ type quarantine struct {
 // hoped reports whether the node may take work again by itself, if it does not now.
 func (n *node) hoped() bool { return n.live() && (n.quarantine == nil || !n.quarantine.why.Lied) }
 
+// steady reports whether a gang may count on a node that takes offers: not on one on trial.
+func (n *node) steady() bool { return n.offerable() && n.quarantine == nil }
+
 // blamable reports whether a failure may be its node's fault: not what the mesh, the disk's size
 // or the memory asked for explains.
 func blamable(c wire.Cause) bool {
@@ -79,6 +82,9 @@ func (s *State) blameNode(n *node, run *run, f wire.Failure) {
 	if k.flaky > s.now || n.quarantine != nil {
 		return
 	}
+	if len(n.blames) == maxBlames {
+		n.blames = n.blames[1:]
+	}
 	n.blames = append(n.blames, blame{s.now, k})
 	if len(n.blames) < maxBlames || !s.sparable(n) {
 		return
@@ -111,6 +117,9 @@ func (s *State) quarantined(e *Quarantined) {
 		s.readmitted(e.Peer)
 		return
 	}
+	if old := s.quarantines[e.Peer]; old != nil && old.why.Lied && !e.Lied {
+		return // it is shut out for more already
+	}
 	q := &quarantine{why: *e}
 	if !e.ByHand && !e.Lied {
 		q.wait, q.until = probation, s.now+probation
@@ -135,7 +144,8 @@ func (s *State) quarantined(e *Quarantined) {
 	s.reload(n)
 	s.moved = true
 	if e.Lied {
-		s.recant(n.ref)
+		s.disown(n)
+		s.recant(n)
 	}
 }
 
@@ -145,6 +155,16 @@ func (s *State) recallAll(n *node) {
 		if !l.began && !l.recall && s.runs.at(l.run).gang == nil {
 			l.recall = true
 			s.emit(Recall{n.peer, l.id})
+		}
+	}
+}
+
+// disown ends what a node runs whose values would not be believed.
+func (s *State) disown(n *node) {
+	for _, l := range slices.Clone(n.leases) {
+		if s.leases[l.id] == l {
+			s.emit(Cancel{n.peer, l.id})
+			s.leaseLost(l, wire.Failure{}, 0)
 		}
 	}
 }
@@ -209,10 +229,8 @@ func (s *State) distrust(p wire.PeerID) {
 		m.others = slices.DeleteFunc(m.others, func(c claim) bool { return c.signer == p })
 		switch {
 		case m.outs == nil || m.signer != p:
-		case len(m.others) > 0:
-			m.final = nil
-			m.outs, m.signer, m.others = m.others[0].outs, m.others[0].signer, m.others[1:]
-		default:
+		default: // a claim that is left is in no table, so it goes, too
+			s.emit(Record{RowWithdrawn{s.spaces[m.of], wire.ThunkID(m.id)}})
 			s.forget(r)
 		}
 	}

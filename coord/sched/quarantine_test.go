@@ -171,3 +171,21 @@ func TestLiarIsNotBelieved(t *testing.T) {
 		w.run(20*time.Second, nil)
 	}
 }
+
+// TestBlamesAreBounded: also on a node that cannot be spared.
+func TestBlamesAreBounded(t *testing.T) {
+	w, client := small(t, 3)
+	w.calm = true
+	w.runs = func(string) time.Duration { return 20 * time.Millisecond }
+	w.step(Quarantined{Peer: w.nodes[3].peer, Reason: "by hand", ByHand: true})
+	w.nodes[2].bad = crashes
+	text, names := independent(2000)
+	p := makePlan(t, text)
+	id := w.submit(1, client, p, withRetries(1), names...)
+	w.run(5*time.Minute, w.ended(id))
+	n := w.s.nodes[w.s.nodeOf[w.nodes[2].peer]]
+	t.Logf("node2 is %s with %d blames", w.stateOf("node2"), len(n.blames))
+	if len(n.blames) > maxBlames {
+		t.Error("unbounded")
+	}
+}

@@ -22,6 +22,8 @@ type repeat struct {
 	by     ran
 	on     string      // name of by.node, which may be forgotten meanwhile
 	signer wire.PeerID // of outs
+	owner  string      // of the signer
+	apart  bool        // only another owner's node may run it
 
 	blind bool   // its node is not told what it is to give, see verify.go
 	votes []vote // what nodes gave so far, if the first two differed
@@ -37,7 +39,7 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 	if t.sure || t.more != nil && t.more.gang != nil || !j.twice && !s.sampled(j, k) {
 		return false
 	}
-	if !s.view.read(enc) || s.view.builtin { // our own work, on trees
+	if !s.view.read(enc) || j.twice && s.view.builtin { // our own work, on trees, but a liar's when it lies
 		return false
 	}
 	r := s.makeRun(tr, *k, enc)
@@ -46,7 +48,8 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 	if by.node != 0 {
 		run.avoid = []nodeRef{by.node}
 		if run.repeat.blind {
-			run.avoid = s.others(run, s.nodes[by.node])
+			run.repeat.owner = s.nodes[by.node].owner
+			run.repeat.apart = s.apart(run, run.repeat.owner)
 		}
 		run.repeat.on = s.nodes[by.node].hello.Name
 	}
@@ -72,7 +75,7 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 	s.dropRun(r)
 	s.jobOfTask(t).counts.Moved += e.Result.Fetched
 	if first.blind {
-		s.compare(tr, &k, enc, first, vote{outs, e.Peer, l.node.hello.Name, ran{l.node.ref, e.Result.Run, 0}}, e)
+		s.compare(tr, &k, enc, first, vote{outs, e.Peer, l.node.hello.Name, l.node.owner, ran{node: l.node.ref, run: e.Result.Run}}, e)
 		return
 	}
 	t.sure = true

@@ -93,7 +93,7 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 	j := s.jobOfTask(t)
 	sure := t.sure || !j.twice && !s.sampled(j, k)
 	if sure && m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
-		s.done(r, m.final, k.id, wire.HowMemo, ran{})
+		s.done(r, m.final, k.id, wire.HowMemo, ran{signer: s.nodeOf[m.signer]})
 		return true
 	}
 	if !s.view.read(enc) {
@@ -102,6 +102,9 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 	outs, signer := s.retrievable(k, m, s.view.matches)
 	if outs == nil {
 		return false
+	}
+	if !sure && !j.twice && s.nodeOf[signer] == 0 {
+		return false // nobody knows whose it is, so nobody can be told to be another
 	}
 	if s.doubt(r, k, enc, outs, wire.HowMemo, ran{node: s.nodeOf[signer]}, signer) {
 		return true
@@ -113,7 +116,7 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 	if t.outs != nil && !slices.Equal(t.outs, outs) {
 		return false
 	}
-	s.done(r, outs, k.id, wire.HowMemo, ran{})
+	s.done(r, outs, k.id, wire.HowMemo, ran{signer: s.nodeOf[signer]})
 	return true
 }
 

@@ -31,10 +31,6 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		s.infraFailed(r, l, f)
 		return
 	}
-	if run.repeat != nil && run.repeat.blind { // it was done once, so the node may be the matter
-		s.infraFailed(r, l, f)
-		return
-	}
 	run.troubled().failures++
 	if f.Cause == wire.CauseMemory && !run.doubled && s.memoryFits(run, 2*l.hints.MemBytes) {
 		run.troubled().doubled = true
@@ -45,6 +41,10 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		if run.lease() == nil {
 			s.requeue(r, 0)
 		}
+		return
+	}
+	if run.repeat != nil && run.repeat.blind { // it was done once, so the node may be the matter
+		s.infraFailed(r, l, f)
 		return
 	}
 	if f.Cause == wire.CauseMemory && run.doubled {

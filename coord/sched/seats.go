@@ -26,7 +26,7 @@ func (s *State) seats(g *gang, usable func(*node) bool, loaded bool) []*node {
 		run := s.runs.at(m.run)
 		for _, r := range run.class.nodes {
 			n, t := s.nodes[r], taken[r]
-			if n.trial || !usable(n) || t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
+			if !usable(n) || t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
 				n.hello.MemBytes != 0 && t.mem+run.hints.MemBytes > n.hello.MemBytes ||
 				chosen[i] != nil && here[r] >= here[chosen[i].ref] {
 				continue

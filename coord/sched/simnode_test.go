@@ -11,23 +11,25 @@ import (
 // A simNode runs what it is offered. Everything it has is in lists, so that nothing depends on the
 // order of a map.
 type simNode struct {
-	w       *world
-	peer    wire.PeerID
-	hello   wire.Hello
-	tenants []wire.Space
-	up      bool // connected
-	life    int  // counts connections, so that what was sent over an old one is lost
-	holds   map[wire.Digest]wire.Object
-	order   []wire.Digest // of holds
-	durable map[wire.Digest]bool
-	leases  []*simLease
-	unacked []simOutcome
-	bad     func(*wire.Thunk) *wire.Failure // makes it fail thunks, or nil
-	lies    bool                            // it gives values that are not those of a serial run
-	owner   string
-	rate    float64       // bytes per second to fetch
-	sent    time.Duration // when the last message to the coordinator arrives
-	got     time.Duration // and the last from it
+	w           *world
+	peer        wire.PeerID
+	hello       wire.Hello
+	tenants     []wire.Space
+	up          bool // connected
+	life        int  // counts connections, so that what was sent over an old one is lost
+	holds       map[wire.Digest]wire.Object
+	order       []wire.Digest // of holds
+	durable     map[wire.Digest]bool
+	leases      []*simLease
+	unacked     []simOutcome
+	bad         func(*wire.Thunk) *wire.Failure // makes it fail thunks, or nil
+	lies        bool                            // it gives values that are not those of a serial run
+	owner       string
+	lieAs       string
+	liesBuiltin bool
+	rate        float64       // bytes per second to fetch
+	sent        time.Duration // when the last message to the coordinator arrives
+	got         time.Duration // and the last from it
 }
 
 type simLease struct {
@@ -35,6 +37,7 @@ type simLease struct {
 	fetched bool
 	started bool
 	dead    bool
+	after   []wire.LeaseID // those before it of its continuation
 }
 
 type simOutcome struct {
@@ -282,8 +285,12 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 		return
 	}
 	outs := n.w.value(n.w, th)
-	if n.lies {
+	if n.lies || n.liesBuiltin && th.Builtin() {
 		for i := range outs {
+			if n.lieAs != "" {
+				outs[i].Digest = wire.Sum(append(outs[i].Digest[:], n.lieAs...))
+				continue
+			}
 			outs[i].Digest = wire.Sum(append(outs[i].Digest[:], n.peer[:]...))
 		}
 	}
@@ -305,27 +312,6 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 	_, enc := v.Encode()
 	defer n.goOn(l, th, outs)
 	n.end(l, Resulted{n.peer, wire.Result{Lease: o.Lease, Space: o.Space, Thunk: id, Value: enc, Run: took}, v})
-}
-
-// goOn begins the next thunk of a continuation.
-func (n *simNode) goOn(l *simLease, before *wire.Thunk, outs []wire.Object) {
-	if len(l.offer.Then) == 0 || !final(outs) {
-		return
-	}
-	x := l.offer.Then[0]
-	th, err := wire.DecodeThunk(x.Thunk)
-	if err != nil {
-		n.w.t.Fatal(err)
-	}
-	r, err := th.Resolve(func(_ wire.ThunkID, output string) (wire.Object, bool) {
-		i, ok := before.OutputIndex(output)
-		return outs[i], ok
-	})
-	if err != nil {
-		n.w.t.Fatal(err)
-	}
-	_, enc := r.Encode()
-	n.offered(wire.Offer{Lease: x.Lease, Space: l.offer.Space, Name: x.Name, Thunk: enc, Hints: x.Hints, Root: x.Root, Then: l.offer.Then[1:]})
 }
 
 // end tells the outcome of a lease, again and again over new connections until it is acknowledged.
@@ -353,18 +339,11 @@ func (n *simNode) recall(id wire.LeaseID) {
 
 func (n *simNode) cancel(id wire.LeaseID) {
 	for _, l := range n.leases {
-		if l.offer.Lease == id {
+		if l.offer.Lease == id || slices.Contains(l.after, id) {
 			n.remove(l)
 			n.startSome()
 			return
 		}
 		l.forget(id)
-	}
-}
-
-// forget ends the continuation of a lease at one of its thunks.
-func (l *simLease) forget(id wire.LeaseID) {
-	if i := slices.IndexFunc(l.offer.Then, func(x wire.Next) bool { return x.Lease == id }); i >= 0 {
-		l.offer.Then = l.offer.Then[:i]
 	}
 }

@@ -23,6 +23,7 @@ type task struct {
 	parent   taskRef // whose sub-graph it came with; 0 in the submission
 	run      runRef  // that it waits for
 	node     nodeRef // that ran it, or runs it
+	signer   nodeRef // whose claim its value is, if that was known
 	nesting  uint16
 	gen      uint16 // how often it was rewound
 	state    wire.State
@@ -54,6 +55,7 @@ type sub struct {
 // ran tells how a task came to be done, for people.
 type ran struct {
 	node    nodeRef
+	signer  nodeRef // whose claim it was, if it was known
 	run     time.Duration
 	fetched int64
 }
@@ -222,7 +224,7 @@ func (s *State) tell(j *job, n wire.Notice) {
 func (s *State) done(r taskRef, outs []wire.Object, resolved wire.Digest, how wire.How, by ran) {
 	t := s.tasks.at(r)
 	t.outs = outs
-	t.node = by.node
+	t.node, t.signer = by.node, by.signer
 	if t.more != nil {
 		t.more.waiting = ""
 	}

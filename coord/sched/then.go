@@ -25,6 +25,7 @@ type next struct {
 	task  taskRef
 	enc   []byte // resolved but for the outputs of the task before
 	hints *wire.Hints
+	began bool // the node said so before the value came that it builds on
 }
 
 // going is a continuation whose first thunk a node runs by now.
@@ -180,8 +181,26 @@ func (s *State) goOn() {
 			s.emit(Cancel{n.peer, g.then[0].lease})
 			continue
 		}
-		s.adopt(r, orphan{key: g.key, lease: g.then[0].lease, node: g.node})
-		s.leases[g.then[0].lease].then = g.then[1:]
+		s.adopt(r, orphan{key: g.key, lease: g.then[0].lease, node: g.node, began: g.then[0].began})
+		l := s.leases[g.then[0].lease]
+		l.then = g.then[1:]
+		s.jobs.at(s.runs.at(r).job).charge(s, l.est)
+	}
+}
+
+// startedNext notes that a node has begun the next thunk of a continuation: that may be told before
+// the value that it builds on.
+func (s *State) startedNext(p wire.PeerID, id wire.LeaseID) {
+	r := s.nodeOf[p]
+	if r == 0 {
+		return
+	}
+	for _, l := range s.nodes[r].leases {
+		for i := range l.then {
+			if l.then[i].lease == id {
+				l.then[i].began = true
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,5 +96,154 @@ func TestContinuationMeetsTheMemo(t *testing.T) {
 	w.run(time.Second, nil)
 	if n := w.nodes[1]; len(n.leases) > 0 {
 		t.Errorf("%d leases are left", len(n.leases))
+	}
+}
+
+// TestChainsAreCharged: tasks of a continuation count in the share of their tenant.
+func TestChainsAreCharged(t *testing.T) {
+	w, client := small(t, 1)
+	w.calm = true
+	busy := map[string]time.Duration{}
+	w.runs = func(name string) time.Duration {
+		busy[name[:1]] += 50 * time.Millisecond
+		return 50 * time.Millisecond
+	}
+	var text, flat []string
+	var cn, fn []string
+	for c := range 40 {
+		text = append(text, fmt.Sprintf("c%d_0 -> src%d", c, c))
+		for i := 1; i < 30; i++ {
+			text = append(text, fmt.Sprintf("c%d_%d -> c%d_%d", c, i, c, i-1))
+		}
+		cn = append(cn, fmt.Sprintf("c%d_29", c))
+	}
+	for i := range 1200 {
+		flat = append(flat, fmt.Sprintf("f%d -> srcf%d", i, i))
+		fn = append(fn, fmt.Sprint("f", i))
+	}
+	// the kinds are known
+	kinds := makePlan(t, "c0_0 -> x; f0 -> x")
+	id := w.submit(9, client, kinds, nil, "c0_0", "f0")
+	w.run(time.Minute, w.ended(id))
+	clear(busy)
+	a := makePlan(t, strings.Join(text, "; "))
+	b := makePlan(t, strings.Join(flat, "; "))
+	w.submit(1, client, a, func(s *Submitted) { s.Tenant = "chains" }, cn...)
+	w.submit(2, client, b, func(s *Submitted) { s.Tenant = "flat" }, fn...)
+	w.run(20*time.Second, nil)
+	t.Logf("in 20 s of 2 slots: chains got %v, flat got %v", busy["c"], busy["f"])
+	if busy["c"] > 2*busy["f"] {
+		t.Error("no fair share")
+	}
+}
+
+// TestStartedBeforeResult: a frame of a node tells what began before it tells what ended.
+func TestStartedBeforeResult(t *testing.T) {
+	b := newBare(t)
+	c, n := wire.PeerID{1}, wire.PeerID{2}
+	p := makePlan(t, "a -> src; b -> a")
+	b.step(up(c, 0), up(n, 2), holds(c, true, p.leaves...), holds(n, true, p.leaves...))
+	acts := b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: c, Tasks: p.tasks, Targets: p.target("b")})
+	acts = append(acts, b.step(Tick{})...)
+	var o wire.Offer
+	for i := 0; i < 100 && len(pick[Offer](acts)) == 0; i++ {
+		acts = b.step(Tick{})
+	}
+	o = pick[Offer](acts)[0].Offer
+	if len(o.Then) != 1 {
+		t.Fatalf("no then: %+v", o)
+	}
+	th := decoded(t, o.Thunk)
+	id, _ := th.Encode()
+	// What server.nodeFrame makes of one frame {Started: [2], Results: [1]}
+	b.step(Started{n, o.Lease})
+	acts = b.step(Started{n, o.Then[0].Lease}, result(n, o.Lease, id, compute(th)...))
+	l := b.s.leases[o.Then[0].Lease]
+	if l == nil {
+		t.Fatal("no lease")
+	}
+	t.Logf("began=%v node.running=%d state=%v", l.began, l.node.running, b.s.Tasks(wire.JobID{1}, "b")[0].State)
+	if !l.began {
+		t.Errorf("lease runs on the node but has not begun here")
+	}
+}
+
+// TestLinksAreNotCopied: a link that its node has begun is no straggler because it takes some seconds.
+func TestLinksAreNotCopied(t *testing.T) {
+	b := newBare(t)
+	c, n, m := wire.PeerID{1}, wire.PeerID{2}, wire.PeerID{3}
+	p := makePlan(t, "a -> src; b -> a")
+	b.step(up(c, 0), up(n, 2), up(m, 2), holds(c, true, p.leaves...), holds(n, true, p.leaves...), holds(m, true, p.leaves...))
+	acts := b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: c, Tasks: p.tasks, Targets: p.target("b")})
+	for i := 0; i < 100 && len(pick[Offer](acts)) == 0; i++ {
+		acts = b.step(Tick{})
+	}
+	off := pick[Offer](acts)[0]
+	o := off.Offer
+	n = off.Node
+	th := decoded(t, o.Thunk)
+	id, _ := th.Encode()
+	b.step(Started{n, o.Lease})
+	b.step(Started{n, o.Then[0].Lease}, result(n, o.Lease, id, compute(th)...))
+	copies := 0
+	for range 600 {
+		acts := b.step(Beat{Peer: wire.PeerID{1}, Beat: &wire.Beat{}}, Beat{Peer: wire.PeerID{2}, Beat: &wire.Beat{}}, Beat{Peer: wire.PeerID{3}, Beat: &wire.Beat{}})
+		copies += len(pick[Offer](acts))
+	}
+	t.Logf("%d copies in 6 s of a run that is running", copies)
+	if copies > 0 {
+		t.Error("copied")
+	}
+}
+
+// TestCancelAfterTheEnd: a node hears of a cancelled link when it runs the next: it leaves that, too.
+func TestCancelAfterTheEnd(t *testing.T) {
+	w, client := small(t, 1)
+	w.delay = func() time.Duration { return 15 * time.Millisecond }
+	w.runs = func(name string) time.Duration {
+		if name == "c0" {
+			return 200 * time.Millisecond
+		}
+		return 10 * time.Minute
+	}
+	text, last := chainOf(9)
+	p := makePlan(t, text)
+	id := w.submit(1, client, p, nil, last)
+	n := w.nodes[1]
+	w.run(time.Minute, func() bool { return w.ran[p.ids["c0"]] > 0 || len(n.unacked) > 0 })
+	w.step(Cancelled{id})
+	w.run(30*time.Second, nil)
+	t.Logf("30 s after the cancel the node has %d leases; coordinator counts taken=%d", len(n.leases), w.s.nodes[w.s.nodeOf[n.peer]].taken)
+	if len(n.leases) > 0 {
+		t.Error("node still works for a cancelled job")
+	}
+}
+
+// goOn begins the next thunk of a continuation.
+func (n *simNode) goOn(l *simLease, before *wire.Thunk, outs []wire.Object) {
+	if len(l.offer.Then) == 0 || !final(outs) {
+		return
+	}
+	x := l.offer.Then[0]
+	th, err := wire.DecodeThunk(x.Thunk)
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	r, err := th.Resolve(func(_ wire.ThunkID, output string) (wire.Object, bool) {
+		i, ok := before.OutputIndex(output)
+		return outs[i], ok
+	})
+	if err != nil {
+		n.w.t.Fatal(err)
+	}
+	_, enc := r.Encode()
+	n.offered(wire.Offer{Lease: x.Lease, Space: l.offer.Space, Name: x.Name, Thunk: enc, Hints: x.Hints, Root: x.Root, Then: l.offer.Then[1:]})
+	n.leases[len(n.leases)-1].after = append(slices.Clone(l.after), l.offer.Lease)
+}
+
+// forget ends the continuation of a lease at one of its thunks.
+func (l *simLease) forget(id wire.LeaseID) {
+	if i := slices.IndexFunc(l.offer.Then, func(x wire.Next) bool { return x.Lease == id }); i >= 0 {
+		l.offer.Then = l.offer.Then[:i]
 	}
 }

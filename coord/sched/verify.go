@@ -21,15 +21,24 @@ const judges = 3
 
 // A vote is what a node gave for a thunk.
 type vote struct {
-	outs []wire.Object
-	peer wire.PeerID
-	name string
-	run  ran
+	outs  []wire.Object
+	peer  wire.PeerID
+	name  string
+	owner string
+	run   ran
 }
 
-// party reports whether a member may not confirm or judge a value, as it gave one itself.
-func (rep *repeat) party(p wire.PeerID) bool {
-	return rep.blind && rep.signer == p || len(rep.votes) > 1 && rep.votes[1].peer == p
+// party reports whether a node may not confirm or judge a value: it, or its owner, gave one. If both
+// values are of one owner's nodes, that says nothing against others of that owner.
+func (rep *repeat) party(n *node) bool {
+	switch {
+	case !rep.blind:
+		return false
+	case len(rep.votes) < 2:
+		return rep.signer == n.peer || rep.apart && rep.owner == n.owner
+	}
+	a, b := &rep.votes[0], &rep.votes[1]
+	return a.peer == n.peer || b.peer == n.peer || a.owner != b.owner && (a.owner == n.owner || b.owner == n.owner)
 }
 
 // sampled reports whether a thunk is among those that the job wants verified.
@@ -41,22 +50,12 @@ func (s *State) sampled(j *job, k *key) bool {
 	return binary.BigEndian.Uint64(h[:])%100 < uint64(j.verify)
 }
 
-// others returns the nodes that are no use as a second opinion on what a node gave: those of its
-// owner, or just itself if no others could run the thunk.
-func (s *State) others(run *run, first *node) (avoid []nodeRef) {
-	another := false
-	for _, r := range run.class.nodes {
+// apart reports whether there is a node of another owner that could run it, too.
+func (s *State) apart(run *run, owner string) bool {
+	return slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool {
 		n := s.nodes[r]
-		if n.owner == first.owner {
-			avoid = append(avoid, r)
-		} else if n.live() && n.quarantine == nil {
-			another = true
-		}
-	}
-	if !another {
-		return []nodeRef{first.ref}
-	}
-	return avoid
+		return n.owner != owner && n.hoped()
+	})
 }
 
 // compare takes a value that a node gave without knowing the other.
@@ -67,9 +66,9 @@ func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote, e *
 			s.verified(tr, k, enc, rep.outs, rep.how, rep.by)
 			return
 		}
-		first := vote{rep.outs, rep.signer, cmp.Or(rep.on, "a node that is away"), rep.by}
+		first := vote{rep.outs, rep.signer, cmp.Or(rep.on, "a node that is away"), rep.owner, rep.by}
 		s.jobNote(t, fmt.Sprintf("task %q: %s and %s gave different values; others run it to tell who is wrong", t.name, first.name, v.name))
-		s.judge(tr, k, enc, &repeat{outs: rep.outs, how: rep.how, by: rep.by, on: rep.on, signer: rep.signer, blind: true, votes: []vote{first, v}})
+		s.judge(tr, k, enc, &repeat{outs: rep.outs, how: rep.how, by: rep.by, on: rep.on, signer: rep.signer, owner: rep.owner, blind: true, votes: []vote{first, v}})
 		return
 	}
 	i := slices.IndexFunc(rep.votes[:2], func(o vote) bool { return slices.Equal(o.outs, v.outs) })
@@ -108,7 +107,7 @@ func (s *State) judge(tr taskRef, k *key, enc []byte, rep *repeat) {
 func (s *State) judgeable(run *run) bool {
 	return slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool {
 		n := s.nodes[r]
-		return n.live() && n.quarantine == nil && !run.repeat.party(n.peer)
+		return n.live() && n.quarantine == nil && !run.repeat.party(n)
 	})
 }
 
@@ -132,7 +131,7 @@ func (s *State) unjudged(r runRef) {
 			"there is no second node that could verify what %s gave", cmp.Or(rep.on, "another")), nobody)
 		return
 	}
-	s.undecided(tr, &k, rep, "and there is no third node that could tell who is wrong")
+	s.undecided(tr, &k, rep, "and there is no third node, of neither owner, that could tell who is wrong")
 }
 
 // undecided fails a task of which nobody can tell the right value.
@@ -152,8 +151,9 @@ func (s *State) verified(tr taskRef, k *key, enc []byte, outs []wire.Object, how
 }
 
 // recant has all made again that jobs under way took from a node which turned out to lie, unless
-// another node confirmed it. What differs is then treated as any value that a re-run does not give.
-func (s *State) recant(liar nodeRef) {
+// another node confirmed it. What differs is then treated as any value that a re-run does not give; a
+// task of which it wrote the sub-graph fails, for that cannot be taken back.
+func (s *State) recant(liar *node) {
 	for _, jr := range slices.Clone(s.live) {
 		j := s.jobs.at(jr)
 		if j.ended != nil {
@@ -161,7 +161,11 @@ func (s *State) recant(liar nodeRef) {
 		}
 		for _, tr := range j.tasks {
 			t := s.tasks.at(tr)
-			if t.state == wire.StateDone && t.node == liar && !t.sure && (t.more == nil || len(t.more.subs) == 0) {
+			if t.state == wire.StateDone && t.node == liar.ref && !t.sure && t.more != nil && len(t.more.subs) > 0 {
+				s.fail(tr, failure(wire.CauseInternal, "submit again", "%s wrote its sub-graph and was found to give wrong values", liar.hello.Name), nil)
+				continue
+			}
+			if t.state == wire.StateDone && (t.node == liar.ref || t.signer == liar.ref) && !t.sure && (t.more == nil || len(t.more.subs) == 0) {
 				s.rewind(tr, wire.Digest{})
 			}
 		}

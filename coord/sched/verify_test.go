@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func TestVerifySample(t *testing.T) {
 // jobs under way took from it is made again.
 func TestVerifyFindsLiars(t *testing.T) {
 	for liar := 1; liar <= 4; liar++ {
-		w, client := owners(t, "anna", "anna", "bert", "bert")
+		w, client := owners(t, "anna", "bert", "carl", "carl")
 		w.nodes[liar].lies = true
 		text, names := independent(40)
 		text += "; all -> t0 t1 t2 t3 t4 t5 t6 t7 t8 t9"
@@ -139,5 +140,91 @@ func TestVerifyOneOwner(t *testing.T) {
 	}
 	if len(w.repeated) != 10 {
 		t.Errorf("%d of 10 ran again", len(w.repeated))
+	}
+}
+
+// TestVerifyDoubledMemory: a task that needed twice its memory needs that when it is verified.
+func TestVerifyDoubledMemory(t *testing.T) {
+	w, client := owners(t, "anna", "bert", "carl")
+	p := makePlan(t, "a -> src")
+	w.bad = nil
+	// fails unless it got at least 1.5x of the default
+	def := wire.Hints{}.Memory()
+	_ = def
+	mem := map[string]int64{}
+	orig := w.runs
+	_ = orig
+	for _, n := range w.nodes[1:] {
+		n.bad = func(th *wire.Thunk) *wire.Failure {
+			var limit int64
+			for _, l := range n.leases {
+				limit = max(limit, l.offer.Hints.MemBytes)
+			}
+			mem[n.hello.Name] = limit
+			if limit < def*3/2 {
+				return &wire.Failure{Cause: wire.CauseMemory, Message: "out of memory"}
+			}
+			return nil
+		}
+	}
+	a := w.submit(1, client, p, nil, "a")
+	w.run(5*time.Minute, w.ended(a))
+	t.Logf("without verify: %+v", w.done[a].Failures)
+	p = makePlan(t, "a -> src2")
+	id := w.submit(2, client, p, verify(100), "a")
+	w.run(10*time.Minute, w.ended(id))
+	if d := w.done[id]; d == nil || len(d.Failures) > 0 {
+		t.Errorf("with verify: %+v", d)
+	}
+}
+
+// TestVerifyFindsTheOtherOwner: among many nodes of one owner the only one of another is found.
+func TestVerifyFindsTheOtherOwner(t *testing.T) {
+	var names []string
+	for range 60 {
+		names = append(names, "anna")
+	}
+	names = append(names, "bert")
+	w, client := small(t, 0)
+	w.calm = true
+	for i, o := range names {
+		n := w.addNode(fmt.Sprint("node", i+1), 2)
+		n.owner = o
+		n.disconnect()
+		n.connect()
+		n.beat()
+	}
+	text, ts := independent(20)
+	p := makePlan(t, text)
+	id := w.submit(1, client, p, verify(100), ts...)
+	w.run(5*time.Minute, w.ended(id))
+	w.wantValues(id, p, ts...)
+	same := 0
+	for id, again := range w.repeated {
+		if w.ownerOf(w.first[id][0]) == w.ownerOf(again[0]) {
+			same++
+		}
+	}
+	t.Logf("%d of %d verified by the same owner", same, len(w.repeated))
+	if same > 0 {
+		t.Error("same owner")
+	}
+}
+
+// TestVerifyJudgesAreApart: two nodes of one owner that lie alike do not convict a third.
+func TestVerifyJudgesAreApart(t *testing.T) {
+	w, client := owners(t, "evil", "evil", "good")
+	for _, n := range w.nodes[1:3] {
+		n.lies, n.lieAs = true, "evil"
+	}
+	text, names := independent(20)
+	p := makePlan(t, text)
+	id := w.submit(1, client, p, verify(100), names...)
+	w.run(10*time.Minute, w.ended(id))
+	for _, n := range w.s.Nodes() {
+		t.Log(n.Info.Name, n.Owner, n.State, n.Quarantine)
+	}
+	if w.stateOf("node3") == "quarantined" {
+		t.Error("the honest node was convicted by the liars' owner")
 	}
 }

@@ -69,7 +69,7 @@ type Server struct {
 	nodes    map[wire.PeerID]*nodeSession
 	peers    map[wire.PeerID]*wire.PeerInfo // replaced, never changed
 	uses     map[wire.PeerID]*uses
-	unpins   map[wire.PeerID][]wire.Pin // for members that are away
+	unpins   map[wire.PeerID][]owedUnpin // in the order they were told
 	watch    map[wire.JobID][]*watcher
 	ended    map[wire.JobID]*sched.RowJobState // of jobs that are over, for attach and status
 	fatal    error                             // why the loop ended by itself
@@ -121,7 +121,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
-		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]wire.Pin{},
+		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]owedUnpin{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
 		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone, Secret: secret(), Weights: weightList(cfg.Weights), MaxQueued: cfg.MaxQueued}),
 	}

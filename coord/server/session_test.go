@@ -216,7 +216,7 @@ func TestUnpinWaitsForANodeThatIsAway(t *testing.T) {
 	for _, p := range pins {
 		s.toNode(sched.Unpin{Node: cert.Peer, Pin: p})
 	}
-	for _, want := range []int{2, 0} {
+	for range 2 { // again when it connects anew soon after: it may not have heard
 		conn, _ := node(t, s, cert)
 		must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: hello()}))
 		frames := wire.NewFrameReader(conn)
@@ -226,8 +226,8 @@ func TestUnpinWaitsForANodeThatIsAway(t *testing.T) {
 			must(t, frames.Read(&r))
 			got += len(r.Unpin)
 		}
-		if got != want {
-			t.Errorf("told to let go of %d objects, want %d", got, want)
+		if got != len(pins) {
+			t.Errorf("told to let go of %d objects, want %d", got, len(pins))
 		}
 	}
 }

@@ -29,6 +29,8 @@ type lease struct {
 
 	started bool // guarded by Worker.mu; the command runs or ran
 	over    bool // guarded by Worker.mu; recalled, or answered
+
+	after []wire.LeaseID // those before it of its continuation
 }
 
 // Why the context of a lease ended.
@@ -48,7 +50,9 @@ func (w *Worker) accept(o *wire.Offer) {
 	}
 	if w.stopping || w.draining || w.paused || w.cfg.Hello.Slots == 0 ||
 		len(w.leases)+len(w.outcomes) >= maxLeases {
-		w.out.recalled(o.Lease)
+		if w.out != nil {
+			w.out.recalled(o.Lease)
+		}
 		return
 	}
 	w.seq++

@@ -23,6 +23,9 @@ func (w *Worker) goOn(l *lease, outs []wire.Object) {
 	}
 	o.Thunk = enc
 	w.accept(o)
+	if next := w.leases[o.Lease]; next != nil {
+		next.after = append(slices.Clone(l.after), l.Lease)
+	}
 }
 
 // resolveNext replaces the pending inputs of a thunk by outputs of the one before.
@@ -45,9 +48,14 @@ func resolveNext(before *wire.Thunk, outs []wire.Object, enc []byte) ([]byte, er
 	return enc, nil
 }
 
-// dropThen ends the continuation that a lease belongs to before its turn came. Called under w.mu.
+// dropThen ends what goes on after a lease that is not here: one whose turn has not come, or one that
+// has ended before the coordinator's word reached it. Called under w.mu.
 func (w *Worker) dropThen(id wire.LeaseID) {
 	for _, l := range w.leases {
+		if slices.Contains(l.after, id) {
+			l.cancel(errCancelled)
+			return
+		}
 		if i := slices.IndexFunc(l.Then, func(x wire.Next) bool { return x.Lease == id }); i >= 0 {
 			l.Then = l.Then[:i]
 			return

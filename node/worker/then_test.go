@@ -1,7 +1,10 @@
 package worker
 
 import (
+	"context"
+	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +92,49 @@ func TestThenIsBounded(t *testing.T) {
 		o.Then = slices.Repeat(o.Then, wire.MaxThen+1)
 		if err := l.w.receive(&wire.ToNode{Epoch: 1, Offers: []wire.Offer{o}}); wire.CauseOf(err) != wire.CauseTooLarge {
 			t.Errorf("receive = %v, want it too large", err)
+		}
+	})
+}
+
+// TestThenWhileAwayAndPaused: a continuation's turn comes while the node has no connection and takes no work.
+func TestThenWhileAwayAndPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, 2)
+		l.sleeps(10 * time.Second)
+		var away atomic.Bool
+		dial := l.cfg.Dial
+		l.cfg.Dial = func(ctx context.Context) (Link, error) {
+			if away.Load() {
+				return nil, errors.New("no route")
+			}
+			return dial(ctx)
+		}
+		l.start()
+		s := l.accept()
+		s.offer(l.chain(2))
+		time.Sleep(time.Second)
+		away.Store(true)
+		s.cut()
+		time.Sleep(time.Second)
+		l.w.setPaused(true)
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestThenCancelledAfterTheEnd: a lease is cancelled that has ended, and whose continuation runs.
+func TestThenCancelledAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, 2)
+		l.sleeps(10 * time.Second)
+		l.start()
+		s := l.accept()
+		s.offer(l.chain(4))
+		time.Sleep(11 * time.Second)
+		s.send(&wire.ToNode{Cancel: []wire.LeaseID{1}})
+		time.Sleep(2 * time.Minute)
+		t.Log(l.commands())
+		if len(l.commands()) > 2 {
+			t.Error("goes on to the end")
 		}
 	})
 }

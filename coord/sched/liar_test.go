@@ -1,0 +1,142 @@
+package sched
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gaggle/wire"
+)
+
+// TestVerifyBuiltins: nodes carry out builtins, too, and can lie in them.
+func TestVerifyBuiltins(t *testing.T) {
+	w, client := owners(t, "anna", "bert", "carl", "dora")
+	liar := w.nodes[1]
+	p := makePlan(t, "a -> src")
+	x := wire.Thunk{Command: []string{"gaggle:select", "sub"}, Platform: "linux/amd64", ABI: 1, Inputs: []wire.Input{{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(p.ids["a"])}, Output: "out"}},
+		Outputs: []wire.Output{{Path: "out", Kind: wire.File}}}
+	p.ids["sel"] = p.add(t, "sel", x, wire.Hints{})
+	liar.liesBuiltin = true
+	bad := 0
+	for i := range 6 {
+		_ = i
+		p := makePlan(t, fmt.Sprintf("a -> src%d", i))
+		x.Inputs = []wire.Input{{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(p.ids["a"])}, Output: "out"}}
+		p.ids["sel"] = p.add(t, "sel", x, wire.Hints{})
+		for _, n := range w.nodes[2:] { // work for the others, so that the liar is asked, too
+			_ = n
+		}
+		id := w.submit(byte(1+i), client, p, verify(100), "sel")
+		w.run(5*time.Minute, w.ended(id))
+		e := newEvaluator()
+		e.add(p.tasks)
+		if w.done[id] == nil || len(w.done[id].Targets) == 0 {
+			t.Logf("%+v", w.done[id])
+			continue
+		}
+		if w.done[id].Targets[0].Held.Object != e.value(p.ids["sel"])[0] {
+			bad++
+		}
+	}
+	t.Logf("%d of 6 jobs got wrong values with --verify 100%%; liar is %s", bad, w.stateOf(liar.hello.Name))
+	if bad > 0 {
+		t.Error("undetected")
+	}
+}
+
+// TestLiarsGraph: a sub-graph that a liar wrote cannot be taken back, so the task fails and says why.
+func TestLiarsGraph(t *testing.T) {
+	w, client := small(t, 3)
+	liar := w.nodes[1]
+	p := makePlan(t, "sub:1 -> src; slow -> other")
+	w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true}, Quarantined{Peer: w.nodes[3].peer, Reason: "away", ByHand: true})
+	w.runs = func(n string) time.Duration {
+		if n == "slow" {
+			return time.Minute
+		}
+		return time.Second
+	}
+	id := w.submit(1, client, p, nil, "sub", "slow")
+	w.run(20*time.Second, nil)
+	before := len(w.first)
+	w.step(Quarantined{Peer: w.nodes[2].peer, Over: true}, Quarantined{Peer: w.nodes[3].peer, Over: true}, Quarantined{Peer: liar.peer, Reason: "lied", Lied: true})
+	w.run(30*time.Second, nil)
+	for _, ts := range w.s.Tasks(id, "sub") {
+		t.Logf("%s: %v runs %d", ts.Name, ts.State, w.ran[ts.Thunk])
+	}
+	_ = before
+	if d := w.done[id]; d == nil || len(d.Failures) == 0 || !strings.Contains(d.Failures[0].Failure.Message, "wrote its sub-graph") {
+		t.Errorf("sub, whose graph the liar wrote, stands: %+v", d)
+	}
+}
+
+// TestLiarKeepsNoLease: nobody waits for what would not be believed.
+func TestLiarKeepsNoLease(t *testing.T) {
+	w, client := small(t, 3)
+	liar := w.nodes[1]
+	p := makePlan(t, "a -> src")
+	w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true}, Quarantined{Peer: w.nodes[3].peer, Reason: "away", ByHand: true})
+	w.runs = func(string) time.Duration { return 1000 * time.Hour } // it never answers
+	id := w.submit(1, client, p, nil, "a")
+	w.run(time.Second, nil)
+	w.runs = func(string) time.Duration { return time.Second }
+	w.step(Quarantined{Peer: w.nodes[2].peer, Over: true}, Quarantined{Peer: w.nodes[3].peer, Over: true}, Quarantined{Peer: liar.peer, Reason: "lied", Lied: true})
+	if !w.run(30*time.Minute, w.ended(id)) {
+		t.Error("30 minutes after the conviction the job still waits for the liar")
+	}
+}
+
+// TestLiarStaysOne: shutting a liar out by hand makes nothing of it believed.
+func TestLiarStaysOne(t *testing.T) {
+	w, _ := small(t, 2)
+	liar := w.nodes[1]
+	w.step(Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
+	w.step(Quarantined{Peer: liar.peer, Reason: "by hand", ByHand: true})
+	for _, n := range w.s.Nodes() {
+		if n.Info.Peer == liar.peer {
+			t.Logf("lied=%v reason=%s believed=%v", n.Lied, n.Quarantine, w.s.believed(liar.peer))
+			if !n.Lied {
+				t.Error("the liar is no liar any more")
+			}
+		}
+	}
+}
+
+// TestLiesStayForgotten: what a liar claimed is not believed either when it was let in again.
+func TestLiesStayForgotten(t *testing.T) {
+	w, client := small(t, 2)
+	liar := w.nodes[1]
+	p := makePlan(t, "a -> src")
+	w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true})
+	liar.lies = true
+	id := w.submit(1, client, p, nil, "a")
+	w.run(time.Minute, w.ended(id))
+	w.step(Quarantined{Peer: w.nodes[2].peer, Over: true}, Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
+	liar.lies = false // repaired
+	w.step(Quarantined{Peer: liar.peer, Over: true})
+	w.restart()
+	w.run(20*time.Second, nil)
+	id = w.submit(2, client, p, nil, "a")
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "a")
+}
+
+// TestLiesOfTheMemo: a job takes back what it took from the memo by the word of a liar.
+func TestLiesOfTheMemo(t *testing.T) {
+	w, client := small(t, 3)
+	liar := w.nodes[1]
+	p := makePlan(t, "a -> src")
+	w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true}, Quarantined{Peer: w.nodes[3].peer, Reason: "away", ByHand: true})
+	liar.lies = true
+	id := w.submit(1, client, p, nil, "a")
+	w.run(time.Minute, w.ended(id))
+	w.step(Quarantined{Peer: w.nodes[2].peer, Over: true}, Quarantined{Peer: w.nodes[3].peer, Over: true})
+	w.runs = func(string) time.Duration { return 30 * time.Second }
+	p = makePlan(t, "a -> src; slow -> other")
+	id = w.submit(2, client, p, nil, "a", "slow")
+	w.run(5*time.Second, nil)
+	w.step(Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
+	w.run(5*time.Minute, w.ended(id))
+	w.wantValues(id, p, "a", "slow")
+}
