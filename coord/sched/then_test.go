@@ -145,11 +145,10 @@ func TestStartedBeforeResult(t *testing.T) {
 	b.step(up(c, 0), up(n, 2), holds(c, true, p.leaves...), holds(n, true, p.leaves...))
 	acts := b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: c, Tasks: p.tasks, Targets: p.target("b")})
 	acts = append(acts, b.step(Tick{})...)
-	var o wire.Offer
 	for i := 0; i < 100 && len(pick[Offer](acts)) == 0; i++ {
 		acts = b.step(Tick{})
 	}
-	o = pick[Offer](acts)[0].Offer
+	o := pick[Offer](acts)[0].Offer
 	if len(o.Then) != 1 {
 		t.Fatalf("no then: %+v", o)
 	}
@@ -157,7 +156,7 @@ func TestStartedBeforeResult(t *testing.T) {
 	id, _ := th.Encode()
 	// What server.nodeFrame makes of one frame {Started: [2], Results: [1]}
 	b.step(Started{n, o.Lease})
-	acts = b.step(Started{n, o.Then[0].Lease}, result(n, o.Lease, id, compute(th)...))
+	b.step(Started{n, o.Then[0].Lease}, result(n, o.Lease, id, compute(th)...))
 	l := b.s.leases[o.Then[0].Lease]
 	if l == nil {
 		t.Fatal("no lease")
