@@ -13,7 +13,7 @@ import (
 	"gaggle/wire"
 )
 
-var seeds = flag.Uint64("seeds", 200, "how many worlds TestSeeds goes through")
+var seeds = flag.Uint64("seeds", 150, "how many worlds TestSeeds goes through")
 
 var inOrder = flag.Bool("inorder", false, "go through the worlds one by one")
 
