@@ -282,8 +282,7 @@ func (s *State) join(tr taskRef, e *expansion) {
 	s.tell(j, wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), Resolved: wire.ThunkID(m.resolved), State: t.state,
 		Added: len(j.tasks) - before})
 	if st := s.tasks.at(target).state; over(st) && st != wire.StateDone {
-		s.giveUp(tr, dependency(s.tasks.at(target).name))
-		s.failUsers(tr)
+		s.giveUpFor(tr, s.tasks.at(target).name)
 		return
 	}
 	if m.waits == 0 && t.missing == 0 {

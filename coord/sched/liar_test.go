@@ -105,19 +105,12 @@ func TestLiarStaysOne(t *testing.T) {
 
 // TestLiesStayForgotten: what a liar claimed is not believed either when it was let in again.
 func TestLiesStayForgotten(t *testing.T) {
-	w, client := small(t, 2)
-	liar := w.nodes[1]
-	p := makePlan(t, "a -> src")
-	w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true})
-	liar.lies = true
-	id := w.submit(1, client, p, nil, "a")
-	w.run(time.Minute, w.ended(id))
-	w.step(Quarantined{Peer: w.nodes[2].peer, Over: true}, Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
+	w, client, liar, p := convicted(t)
 	liar.lies = false // repaired
 	w.step(Quarantined{Peer: liar.peer, Over: true})
 	w.restart()
 	w.run(20*time.Second, nil)
-	id = w.submit(2, client, p, nil, "a")
+	id := w.submit(2, client, p, nil, "a")
 	w.run(time.Minute, w.ended(id))
 	w.wantValues(id, p, "a")
 }
@@ -139,4 +132,30 @@ func TestLiesOfTheMemo(t *testing.T) {
 	w.step(Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
 	w.run(5*time.Minute, w.ended(id))
 	w.wantValues(id, p, "a", "slow")
+}
+
+// convicted makes a world of two nodes of which one lied about the only task of a plan, in a job that
+// has ended, and was found out.
+func convicted(t *testing.T) (w *world, client, liar *simNode, p *plan) {
+	w, client = small(t, 2)
+	liar = w.nodes[1]
+	p = makePlan(t, "a -> src")
+	w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true})
+	liar.lies = true
+	id := w.submit(1, client, p, nil, "a")
+	w.run(time.Minute, w.ended(id))
+	w.step(Quarantined{Peer: w.nodes[2].peer, Over: true}, Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
+	return w, client, liar, p
+}
+
+// TestLiarIsNotBelieved: nothing that a liar ever claimed is used again.
+func TestLiarIsNotBelieved(t *testing.T) {
+	w, client, _, p := convicted(t)
+	for i := range 2 {
+		id := w.submit(byte(2+i), client, p, nil, "a")
+		w.run(time.Minute, w.ended(id))
+		w.wantValues(id, p, "a")
+		w.restart()
+		w.run(20*time.Second, nil)
+	}
 }

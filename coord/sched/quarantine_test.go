@@ -153,25 +153,6 @@ func TestQuarantinedAlone(t *testing.T) {
 	w.wantValues(id, p, "a")
 }
 
-// TestLiarIsNotBelieved: nothing that a liar ever claimed is used again.
-func TestLiarIsNotBelieved(t *testing.T) {
-	w, client := small(t, 2)
-	liar := w.nodes[1]
-	p := makePlan(t, "a -> src")
-	w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true})
-	liar.lies = true
-	id := w.submit(1, client, p, nil, "a")
-	w.run(time.Minute, w.ended(id))
-	w.step(Quarantined{Peer: w.nodes[2].peer, Over: true}, Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
-	for i := range 2 {
-		id = w.submit(byte(2+i), client, p, nil, "a")
-		w.run(time.Minute, w.ended(id))
-		w.wantValues(id, p, "a")
-		w.restart()
-		w.run(20*time.Second, nil)
-	}
-}
-
 // TestBlamesAreBounded: also on a node that cannot be spared.
 func TestBlamesAreBounded(t *testing.T) {
 	w, client := small(t, 3)

@@ -29,7 +29,7 @@ func (l *lab) chain(n int) wire.Offer {
 }
 
 // TestThenGoesOn: the links of a continuation run one after the other without a word from the
-// coordinator, even while it is away, and their results come in order.
+// coordinator, and their results come in order.
 func TestThenGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, 2)
@@ -51,8 +51,7 @@ func TestThenGoesOn(t *testing.T) {
 	})
 }
 
-// TestThenEnds: a link that is cancelled before its turn takes those behind it along, and so does one
-// that fails.
+// TestThenEnds: a link that is cancelled, before its turn or while it runs, takes those behind it along.
 func TestThenEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, 1)
@@ -118,6 +117,9 @@ func TestThenWhileAwayAndPaused(t *testing.T) {
 		time.Sleep(time.Second)
 		l.w.setPaused(true)
 		time.Sleep(time.Minute)
+		if c := l.commands(); !slices.Equal(c, []string{"link1"}) || len(l.w.leases) != 0 || len(l.w.outcomes) != 1 {
+			t.Errorf("ran %v; %d leases and %d outcomes are left, want the outcome of link1", c, len(l.w.leases), len(l.w.outcomes))
+		}
 	})
 }
 
