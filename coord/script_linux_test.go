@@ -145,7 +145,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for {
-		c := exec.Command(filepath.Join(binDir, args[1]), args[2:]...)
+		c := exec.Command(program(args[1]), args[2:]...)
 		c.Dir, c.Env = ts.MkAbs("."), append(os.Environ(), "GAGGLE_STATE="+ts.Getenv("GAGGLE_STATE"))
 		out, err := c.CombinedOutput() // that it fails is no matter: what it asks about may not be there yet
 		if want.Match(out) {
@@ -157,6 +157,14 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s never printed %s, but (%v)\n%s", strings.Join(args[1:], " "), want, err, out)
 		}
 	}
+}
+
+// program is where a command of a script is: ours, or one of the machine.
+func program(name string) string {
+	if own := filepath.Join(binDir, name); name == "coord" || name == "node" {
+		return own
+	}
+	return name
 }
 
 // agentPID returns the pid of the background process.

@@ -106,9 +106,7 @@ func (b *backend) newJob(l *link, rec *record, id wire.JobID) *job {
 // start follows a job in the background.
 func (b *backend) start(j *job) {
 	ctx, abandon := context.WithCancelCause(b.ctx)
-	j.abandon = func() {
-		abandon(wire.Errorf(wire.CauseCancelled, "", "the command went away before the job was accepted"))
-	}
+	j.abandon = func() { abandon(errAbandoned) }
 	b.mu.Lock()
 	b.jobs[j.id] = j
 	b.mu.Unlock()

@@ -60,6 +60,9 @@ const (
 	submitTimeout = 30 * time.Second
 )
 
+// errAbandoned ends the following of a job.
+var errAbandoned error = wire.Errorf(wire.CauseCancelled, "", "the command went away before the job was accepted")
+
 // run follows the job until it ends, through lost connections and restarts of the coordinator.
 func (j *job) run(ctx context.Context) {
 	defer close(j.over)
@@ -72,6 +75,11 @@ func (j *job) run(ctx context.Context) {
 			return
 		case ctx.Err() != nil:
 			j.finish(&End{Error: wire.AsError(context.Cause(ctx))})
+			if errors.Is(context.Cause(ctx), errAbandoned) { // the coordinator may have it all the same
+				asking, enough := context.WithTimeout(j.b.ctx, answerTimeout)
+				defer enough()
+				_, _ = j.link.ask(asking, &wire.Request{Cancel: &wire.JobRef{Job: j.id}})
+			}
 			return
 		case final(err), !j.isAccepted() && time.Since(began) > submitTimeout:
 			j.giveUp(err)

@@ -92,7 +92,8 @@ func execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, vi
 			return nil, context.Cause(ctx)
 		case <-interrupts:
 			if !started || cancelling {
-				return nil, ErrInterrupted
+				// A job may have begun that the agent has not told of yet.
+				return nil, errors.Join(ErrInterrupted, c.Cancel())
 			}
 			cancelling = true
 			note := &Event{Note: "cancelling the job; what has finished stays in the memo (interrupt again to leave at once)"}

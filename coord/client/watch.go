@@ -68,6 +68,11 @@ func (s *session) follow(ctx context.Context, j *job) (*End, error) {
 	for {
 		select {
 		case <-ctx.Done():
+			select {
+			case <-interrupt: // just before it went away
+				j.cancel()
+			default:
+			}
 			return nil, context.Cause(ctx)
 		case <-interrupt:
 			interrupt = nil

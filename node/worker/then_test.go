@@ -117,6 +117,8 @@ func TestThenWhileAwayAndPaused(t *testing.T) {
 		time.Sleep(time.Second)
 		l.w.setPaused(true)
 		time.Sleep(time.Minute)
+		l.w.mu.Lock()
+		defer l.w.mu.Unlock()
 		if c := l.commands(); !slices.Equal(c, []string{"link1"}) || len(l.w.leases) != 0 || len(l.w.outcomes) != 1 {
 			t.Errorf("ran %v; %d leases and %d outcomes are left, want the outcome of link1", c, len(l.w.leases), len(l.w.outcomes))
 		}
