@@ -11,7 +11,7 @@ import (
 // what they hold and run when they reconnect.
 type Event interface{ event() }
 
-// Submitted is a fact: a whole, checked job. Tasks stand after those they depend on.
+// Submitted is a fact: a checked job, or its first part. Tasks stand after those they depend on.
 type Submitted struct {
 	Job       wire.JobID
 	Space     wire.Space
@@ -25,8 +25,26 @@ type Submitted struct {
 	Tasks     []wire.TaskSpec
 	Targets   []wire.TargetSpec
 	At        time.Time // wall clock, for people
+	// Stream names what the rest of the job comes by, as Extended; 0 if this is all. Total is how
+	// many tasks it has then.
+	Stream uint64
+	Total  int
 	// Recorded is set at recovery: the tables have it already.
 	Recorded bool
+}
+
+// Extended is a fact: a further part of a job. A gang comes in one part, the last.
+type Extended struct {
+	Job    wire.JobID
+	Stream uint64
+	Tasks  []wire.TaskSpec
+	End    bool // the job is whole
+}
+
+// BrokeOff is a signal: no more of a job comes that is not whole.
+type BrokeOff struct {
+	Job    wire.JobID
+	Stream uint64
 }
 
 // Expanded is a fact: the graph that output Output of the resolved thunk Thunk was, made into
@@ -160,6 +178,8 @@ type LinkRate struct {
 type Tick struct{}
 
 func (Submitted) event()     {}
+func (Extended) event()      {}
+func (BrokeOff) event()      {}
 func (Expanded) event()      {}
 func (ExpandFailed) event()  {}
 func (Known) event()         {}

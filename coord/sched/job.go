@@ -30,10 +30,14 @@ type job struct {
 	ended     *wire.Done
 	endedAt   time.Time
 
+	coming *Submitted             // while more of it follows, what of it is here
+	wanted map[wire.ThunkID][]int // targets whose tasks are to come, then
+
 	tasks    []taskRef // in the order they came
 	open     int       // of tasks, not over
 	bytes    int64     // of the thunks it was submitted with
 	targets  []target
+	aims     map[taskRef][]target // the same, by task
 	counts   wire.Counts
 	failures []wire.FailedTask
 	waiting  string // why it does not go on
@@ -59,6 +63,7 @@ type target struct {
 	path   string
 	task   taskRef
 	output int
+	place  int // in the submission
 }
 
 const (
@@ -69,112 +74,16 @@ const (
 	maxLingering = 200_000
 )
 
-func (s *State) submitted(e *Submitted) {
-	if r, ok := s.jobOf[e.Job]; ok {
-		j := s.jobs.at(r)
-		if j.client != e.Client || s.spaces[j.space] != e.Space {
-			return // somebody else's job has the id
-		}
-		if j.accepted {
-			s.emit(Accept{j.id})
-		}
-		if j.ended != nil {
-			s.emit(End{j.id, *j.ended})
-		}
-		return
-	}
-	r := s.jobs.add()
-	j := s.jobs.at(r)
-	*j = job{
-		ref: r, id: e.Job, space: s.space(e.Space), tenant: s.tenant(e.Tenant), name: e.Name, client: e.Client, detach: e.Detach,
-		keepGoing: e.KeepGoing, twice: e.Twice, verify: e.Verify, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
-	}
-	s.jobOf[e.Job] = r
-	s.live = append(s.live, r)
-	s.hungrier = true
-	if err := s.admitJob(j, e); err != nil {
-		s.refuse(j, err, e.Recorded)
-		return
-	}
-	if err := s.load(j, e); err != nil {
-		s.refuse(j, wire.Errorf(wire.CauseInvalid, "", "%v", err), e.Recorded)
-		return
-	}
-	if e.Recorded {
-		s.holdUntil = max(s.holdUntil, s.now+recoveryHold)
-	} else {
-		s.emit(Record{RowJob{*e}})
-	}
-	if j.detach {
-		s.keepLeaves(j)
-	} else {
-		s.accept(j)
-	}
-	if j.open == 0 {
-		s.check = append(s.check, r)
-	}
-}
-
-// load makes the submission's tasks and finds its targets.
-func (s *State) load(j *job, e *Submitted) error {
-	for i := range e.Tasks {
-		if _, err := s.addTask(j, &e.Tasks[i], 0, e.Tasks[i].Name); err != nil {
-			return err
-		}
-	}
-	for _, t := range e.Targets {
-		k := key{uint32(j.ref), wire.Digest(t.Thunk)}
-		r := s.taskOf.find(&k)
-		if r == 0 {
-			return fmt.Errorf("target %q is no task of the job", t.Path)
-		}
-		i, ok := s.outputOf(r, t.Output)
-		if !ok {
-			return fmt.Errorf("target %q: task %q has no output %q", t.Path, s.tasks.at(r).name, t.Output)
-		}
-		s.tasks.at(r).target = true
-		j.targets = append(j.targets, target{t.Path, r, i})
-	}
-	return s.checkGangs(j)
-}
-
-// outputOf returns the place of an output of a task.
-func (s *State) outputOf(r taskRef, path string) (int, bool) {
-	s.view.read(s.tasks.at(r).enc)
-	return s.view.output(path)
-}
-
-func (s *State) accept(j *job) {
-	if !j.accepted {
-		j.accepted = true
-		s.emit(Accept{j.id})
-	}
-}
-
-// refuse ends a job that was not accepted.
-func (s *State) refuse(j *job, e *wire.Error, recorded bool) {
-	s.cancelOpen(j, wire.Failure{Cause: e.Cause, Message: e.Message, Hint: e.Hint})
-	done := wire.Done{Error: e, Counts: j.counts}
-	if recorded {
-		s.end(j, done)
-		return
-	}
-	// It takes no place among the jobs that are over: who is refused tries again.
-	j.ended, j.endedAt = &done, s.wall
-	s.emit(End{j.id, done})
-	s.free(j)
-	if i := slices.Index(s.over, j.ref); i >= 0 {
-		s.over = slices.Delete(s.over, i, i+1)
-	}
-	s.forgetJob(j.ref)
-}
-
 func (s *State) cancelled(id wire.JobID) {
 	r, ok := s.jobOf[id]
 	if !ok || s.jobs.at(r).ended != nil {
 		return
 	}
 	j := s.jobs.at(r)
+	if j.coming != nil {
+		s.refuse(j, wire.Errorf(wire.CauseCancelled, "", "job %s was cancelled while it was submitted", j.id), false)
+		return
+	}
 	j.cancelled = true
 	e := wire.Errorf(wire.CauseCancelled, "", "job %s was cancelled", j.id)
 	s.cancelOpen(j, wire.Failure{Cause: e.Cause, Message: e.Message})
@@ -191,7 +100,7 @@ func (s *State) checkEnds() bool {
 	s.check = nil
 	for _, r := range jobs {
 		j := s.jobs.at(r)
-		if j.ended != nil || j.open > 0 || !s.allKept(j) {
+		if j.ended != nil || j.coming != nil || j.open > 0 || !s.allKept(j) {
 			continue
 		}
 		done := wire.Done{Failures: j.failures, Counts: j.counts}
@@ -257,7 +166,7 @@ func (s *State) free(j *job) {
 	for _, r := range j.tasks {
 		s.dropTask(r)
 	}
-	j.tasks, j.targets, j.hints, j.hintOf, j.roots, j.ready = nil, nil, nil, nil, nil, nil
+	j.tasks, j.targets, j.aims, j.hints, j.hintOf, j.roots, j.ready = nil, nil, nil, nil, nil, nil, nil
 	s.live = slices.DeleteFunc(s.live, func(r jobRef) bool { return r == j.ref })
 	s.over = append(s.over, j.ref)
 	if len(s.over) > maxEnded {

@@ -63,10 +63,8 @@ func (s *State) keepLeaves(j *job) {
 
 // keepTargets has the targets that a done task makes kept.
 func (s *State) keepTargets(j *job, r taskRef) {
-	for _, t := range j.targets {
-		if t.task == r {
-			s.keepObject(j, s.tasks.at(r).outs[t.output], false)
-		}
+	for _, t := range j.aims[r] {
+		s.keepObject(j, s.tasks.at(r).outs[t.output], false)
 	}
 }
 
@@ -191,10 +189,7 @@ func (s *State) unkeep(r taskRef) {
 		return
 	}
 	j := s.jobOfTask(t)
-	for _, g := range j.targets {
-		if g.task != r {
-			continue
-		}
+	for _, g := range j.aims[r] {
 		ref := s.objectOf.find(&key{j.space, t.outs[g.output].Digest})
 		i, ok := j.keepOf[ref]
 		if ref == 0 || !ok || j.keeps[i].leaf || s.targetElsewhere(j, r, t.outs[g.output].Digest) {
@@ -291,7 +286,7 @@ func (s *State) watchKeeps() {
 				s.checkKeep(j, k)
 			}
 		}
-		if j.detach && !j.accepted && s.now-j.since >= membersAfter && !s.memberExpected(j) {
+		if j.detach && !j.accepted && j.coming == nil && s.now-j.since >= membersAfter && !s.memberExpected(j) {
 			s.refuse(j, wire.Errorf(wire.CauseInvalid, "submit without --detach, or start gaggle-node on another machine",
 				"a detached job needs another machine to keep its inputs, and there is none"), true)
 		}

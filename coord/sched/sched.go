@@ -195,6 +195,10 @@ func (s *State) apply(e Event) {
 		s.epoch, s.lease, s.began = e.Epoch, 0, s.now
 	case Submitted:
 		s.submitted(&e)
+	case Extended:
+		s.extended(&e)
+	case BrokeOff:
+		s.brokeOff(&e)
 	case Expanded:
 		s.expanded(&e)
 	case ExpandFailed:
