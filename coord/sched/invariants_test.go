@@ -70,7 +70,7 @@ func checkTasks(s *State) error {
 		if open != j.open || counts != j.counts {
 			return fmt.Errorf("job %s: %d open and counts %+v, want %d and %+v", j.name, j.open, j.counts, open, counts)
 		}
-		if j.open == 0 && j.unkept == 0 && j.ended == nil {
+		if j.open == 0 && j.unkept == 0 && j.ended == nil && j.coming == nil {
 			return fmt.Errorf("job %s has nothing to wait for and has not ended", j.name)
 		}
 	}

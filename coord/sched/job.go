@@ -183,6 +183,7 @@ func (s *State) forgetJob(r jobRef) {
 	j := s.jobs.at(r)
 	s.unpin(j)
 	delete(s.jobOf, j.id)
+	s.check = slices.DeleteFunc(s.check, func(c jobRef) bool { return c == r })
 	s.jobs.drop(r)
 }
 

@@ -39,6 +39,8 @@ func (s *State) jobStatus(j *job) wire.JobStatus {
 		return st
 	case j.waiting != "":
 		st.State, st.Waiting = "waiting", j.waiting
+	case j.coming != nil && j.open == 0:
+		st.State, st.Waiting = "waiting", "waiting for the rest of the job"
 	case j.detach && !j.accepted:
 		st.State, st.Waiting = "waiting", "waiting for copies of the inputs on other machines"
 	case j.open == 0:

@@ -271,6 +271,9 @@ func simulate(t *testing.T, seed uint64) *world {
 				if w.lying() == 0 && w.rng.IntN(4) == 0 {
 					pair(s.Tasks)
 				}
+				if !slices.ContainsFunc(s.Tasks, func(t wire.TaskSpec) bool { return t.Gang != nil }) {
+					s.Stream = w.rng.Uint64N(3) // 0 in a third of the worlds: in one piece
+				}
 				for k := range s.Tasks {
 					s.Tasks[k].Hints = wire.Hints{Priority: w.rng.IntN(3), MemBytes: 1 << (26 + w.rng.IntN(4)), MilliCPU: 700 * w.rng.Int64N(6), Timeout: time.Duration(30+w.rng.IntN(3)) * time.Second}
 				}

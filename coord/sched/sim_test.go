@@ -310,6 +310,46 @@ func (w *world) submit(job byte, client *simNode, p *plan, change func(*Submitte
 	if change != nil {
 		change(&e)
 	}
-	w.step(e)
+	w.send(e)
 	return e.Job
 }
+
+// send gives a job to the coordinator, in parts if it has a stream; if that breaks off, or the
+// coordinator starts anew, it is sent again, as a client does that was told of no acceptance.
+func (w *world) send(e Submitted) {
+	if e.Stream == 0 {
+		w.step(e)
+		return
+	}
+	epoch, all := w.epoch, e.Tasks
+	n := w.cut(len(all))
+	e.Tasks, e.Total = all[:n:n], len(all)
+	w.step(e)
+	var next func(rest []wire.TaskSpec)
+	next = func(rest []wire.TaskSpec) {
+		again := e
+		again.Stream, again.Tasks = e.Stream+1, all
+		switch broken := w.rng.IntN(10); {
+		case w.done[e.Job] != nil:
+			return // cancelled while it came
+		case w.epoch != epoch || broken == 0: // nobody noticed that the older stream broke
+			w.send(again)
+			return
+		case broken == 1:
+			w.step(BrokeOff{e.Job, e.Stream})
+			w.send(again)
+			return
+		}
+		n := w.cut(len(rest))
+		w.step(Extended{e.Job, e.Stream, rest[:n:n], n == len(rest)})
+		if n < len(rest) {
+			w.after(w.pause(), func() { next(rest[n:]) })
+		}
+	}
+	w.after(w.pause(), func() { next(all[n:]) })
+}
+
+// cut is where to end a part if n tasks are left; the last may have none.
+func (w *world) cut(n int) int { return min(n, 1+w.rng.IntN(n+1)) }
+
+func (w *world) pause() time.Duration { return time.Duration(w.rng.IntN(3000)) * time.Millisecond }

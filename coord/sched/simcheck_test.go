@@ -74,7 +74,11 @@ func (w *world) checkRace(a Offer) {
 // checkMade: all that a job says it has made was made by a node of just what the job says it was
 // made of, so that no two values of one task are mixed.
 func (w *world) checkMade(id wire.JobID) {
-	j := w.s.jobs.at(w.s.jobOf[id])
+	ref, ok := w.s.jobOf[id]
+	if !ok {
+		return // refused
+	}
+	j := w.s.jobs.at(ref)
 	for _, r := range j.tasks { // none if they are freed already
 		t := w.s.tasks.at(r)
 		if t.state != wire.StateDone || len(t.outs) == 0 || t.more != nil && len(t.more.subs) > 0 {
