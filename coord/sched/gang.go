@@ -241,6 +241,9 @@ func (s *State) gangFailed(r runRef, f wire.Failure) {
 	m := g.member(r)
 	run.place = placeGang
 	switch {
+	case f.Cause == 0: // nobody's fault, see leaseLost
+		s.restartGang(g)
+		return
 	case f.Cause.Task() && m.service:
 		m.ended = true
 		return

@@ -14,7 +14,7 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 	r := l.run
 	run := s.runs.at(r)
 	s.endLease(l)
-	if tr := run.troubled(); len(tr.attempts) < 2*maxInfra+10 {
+	if tr := run.troubled(); f.Cause != 0 && len(tr.attempts) < 2*maxInfra+10 {
 		tr.attempts = append(tr.attempts, f)
 	}
 	if run.gang != nil {

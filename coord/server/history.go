@@ -54,7 +54,7 @@ func (s *Server) endedJob(id wire.JobID) *sched.RowJobState {
 	return s.ended[id]
 }
 
-// isAccepted reports whether a detached job's acknowledgement was let go in this life.
+// isAccepted reports whether a job's acknowledgement was let go in this life.
 func (s *Server) isAccepted(id wire.JobID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,6 +55,7 @@ type Server struct {
 
 	graphBytes  atomic.Int64   // read in order to expand them
 	incoming    atomic.Int64   // bytes of the jobs that are being submitted
+	streams     atomic.Uint64  // of jobs, so far
 	expandSlots chan struct{}  // one in it for each graph being expanded
 	sessions    sync.WaitGroup // what Run waits for before it returns
 
@@ -240,18 +241,24 @@ func (s *Server) loop(ctx context.Context) {
 				break more
 			}
 		}
-		if len(events) > 0 {
-			s.carryOut(s.state.Step(time.Since(s.start), time.Now(), events))
-		}
+		s.step(events)
 	}
 }
 
-// take adds an input's events, or answers its question.
+// take adds an input's events, or answers its question, of which what came before it is part.
 func (s *Server) take(events []sched.Event, i input) []sched.Event {
 	if i.ask != nil {
+		s.step(events)
+		events = events[:0]
 		i.ask(s.state)
 	}
 	return append(events, i.events...)
+}
+
+func (s *Server) step(events []sched.Event) {
+	if len(events) > 0 {
+		s.carryOut(s.state.Step(time.Since(s.start), time.Now(), events))
+	}
 }
 
 // carryOut does what the scheduler wants, in order; what promises something waits for the rows.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"strings"
 	"testing"
@@ -287,49 +286,6 @@ func request(t *testing.T, s *Server, cert *wire.Certificate, req *wire.Request,
 	return r
 }
 
-func TestJobsThatAreRefused(t *testing.T) {
-	s := startServer(t)
-	id, enc := testThunk(t, 1)
-	later, laterEnc := testThunk(t, 2, wire.Input{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(id)}, Output: "out"})
-	bad, badEnc := testThunk(t, 3, wire.Input{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(id)}, Output: "nothing"})
-	task := func(enc []byte) wire.TaskSpec { return wire.TaskSpec{Name: "t", Thunk: enc} }
-	target := func(id wire.ThunkID) []wire.TargetSpec {
-		return []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}
-	}
-	hinted := task(enc)
-	hinted.Hints.Priority = 1000
-	greedy := hinted
-	greedy.Hints = wire.Hints{MilliCPU: math.MaxInt64}
-	for _, c := range []struct {
-		name    string
-		space   wire.Space
-		tasks   []wire.TaskSpec
-		targets []wire.TargetSpec
-		want    wire.Cause
-		says    string
-	}{
-		{"another tenant's space", "ben", []wire.TaskSpec{task(enc)}, target(id), wire.CauseUnauthorized, "ben"},
-		{"a space that is no name", "a/b", []wire.TaskSpec{task(enc)}, target(id), wire.CauseInvalid, "a/b"},
-		{"no tasks", "anna", nil, target(id), wire.CauseInvalid, "does nothing"},
-		{"no targets", "anna", []wire.TaskSpec{task(enc)}, nil, wire.CauseInvalid, "does nothing"},
-		{"a task before what it needs", "anna", []wire.TaskSpec{task(laterEnc), task(enc)}, target(later), wire.CauseInvalid, "not among the tasks before it"},
-		{"an output that nobody makes", "anna", []wire.TaskSpec{task(enc), task(badEnc)}, target(bad), wire.CauseInvalid, `no output "nothing"`},
-		{"a target that nobody makes", "anna", []wire.TaskSpec{task(enc)}, target(later), wire.CauseInvalid, "target"},
-		{"a target that escapes", "anna", []wire.TaskSpec{task(enc)}, []wire.TargetSpec{{Path: "../x", Thunk: id, Output: "out"}}, wire.CauseInvalid, "../x"},
-		{"garbage", "anna", []wire.TaskSpec{task([]byte("garbage"))}, target(id), wire.CauseInvalid, "decoding a thunk"},
-		{"hints beyond their range", "anna", []wire.TaskSpec{hinted}, target(id), wire.CauseInvalid, "hints"},
-		{"more cores than there are", "anna", []wire.TaskSpec{greedy}, target(id), wire.CauseInvalid, "hints"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			sub := &wire.Submit{Job: wire.JobID{1}, Space: c.space, Tasks: len(c.tasks), Targets: c.targets}
-			r := request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub}, wire.SubmitChunk{Tasks: c.tasks, End: true})
-			if r.Error == nil || r.Error.Cause != c.want || !strings.Contains(r.Error.Error(), c.says) {
-				t.Errorf("answer %+v, want %s with %q", r.Error, c.want, c.says)
-			}
-		})
-	}
-}
-
 func TestRequestsThatAreRefused(t *testing.T) {
 	s := startServer(t)
 	for _, c := range []struct {
@@ -350,17 +306,6 @@ func TestRequestsThatAreRefused(t *testing.T) {
 				t.Errorf("answer %+v, want %s", r, c.want)
 			}
 		})
-	}
-}
-
-func TestJobIsAnnouncedInFullOrNotAtAll(t *testing.T) {
-	s := startServer(t)
-	id, enc := testThunk(t, 1)
-	sub := &wire.Submit{Job: wire.JobID{1}, Space: "anna", Tasks: 2, Targets: []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}}
-	r := request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub},
-		wire.SubmitChunk{Tasks: []wire.TaskSpec{{Name: "t", Thunk: enc}}, End: true})
-	if r.Error == nil || !strings.Contains(r.Error.Message, "announced 2 tasks and sent 1") {
-		t.Errorf("answer %+v", r.Error)
 	}
 }
 

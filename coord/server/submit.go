@@ -17,8 +17,9 @@ const maxJobBytes = 2 << 30
 // maxIncoming bounds the jobs that stream in at once, together.
 const maxIncoming = 2 * maxJobBytes
 
-// submit reads a job, checking each task as it comes, gives it to the scheduler and passes on
-// what becomes of it. Nothing is recorded of a job that is refused or whose stream breaks off.
+// submit reads a job, checking each task as it comes, gives it to the scheduler part by part and
+// passes on what becomes of it. Nothing is recorded of a job that is refused or whose stream breaks
+// off.
 func (c *client) submit(sub *wire.Submit) error {
 	if err := c.checkSubmit(sub); err != nil {
 		return err
@@ -26,20 +27,26 @@ func (c *client) submit(sub *wire.Submit) error {
 	if err := c.checkFree(sub); err != nil {
 		return err
 	}
-	tasks, err := c.readTasks(sub)
+	in := &incoming{c: c, sub: sub, check: newTaskCheck(), stream: c.s.streams.Add(1)}
+	tasks, end, err := in.part()
 	if err != nil {
+		in.release()
 		return err
 	}
 	w := c.s.subscribe(sub.Job)
 	defer c.s.unsubscribe(sub.Job, w)
-	err = c.s.send(sched.Submitted{
+	e := sched.Submitted{
 		Job: sub.Job, Space: sub.Space, Tenant: string(sub.Space), Name: sub.Name, Client: c.cert.Peer,
 		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Verify: sub.Verify, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
-	})
-	if err != nil {
+	}
+	if !end {
+		e.Stream, e.Total = in.stream, sub.Tasks
+	}
+	if err := c.s.send(e); err != nil {
+		in.release()
 		return err
 	}
-	return c.follow(w)
+	return c.follow(w, func() error { return in.rest(end) })
 }
 
 // checkFree refuses the id of a job that is in another's space. The same job submitted again, by
@@ -75,47 +82,87 @@ func (c *client) checkSubmit(sub *wire.Submit) error {
 	return nil
 }
 
-// readTasks reads the chunks. Every task may depend only on those before it, so what is read has
-// no cycle.
-func (c *client) readTasks(sub *wire.Submit) ([]wire.TaskSpec, error) {
-	check := newTaskCheck()
-	tasks := make([]wire.TaskSpec, 0, min(sub.Tasks, 1<<16))
-	size := 0
-	defer func() { c.s.incoming.Add(-int64(size)) }()
-	for {
+// An incoming job is read from its submitter. Every task may depend only on those before it, so
+// what is read has no cycle.
+type incoming struct {
+	c      *client
+	sub    *wire.Submit
+	check  *taskCheck
+	stream uint64
+
+	tasks, size int  // so far
+	gangs       bool // there are some: what is left comes in one part
+}
+
+// rest passes the further parts on until the job is whole. If it never is, the scheduler forgets it.
+func (in *incoming) rest(end bool) error {
+	defer in.release()
+	for !end {
+		tasks, last, err := in.part()
+		if err != nil {
+			return errors.Join(err, in.c.s.send(sched.BrokeOff{Job: in.sub.Job, Stream: in.stream}))
+		}
+		if err := in.c.s.send(sched.Extended{Job: in.sub.Job, Stream: in.stream, Tasks: tasks, End: last}); err != nil {
+			return err
+		}
+		end = last
+	}
+	return nil
+}
+
+// release gives back the room that the job took while it came in.
+func (in *incoming) release() { in.c.s.incoming.Add(-int64(in.size)) }
+
+// part reads tasks until there are some that may be passed on, or there are no more.
+func (in *incoming) part() (tasks []wire.TaskSpec, end bool, err error) {
+	for !end && (len(tasks) == 0 || in.gangs) {
 		var chunk wire.SubmitChunk
-		if err := readFrame(c.frames, c.rw, &chunk); err != nil {
+		if err := readFrame(in.c.frames, in.c.rw, &chunk); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, fmt.Errorf("reading the tasks of job %s: %w", sub.Job, err)
+			return nil, false, fmt.Errorf("reading the tasks of job %s: %w", in.sub.Job, err)
 		}
-		for _, t := range chunk.Tasks {
-			if err := check.add(&t); err != nil {
-				return nil, err
+		for i := range chunk.Tasks {
+			if err := in.add(&chunk.Tasks[i]); err != nil {
+				return nil, false, err
 			}
-			size += len(t.Thunk)
-			if c.s.incoming.Add(int64(len(t.Thunk))) > maxIncoming {
-				return nil, wire.Errorf(wire.CauseBusy, "submit again in a moment", "too many large jobs are being submitted at once")
-			}
-			tasks = append(tasks, t)
 		}
-		if len(tasks) > sub.Tasks || size > maxJobBytes {
-			return nil, wire.Errorf(wire.CauseTooLarge, "split it", "job %s exceeds %d tasks or %d bytes", sub.Job, sub.Tasks, int64(maxJobBytes))
-		}
-		if chunk.End {
-			break
+		tasks, end = append(tasks, chunk.Tasks...), chunk.End
+	}
+	if end {
+		err = in.complete()
+	}
+	return tasks, end, err
+}
+
+func (in *incoming) add(t *wire.TaskSpec) error {
+	if err := in.check.add(t); err != nil {
+		return err
+	}
+	in.tasks++
+	in.size += len(t.Thunk)
+	in.gangs = in.gangs || t.Gang != nil
+	switch {
+	case in.c.s.incoming.Add(int64(len(t.Thunk))) > maxIncoming:
+		return wire.Errorf(wire.CauseBusy, "submit again in a moment", "too many large jobs are being submitted at once")
+	case in.tasks > in.sub.Tasks || in.size > maxJobBytes:
+		return wire.Errorf(wire.CauseTooLarge, "split it", "job %s exceeds %d tasks or %d bytes", in.sub.Job, in.sub.Tasks, int64(maxJobBytes))
+	}
+	return nil
+}
+
+// complete checks what only the whole job can fulfil.
+func (in *incoming) complete() error {
+	if in.tasks != in.sub.Tasks {
+		return wire.Errorf(wire.CauseInvalid, "", "job %s announced %d tasks and sent %d", in.sub.Job, in.sub.Tasks, in.tasks)
+	}
+	for _, t := range in.sub.Targets {
+		if err := in.check.target(t); err != nil {
+			return err
 		}
 	}
-	if len(tasks) != sub.Tasks {
-		return nil, wire.Errorf(wire.CauseInvalid, "", "job %s announced %d tasks and sent %d", sub.Job, sub.Tasks, len(tasks))
-	}
-	for _, t := range sub.Targets {
-		if err := check.target(t); err != nil {
-			return nil, err
-		}
-	}
-	return tasks, nil
+	return nil
 }
 
 // A taskCheck checks tasks against those before them.

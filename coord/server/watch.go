@@ -109,8 +109,7 @@ func (w *watcher) take() (rs []wire.Response, more bool) {
 
 // attach follows a job from where it stands.
 func (c *client) attach(id wire.JobID) error {
-	j, err := c.job(id)
-	if err != nil {
+	if _, err := c.job(id); err != nil {
 		return err
 	}
 	w := c.s.subscribe(id)
@@ -119,7 +118,7 @@ func (c *client) attach(id wire.JobID) error {
 	if err := c.s.ask(func(st *sched.State) { snapshot = st.Snapshot(id) }); err != nil {
 		return err
 	}
-	if !j.Detached || c.s.isAccepted(id) { // else the watcher is told in time
+	if c.s.isAccepted(id) { // else the watcher is told in time
 		if err := c.write(&wire.Response{Accepted: &wire.Accepted{Job: id}}); err != nil {
 			return err
 		}
@@ -132,14 +131,19 @@ func (c *client) attach(id wire.JobID) error {
 	if over := c.s.endedJob(id); over != nil {
 		w.end(c.s.endOf(*over.Done))
 	}
-	return c.follow(w)
+	return c.follow(w, func() error { return nil })
 }
 
-// follow writes what the watcher gets until the job ends or the client goes.
-func (c *client) follow(w *watcher) error {
+// follow writes what the watcher gets until the job ends or the client goes. Meanwhile rest reads
+// what the client has yet to say; its error ends the following.
+func (c *client) follow(w *watcher, rest func() error) error {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
+		if err := rest(); err != nil {
+			w.end(wire.Response{Error: wire.AsError(err)})
+			return
+		}
 		var nothing wire.Request
 		// A client says nothing more; its stream ends when it has seen enough.
 		for c.frames.Read(&nothing) == nil {

@@ -1,0 +1,160 @@
+package server
+
+import (
+	"context"
+	"math"
+	"net"
+	"strings"
+	"testing"
+
+	"gaggle/coord/sched"
+	"gaggle/wire"
+)
+
+func TestJobsThatAreRefused(t *testing.T) {
+	s := startServer(t)
+	id, enc := testThunk(t, 1)
+	later, laterEnc := testThunk(t, 2, wire.Input{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(id)}, Output: "out"})
+	bad, badEnc := testThunk(t, 3, wire.Input{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(id)}, Output: "nothing"})
+	task := func(enc []byte) wire.TaskSpec { return wire.TaskSpec{Name: "t", Thunk: enc} }
+	target := func(id wire.ThunkID) []wire.TargetSpec {
+		return []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}
+	}
+	hinted := task(enc)
+	hinted.Hints.Priority = 1000
+	greedy := hinted
+	greedy.Hints = wire.Hints{MilliCPU: math.MaxInt64}
+	for _, c := range []struct {
+		name    string
+		space   wire.Space
+		tasks   []wire.TaskSpec
+		targets []wire.TargetSpec
+		want    wire.Cause
+		says    string
+	}{
+		{"another tenant's space", "ben", []wire.TaskSpec{task(enc)}, target(id), wire.CauseUnauthorized, "ben"},
+		{"a space that is no name", "a/b", []wire.TaskSpec{task(enc)}, target(id), wire.CauseInvalid, "a/b"},
+		{"no tasks", "anna", nil, target(id), wire.CauseInvalid, "does nothing"},
+		{"no targets", "anna", []wire.TaskSpec{task(enc)}, nil, wire.CauseInvalid, "does nothing"},
+		{"a task before what it needs", "anna", []wire.TaskSpec{task(laterEnc), task(enc)}, target(later), wire.CauseInvalid, "not among the tasks before it"},
+		{"an output that nobody makes", "anna", []wire.TaskSpec{task(enc), task(badEnc)}, target(bad), wire.CauseInvalid, `no output "nothing"`},
+		{"a target that nobody makes", "anna", []wire.TaskSpec{task(enc)}, target(later), wire.CauseInvalid, "target"},
+		{"a target that escapes", "anna", []wire.TaskSpec{task(enc)}, []wire.TargetSpec{{Path: "../x", Thunk: id, Output: "out"}}, wire.CauseInvalid, "../x"},
+		{"garbage", "anna", []wire.TaskSpec{task([]byte("garbage"))}, target(id), wire.CauseInvalid, "decoding a thunk"},
+		{"hints beyond their range", "anna", []wire.TaskSpec{hinted}, target(id), wire.CauseInvalid, "hints"},
+		{"more cores than there are", "anna", []wire.TaskSpec{greedy}, target(id), wire.CauseInvalid, "hints"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sub := &wire.Submit{Job: wire.JobID{1}, Space: c.space, Tasks: len(c.tasks), Targets: c.targets}
+			r := request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub}, wire.SubmitChunk{Tasks: c.tasks, End: true})
+			if r.Error == nil || r.Error.Cause != c.want || !strings.Contains(r.Error.Error(), c.says) {
+				t.Errorf("answer %+v, want %s with %q", r.Error, c.want, c.says)
+			}
+		})
+	}
+}
+
+func TestJobIsAnnouncedInFullOrNotAtAll(t *testing.T) {
+	s := startServer(t)
+	id, enc := testThunk(t, 1)
+	sub := &wire.Submit{Job: wire.JobID{1}, Space: "anna", Tasks: 2, Targets: []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}}
+	r := request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub},
+		wire.SubmitChunk{Tasks: []wire.TaskSpec{{Name: "t", Thunk: enc}}, End: true})
+	if r.Error == nil || !strings.Contains(r.Error.Message, "announced 2 tasks and sent 1") {
+		t.Errorf("answer %+v", r.Error)
+	}
+}
+
+// streams has a job of two tasks begin to come in. It returns when the first is known to the
+// scheduler, with the far end of the stream and what closes when the server has left it.
+func streams(t *testing.T, s *Server) (conn net.Conn, frames *wire.FrameReader, second wire.TaskSpec, ended <-chan struct{}) {
+	t.Helper()
+	id, enc := testThunk(t, 1)
+	target, secondEnc := testThunk(t, 2, wire.Input{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(id)}, Output: "out"})
+	near, far := net.Pipe()
+	t.Cleanup(func() { near.Close() })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.ServeClient(context.Background(), far, testCert(2, wire.RoleClient))
+	}()
+	sub := &wire.Submit{Job: wire.JobID{1}, Space: "anna", Tasks: 2, Targets: []wire.TargetSpec{{Path: "out", Thunk: target, Output: "out"}}}
+	must(t, wire.WriteFrame(near, &wire.Request{Submit: sub}))
+	must(t, wire.WriteFrame(near, &wire.SubmitChunk{Tasks: []wire.TaskSpec{{Name: "first", Thunk: enc}}}))
+	frames = wire.NewFrameReader(near)
+	for {
+		var r wire.Response
+		must(t, frames.Read(&r))
+		for _, n := range r.Notices {
+			if n.Task == "first" {
+				return near, frames, wire.TaskSpec{Name: "second", Thunk: secondEnc}, done
+			}
+		}
+		if r.Accepted != nil || r.Error != nil || r.Done != nil {
+			t.Fatalf("before the job is whole the client is told %+v", r)
+		}
+	}
+}
+
+// jobs returns what the scheduler knows.
+func jobs(t *testing.T, s *Server) (list []wire.JobStatus) {
+	t.Helper()
+	must(t, s.ask(func(st *sched.State) { list = st.Jobs() }))
+	return list
+}
+
+func TestJobBeginsBeforeItIsWhole(t *testing.T) {
+	s := startServer(t)
+	conn, frames, second, _ := streams(t, s)
+	if list := jobs(t, s); len(list) != 1 || list[0].Counts.Tasks != 1 {
+		t.Fatalf("half a job is %+v", list)
+	}
+	go func() { _ = wire.WriteFrame(conn, &wire.SubmitChunk{Tasks: []wire.TaskSpec{second}, End: true}) }()
+	for {
+		var r wire.Response
+		must(t, frames.Read(&r))
+		if r.Accepted != nil {
+			break
+		}
+	}
+	if list := jobs(t, s); len(list) != 1 || list[0].Counts.Tasks != 2 {
+		t.Errorf("the whole job is %+v", list)
+	}
+}
+
+func TestJobThatBreaksOffIsForgotten(t *testing.T) {
+	s := startServer(t)
+	conn, _, _, ended := streams(t, s)
+	conn.Close()
+	<-ended
+	if list := jobs(t, s); len(list) != 0 {
+		t.Errorf("left of it: %+v", list)
+	}
+	conn, _, _, ended = streams(t, s) // the same id is free
+	conn.Close()
+	<-ended
+}
+
+func TestJobOfWhichALaterPartIsBad(t *testing.T) {
+	s := startServer(t)
+	conn, frames, _, ended := streams(t, s)
+	go func() {
+		_ = wire.WriteFrame(conn, &wire.SubmitChunk{Tasks: []wire.TaskSpec{{Name: "second", Thunk: []byte("garbage")}}, End: true})
+	}()
+	for {
+		var r wire.Response
+		must(t, frames.Read(&r))
+		if r.Error == nil {
+			continue
+		}
+		if r.Error.Cause != wire.CauseInvalid || !strings.Contains(r.Error.Error(), `task "second": decoding a thunk`) {
+			t.Errorf("answer %v", r.Error)
+		}
+		break
+	}
+	conn.Close()
+	<-ended
+	if list := jobs(t, s); len(list) != 0 {
+		t.Errorf("left of it: %+v", list)
+	}
+}
