@@ -37,17 +37,21 @@ func TestShortCuts(t *testing.T) {
 	}
 }
 
-// Three of four nodes are cut off for 20 s: of one, what it sends is lost, of one, what is sent to
-// it, of one both. The fourth goes on, and the three come back.
+// Three of four nodes are cut off for 20 s, and for a minute: of one, what it sends is lost, of one,
+// what is sent to it, of one both. The fourth goes on, and the three come back.
 //
 //	hub  node1  node2  node3  node4  anna
 //	 |     v      ^      X      |      |
 //	 +-----+------+-br0--+------+------+
-func TestLongCuts(t *testing.T) {
+func TestLongCuts(t *testing.T) { testCuts(t, 20*time.Second) }
+
+func TestCutsOfAMinute(t *testing.T) { testCuts(t, time.Minute) }
+
+func testCuts(t *testing.T, length time.Duration) {
 	t.Parallel()
 	m := NewMesh(t, bin, 4, 1)
-	// 20 s for one node, and some more for four.
-	work := &Work{Seed: "long", Layers: 12, Width: 4, Sleep: 0.9, Pad: 20_000}
+	// Enough for one node meanwhile, and some more for four.
+	work := &Work{Seed: "long", Layers: 6 + int(length.Seconds()/3.6), Width: 4, Sleep: 0.9, Pad: 20_000}
 	job := m.Client("anna").StartWork(work)
 	job.WaitLog(`"how":"ran"`)
 	one, two, three := m.Nodes[0], m.Nodes[1], m.Nodes[2]
@@ -59,7 +63,7 @@ func TestLongCuts(t *testing.T) {
 		m.WaitState(name, "lost")
 		t.Logf("%s is lost after %v", name, time.Since(begun).Round(10*time.Millisecond))
 	}
-	time.Sleep(time.Until(begun.Add(20 * time.Second)))
+	time.Sleep(time.Until(begun.Add(length)))
 	one.HealOut()
 	two.HealIn()
 	three.Heal()
@@ -74,13 +78,13 @@ func TestLongCuts(t *testing.T) {
 	job.Recovered("node3 is cut off", "node3", begun, healed)
 }
 
-// One node is stopped for 12 s, another with all that it runs, as a laptop is that is closed. The
+// One node is stopped for 40 s, another with all that it runs, as a laptop is that is closed. The
 // clocks of this machine cannot be stopped, so that the difference between monotonic and boot time
 // is left to the tests of the worker.
 func TestStoppedNodes(t *testing.T) {
 	t.Parallel()
 	m := NewMesh(t, bin, 3, 1)
-	job := m.Client("anna").StartWork(&Work{Seed: "stop", Layers: 8, Width: 4, Sleep: 0.9, Pad: 20_000})
+	job := m.Client("anna").StartWork(&Work{Seed: "stop", Layers: 18, Width: 4, Sleep: 0.9, Pad: 20_000})
 	job.WaitLog(`"how":"ran"`)
 	begun := time.Now()
 	tree := m.nodes[1]
@@ -88,7 +92,7 @@ func TestStoppedNodes(t *testing.T) {
 	tree.Freeze()
 	m.WaitState("node1", "lost")
 	m.WaitState("node2", "lost")
-	time.Sleep(time.Until(begun.Add(12 * time.Second)))
+	time.Sleep(time.Until(begun.Add(40 * time.Second)))
 	m.nodes[0].Signal(syscall.SIGCONT)
 	tree.Thaw()
 	woken := time.Now()

@@ -3,7 +3,6 @@ package sched
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -30,75 +29,138 @@ func benchJob(b *testing.B, n int) Submitted {
 		Targets: []wire.TargetSpec{{Path: "x", Thunk: ids[n-1], Output: "out"}}}
 }
 
-// BenchmarkStep places a job of 200,000 tasks on 1,000 nodes of 4 slots that answer at once, in
-// batches of up to wire.MaxBatch events.
+// A benchMesh is a State with 1,000 nodes of 4 slots that answer at once. One holds all leaves.
+type benchMesh struct {
+	*State
+	now    time.Duration
+	beaten time.Duration // when all nodes were last heard of
+	peers  []wire.PeerID
+	placed int
+	queue  []Event // answers
+}
+
+func newBenchMesh() *benchMesh {
+	m := &benchMesh{State: New(Config{})}
+	m.step(EpochBegan{Epoch: 1})
+	leaves := []wire.Object{testRoot}
+	for i := range 1000 {
+		leaves = append(leaves, leaf(fmt.Sprint("leaf", i)))
+	}
+	for i := range 1000 {
+		p := wire.PeerID(wire.Sum(fmt.Append(nil, i)))
+		m.peers = append(m.peers, p)
+		m.step(NodeUp{Peer: p, Hello: wire.Hello{Name: fmt.Sprint("n", i), Slots: 4, Versions: wire.Versions{Platforms: []string{"linux/amd64"}, ABIs: []uint64{1}}}})
+		if i == 0 {
+			m.step(Have{Peer: p, Set: wire.SpaceSet{Space: "t", Objects: leaves}, Durable: true})
+		}
+	}
+	return m
+}
+
+func (m *benchMesh) step(events ...Event) {
+	m.now += time.Millisecond
+	if m.now-m.beaten > time.Second {
+		m.beaten = m.now
+		for _, p := range m.peers {
+			events = append(events, Beat{Peer: p})
+		}
+	}
+	for _, a := range m.Step(m.now, time.Unix(0, 0), events) {
+		if o, ok := a.(Offer); ok {
+			m.placed++
+			v := wire.NewValue([]wire.Object{{Kind: wire.File, Digest: wire.Sum(o.Offer.Thunk), Size: 100}})
+			m.queue = append(m.queue, Started{o.Node, o.Offer.Lease}, Resulted{Peer: o.Node, Value: v,
+				Result: wire.Result{Lease: o.Offer.Lease, Space: "t", Thunk: wire.ThunkID(wire.Sum(o.Offer.Thunk)), Run: time.Millisecond}})
+			for _, next := range o.Offer.Then { // rare here, and not to be counted
+				m.queue = append(m.queue, Recalled{o.Node, next.Lease})
+			}
+		}
+	}
+}
+
+// submit gives a job in parts, as the server does.
+func (m *benchMesh) submit(e Submitted) {
+	rest := e.Tasks
+	e.Stream, e.Total, e.Tasks = 1, len(rest), nil
+	m.step(e)
+	for len(rest) > 0 {
+		k := min(len(rest), wire.MaxBatch)
+		m.step(Extended{Job: e.Job, Stream: 1, Tasks: rest[:k:k], End: k == len(rest)})
+		rest = rest[k:]
+	}
+}
+
+// answer gives answers, in batches of up to wire.MaxBatch events, until so many tasks are placed.
+func (m *benchMesh) answer(placed int) {
+	for idle := 0; m.placed < placed && idle < 100; {
+		if idle++; len(m.queue) == 0 { // some wait a moment, for a place near their inputs
+			m.now += 100 * time.Millisecond
+			m.step(Tick{})
+			continue
+		}
+		idle = 0
+		k := min(len(m.queue), wire.MaxBatch)
+		events := m.queue[:k]
+		m.queue = m.queue[k:]
+		m.step(events...)
+	}
+}
+
+// BenchmarkStep places jobs of rising size.
 func BenchmarkStep(b *testing.B) {
-	const tasks = 200_000
-	for b.Loop() {
-		b.StopTimer()
-		e := benchJob(b, tasks)
-		s := New(Config{})
-		now := time.Duration(0)
-		step := func(events ...Event) []Action {
-			now += time.Millisecond
-			return s.Step(now, time.Unix(0, 0), events)
-		}
-		step(EpochBegan{Epoch: 1})
-		var leaves []wire.Object
-		for i := range 1000 {
-			leaves = append(leaves, leaf(fmt.Sprint("leaf", i)))
-		}
-		leaves = append(leaves, testRoot)
-		var peers []wire.PeerID
-		for i := range 1000 {
-			p := wire.PeerID(wire.Sum(fmt.Append(nil, i)))
-			peers = append(peers, p)
-			step(NodeUp{Peer: p, Hello: wire.Hello{Name: fmt.Sprint("n", i), Slots: 4, Versions: wire.Versions{Platforms: []string{"linux/amd64"}, ABIs: []uint64{1}}}})
-		}
-		step(Have{Peer: peers[0], Set: wire.SpaceSet{Space: "t", Objects: leaves}, Durable: true})
-		before := heapBytes()
-		encoded := 0
-		for i := range e.Tasks {
-			encoded += len(e.Tasks[i].Thunk) + len(e.Tasks[i].Name)
-		}
-		b.StartTimer()
-		begin := time.Now()
-		actions := step(e)
-		submit := time.Since(begin)
-		b.StopTimer()
-		actions = slices.Clone(slices.DeleteFunc(actions, func(a Action) bool { _, ok := a.(Offer); return !ok }))
-		resident := float64(heapBytes()-before) / tasks
-		b.StartTimer()
-		begin = time.Now()
-		placed := 0
-		var queue []Event
-		for {
-			for _, a := range actions {
-				if o, ok := a.(Offer); ok {
-					placed++
-					v := wire.NewValue([]wire.Object{{Kind: wire.File, Digest: wire.Sum(o.Offer.Thunk), Size: 100}})
-					queue = append(queue, Started{o.Node, o.Offer.Lease}, Resulted{Peer: o.Node, Value: v,
-						Result: wire.Result{Lease: o.Offer.Lease, Space: "t", Thunk: wire.ThunkID(wire.Sum(o.Offer.Thunk)), Run: time.Millisecond}})
+	for _, tasks := range []int{1_000, 10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(tasks), func(b *testing.B) {
+			e := benchJob(b, tasks)
+			encoded := 0
+			for i := range e.Tasks {
+				encoded += len(e.Tasks[i].Thunk) + len(e.Tasks[i].Name)
+			}
+			var submit, place time.Duration
+			var resident int64
+			for b.Loop() {
+				m := newBenchMesh()
+				before, begin := heapBytes(), time.Now()
+				m.submit(e)
+				submit += time.Since(begin)
+				resident += heapBytes() - before
+				begin = time.Now()
+				m.answer(tasks)
+				place += time.Since(begin)
+				if m.placed != tasks {
+					b.Fatalf("%d placed of %d", m.placed, tasks)
 				}
 			}
-			if len(queue) == 0 {
-				break
-			}
-			k := min(len(queue), wire.MaxBatch)
-			actions = step(queue[:k]...)
-			queue = queue[k:]
-		}
-		took := time.Since(begin)
-		if placed != tasks {
-			b.Fatalf("%d placed of %d", placed, tasks)
-		}
-		b.ReportMetric(float64(placed)/took.Seconds(), "placements/s")
-		b.ReportMetric(float64(tasks)/submit.Seconds(), "submitted/s")
-		b.ReportMetric(resident, "B/thunk")
-		b.ReportMetric(float64(encoded)/tasks, "encoded-B/thunk")
-		runtime.KeepAlive(s)
-		runtime.KeepAlive(e)
+			n := float64(tasks) * float64(b.N)
+			b.ReportMetric(n/place.Seconds(), "placements/s")
+			b.ReportMetric(n/submit.Seconds(), "submitted/s")
+			b.ReportMetric(float64(resident)/n, "B/thunk")
+			b.ReportMetric(float64(encoded)/float64(tasks), "encoded-B/thunk")
+			runtime.KeepAlive(e)
+		})
 	}
+}
+
+// BenchmarkCancel ends a job half-way, and says how much of its memory is left.
+func BenchmarkCancel(b *testing.B) {
+	const tasks = 1_000_000
+	e := benchJob(b, tasks)
+	for b.Loop() {
+		m := newBenchMesh()
+		before := heapBytes()
+		m.submit(e)
+		m.answer(tasks / 2)
+		held, begin := heapBytes()-before, time.Now()
+		m.step(Cancelled{e.Job})
+		took := time.Since(begin)
+		m.queue = nil
+		m.step(Tick{})
+		left := heapBytes() - before
+		b.ReportMetric(took.Seconds()*1000, "ms/cancel")
+		b.ReportMetric(float64(held)/(1<<20), "MiB-before")
+		b.ReportMetric(float64(left)/(1<<20), "MiB-after")
+		runtime.KeepAlive(m)
+	}
+	runtime.KeepAlive(e)
 }
 
 func heapBytes() int64 {
