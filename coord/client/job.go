@@ -39,6 +39,7 @@ type job struct {
 	peers    map[wire.PeerID]wire.PeerInfo
 	watchers map[*watcher]struct{}
 	stopping bool
+	heard    bool   // the coordinator spoke of it, accepted or not
 	end      *Event // the last
 }
 
@@ -56,7 +57,7 @@ const (
 	// retryFirst and retryMost bound the pauses between attempts to reach the coordinator again.
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 5 * time.Second
-	// submitTimeout is how long a job is offered to a coordinator that does not take it.
+	// submitTimeout is how long a job is offered to a coordinator that says nothing of it.
 	submitTimeout = 30 * time.Second
 )
 
@@ -81,7 +82,7 @@ func (j *job) run(ctx context.Context) {
 				_, _ = j.link.ask(asking, &wire.Request{Cancel: &wire.JobRef{Job: j.id}})
 			}
 			return
-		case final(err), !j.isAccepted() && time.Since(began) > submitTimeout:
+		case final(err), !j.isKnown() && time.Since(began) > submitTimeout:
 			j.giveUp(err)
 			return
 		}
@@ -142,6 +143,7 @@ func (j *job) notice(ctx context.Context, notices []wire.Notice) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now, strangers := time.Now(), false
+	j.heard = true
 	for i := range notices {
 		n := &notices[i]
 		j.board.Apply(n, now)

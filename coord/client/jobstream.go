@@ -18,6 +18,14 @@ func (j *job) isAccepted() bool {
 	}
 }
 
+// isKnown reports whether the coordinator has, or had, at least a part of the job. It is followed for
+// as long as it takes then: its tasks run.
+func (j *job) isKnown() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.heard || j.isAccepted()
+}
+
 // follow opens one stream about the job and reads it to its end. The job is submitted on the
 // first, and attached to on those after it was accepted.
 func (j *job) follow(ctx context.Context) error {

@@ -126,7 +126,7 @@ func BenchmarkStep(b *testing.B) {
 				begin = time.Now()
 				m.answer(tasks)
 				place += time.Since(begin)
-				if m.placed != tasks {
+				if m.placed < tasks { // copies of stragglers count, too
 					b.Fatalf("%d placed of %d", m.placed, tasks)
 				}
 			}
