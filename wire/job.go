@@ -61,6 +61,7 @@ type Submit struct {
 	KeepGoing bool         `cbor:"keep_going,omitempty"` // finish what does not need the failed
 	Twice     bool         `cbor:"twice,omitempty"`      // run every thunk again and compare
 	Verify    int          `cbor:"verify,omitempty"`     // percent of the thunks that another owner's node runs too
+	Trust     Trust        `cbor:"trust,omitempty"`      // whose values it believes
 	Tasks     int          `cbor:"tasks"`
 	Targets   []TargetSpec `cbor:"targets"`
 }
@@ -116,6 +117,8 @@ type Response struct {
 // Accepted says that a job is recorded durably; a detached one also that its inputs are.
 type Accepted struct {
 	Job JobID `cbor:"job"`
+	// Trust is that of the job. A coordinator that does not know of it does not say it.
+	Trust Trust `cbor:"trust,omitempty"`
 }
 
 // A State is where a task stands.
@@ -222,6 +225,7 @@ type JobStatus struct {
 	Begun    int64    `cbor:"begun"` // Unix microseconds
 	Ended    int64    `cbor:"ended,omitempty"`
 	Detached bool     `cbor:"detached,omitempty"`
+	Trust    Trust    `cbor:"trust,omitempty"`
 	Client   string   `cbor:"client"` // name of the submitting machine
 	Targets  []Target `cbor:"targets,omitempty"`
 }

@@ -46,6 +46,8 @@ const (
 	// MaxClaims bounds the claims kept for one thunk: one a signer, and a few signers are plenty
 	// to tell a liar from a nondeterministic thunk.
 	MaxClaims = 8
+	// MaxTrust bounds the owners that have to claim the same value: no more claims are kept.
+	MaxTrust = MaxClaims
 	// MaxText bounds a message meant for people, and MaxTail the kept end of an output stream.
 	MaxText = 4 << 10
 	MaxTail = 64 << 10
