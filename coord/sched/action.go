@@ -95,7 +95,10 @@ type Tell struct {
 
 // Accept tells a submitter that its job stands: it is recorded, and if detached its inputs have
 // their copies.
-type Accept struct{ Job wire.JobID }
+type Accept struct {
+	Job   wire.JobID
+	Trust wire.Trust // of the job
+}
 
 // End tells a job's watchers that it is over. The server adds addresses and grant.
 type End struct {
@@ -133,7 +136,9 @@ type RowValue struct {
 	Thunk  wire.ThunkID
 	Value  *wire.Value
 	Signer wire.PeerID
+	Owner  string
 	Run    time.Duration
+	Also   []Voucher
 }
 
 // RowWithdrawn ends a RowValue.

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -171,28 +172,29 @@ func fetchTime(bytes uint64, rate float64) time.Duration {
 	return fetchStart + time.Duration(float64(bytes)/rate*float64(time.Second))
 }
 
-// A class is what runs ask of a node: platform, abi and labels.
+// A class is what runs ask of a node: platform, abi, labels and owner.
 type class struct {
 	key      string // in State.classOf
 	platform string
 	abi      uint64
 	labels   []string // k, v, k, v ...
 	space    wire.Space
+	owner    string    // of the node; "" is anybody
 	nodes    []nodeRef // that have them, in order
 	runs     int       // that ask for it
 }
 
-func (s *State) class(v *view, space uint32, labels map[string]string) *class {
+func (s *State) class(v *view, space uint32, labels map[string]string, owner string) *class {
 	platform := string(v.platform)
 	if v.builtin {
 		platform = "" // any node can
 	}
-	id := platform + "\x00" + string(rune(v.abi)) + "\x00" + string(s.spaces[space]) + "\x00" + labelKey(labels)
+	id := platform + "\x00" + string(rune(v.abi)) + "\x00" + string(s.spaces[space]) + "\x00" + strconv.Quote(owner) + "\x00" + labelKey(labels)
 	c := s.classOf[id]
 	if c != nil {
 		return c
 	}
-	c = &class{key: id, platform: platform, abi: v.abi, space: s.spaces[space]}
+	c = &class{key: id, platform: platform, abi: v.abi, space: s.spaces[space], owner: owner}
 	if len(labels) > 0 {
 		for _, kv := range strings.Split(labelKey(labels), "\x00") {
 			k, val, _ := strings.Cut(kv, "=")
@@ -230,7 +232,7 @@ func (n *node) takes(space wire.Space) bool {
 // equipped is fits but for the tenant.
 func (c *class) equipped(n *node) bool {
 	v := &n.hello.Versions
-	if n.hello.Slots == 0 || c.platform != "" && (!slices.Contains(v.Platforms, c.platform) || !slices.Contains(v.ABIs, c.abi)) {
+	if n.hello.Slots == 0 || c.owner != "" && c.owner != n.owner || c.platform != "" && (!slices.Contains(v.Platforms, c.platform) || !slices.Contains(v.ABIs, c.abi)) {
 		return false
 	}
 	for i := 0; i < len(c.labels); i += 2 {

@@ -20,8 +20,10 @@ type Submitted struct {
 	Client    wire.PeerID // who holds the inputs, and watches
 	Detach    bool
 	KeepGoing bool
-	Twice     bool // run every thunk again and compare, see repeat.go
-	Verify    int  // percent of the thunks that another owner's node runs too, see verify.go
+	Twice     bool       // run every thunk again and compare, see repeat.go
+	Verify    int        // percent of the thunks that another owner's node runs too, see verify.go
+	Trust     wire.Trust // whose values it believes, see trust.go
+	Owner     string     // of the submitter, to whom TrustOwn refers
 	Tasks     []wire.TaskSpec
 	Targets   []wire.TargetSpec
 	At        time.Time // wall clock, for people
@@ -75,7 +77,15 @@ type Known struct {
 	Thunk  wire.ThunkID // resolved
 	Value  *wire.Value
 	Signer wire.PeerID
+	Owner  string // of the signer when it gave the value; "" is not known
 	Run    time.Duration
+	Also   []Voucher
+}
+
+// A Voucher is a further owner's node that claimed a value.
+type Voucher struct {
+	Signer wire.PeerID
+	Owner  string
 }
 
 // Cancelled is a fact: somebody wants the job to stop. Runs that other jobs wait for go on.

@@ -144,7 +144,7 @@ func checkRuns(s *State) error {
 		if len(run.waiters) == 0 {
 			return fmt.Errorf("run %d has no waiters", r)
 		}
-		if found := s.runOf.find(&run.key); run.gang == nil && (found == r) != (run.repeat == nil) {
+		if found := s.findRun(&run.key, run.class.owner); run.gang == nil && (found == r) != (run.repeat == nil) {
 			return fmt.Errorf("run %d, to compare %v, can be found: %v", r, run.repeat != nil, found == r)
 		}
 		if run.repeat != nil && (len(run.waiters) != 1 || !s.jobOfTask(s.tasks.at(run.waiters[0])).twice && !run.repeat.blind) {
@@ -152,6 +152,11 @@ func checkRuns(s *State) error {
 		}
 		if run.leases[0] == nil && run.leases[1] != nil {
 			return fmt.Errorf("run %d has only a second lease", r)
+		}
+	}
+	for k, r := range s.ownRuns {
+		if run := s.runs.at(r); run.key != k.key || run.class.owner != k.owner {
+			return fmt.Errorf("run %d is listed for %s", r, k.owner)
 		}
 	}
 	if n != s.runs.n || parked != s.parked {
@@ -298,6 +303,13 @@ func checkActions(s *State, actions []Action) error {
 			}
 			if n.hello.OwnOnly && !th.Builtin() && !slices.Contains(n.tenants, a.Offer.Space) {
 				return fmt.Errorf("offer of a thunk of %s to %s, which is for %v only", a.Offer.Space, n.hello.Name, n.tenants)
+			}
+			if l := s.leases[a.Offer.Lease]; l != nil {
+				for _, tr := range s.runs.at(l.run).waiters {
+					if o := s.jobOfTask(s.tasks.at(tr)).ownOnly(); o != "" && o != n.owner {
+						return fmt.Errorf("offer to %s of %s for a job that believes nodes of %s", n.hello.Name, n.owner, o)
+					}
+				}
 			}
 			for _, x := range a.Offer.Then {
 				next, err := wire.DecodeThunk(x.Thunk)

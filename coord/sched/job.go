@@ -23,6 +23,8 @@ type job struct {
 	keepGoing bool
 	twice     bool
 	verify    int // percent
+	trust     wire.Trust
+	owner     string // of the submitter
 	begun     time.Time
 	seq       uint64
 	accepted  bool

@@ -270,12 +270,23 @@ func (s *State) resulted(e *Resulted) {
 		s.repeated(l, outs, e)
 		return
 	}
-	r := s.runOf.find(&k)
-	if r == 0 {
+	r, own := s.runOf.find(&k), s.ownRun(&k, n)
+	if r == 0 && own == 0 {
 		s.lateResult(&k, n, e)
 		return
 	}
+	if r != 0 {
+		s.gave(r, l, n, e)
+	}
+	if own = s.ownRun(&k, n); own != 0 { // it may have gone with the other
+		s.gave(own, l, n, e)
+	}
+}
+
+// gave takes a value that a node gave for a run, by its lease l or by another.
+func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
 	run := s.runs.at(r)
+	k, outs := run.key, e.Value.Outputs
 	s.view.read(run.enc)
 	if !s.view.matches(outs) {
 		if l != nil && l.run == r {
@@ -313,10 +324,14 @@ func (s *State) wasGiven(id wire.LeaseID) bool {
 	return number > 0 && (epoch < s.epoch || epoch == s.epoch && number <= s.lease)
 }
 
-// record puts a value into the memo, and in the tables if it is the first for its thunk.
+// record puts a value into the memo, and in the tables what they keep of it.
 func (s *State) record(k *key, outs []wire.Object, e *Resulted) {
-	if s.remember(k.of, e.Result.Thunk, outs, e.Peer, e.Result.Run) {
-		s.emit(Record{RowValue{e.Result.Space, e.Result.Thunk, e.Value, e.Peer, e.Result.Run}})
+	owner := ""
+	if r := s.nodeOf[e.Peer]; r != 0 {
+		owner = s.nodes[r].owner
+	}
+	if s.remember(k.of, e.Result.Thunk, outs, Voucher{e.Peer, owner}, e.Result.Run) {
+		s.emit(Record{s.row(s.memo(k))})
 	}
 }
 

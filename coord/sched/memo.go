@@ -15,44 +15,73 @@ type memo struct {
 	outs   []wire.Object // the raw value claimed first, or the last one if the first was lost
 	final  []wire.Object // what it came to after expansion; nil if unknown or the same
 	signer wire.PeerID
+	owner  uint32 // of the signer
+	gone   bool   // withdrawn; the entry is used again when its turn in memoAge comes
 	run    time.Duration
-	others []claim // different values claimed for the same thunk
-	gone   bool    // withdrawn; the entry is used again when its turn in memoAge comes
+	others []claim // of other values, and of this one by nodes of other owners
 }
 
 // A claim is a value that somebody signed.
 type claim struct {
 	outs   []wire.Object
 	signer wire.PeerID
+	owner  uint32 // of the signer when it claimed it; 0 is not known
 }
 
-// remember adds a claim to the memo. It reports whether the thunk was unknown so far.
-func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, signer wire.PeerID, run time.Duration) bool {
-	if !s.believed(signer) {
+// knownClaims takes in what the tables have of a thunk.
+func (s *State) knownClaims(e *Known) {
+	space := s.space(e.Space)
+	s.remember(space, e.Thunk, e.Value.Outputs, Voucher{e.Signer, e.Owner}, e.Run)
+	for _, v := range e.Also {
+		s.remember(space, e.Thunk, e.Value.Outputs, v, e.Run)
+	}
+}
+
+// remember adds a claim to the memo. It reports whether that is something for the tables: they keep
+// the value that was claimed first, with a signer of each owner.
+func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, by Voucher, run time.Duration) bool {
+	if !s.believed(by.Signer) {
 		return false
 	}
-	k := key{space, wire.Digest(id)}
+	k, owner := key{space, wire.Digest(id)}, s.owner(by.Owner)
 	if r := s.memoOf.find(&k); r != 0 {
-		m := s.memos.at(r)
-		if slices.Equal(m.outs, outs) {
-			return false
-		}
-		for _, c := range m.others {
-			if slices.Equal(c.outs, outs) {
-				return false
-			}
-		}
-		if len(m.others) < wire.MaxClaims-1 {
-			m.others = append(m.others, claim{outs, signer})
-		}
-		return false
+		return s.memos.at(r).add(claim{outs, by.Signer, owner})
 	}
 	s.forgetMemo()
 	r := s.memos.add()
-	*s.memos.at(r) = memo{key: k, outs: outs, signer: signer, run: run}
+	*s.memos.at(r) = memo{key: k, outs: outs, signer: by.Signer, owner: owner, run: run}
 	s.memoOf.put(r)
 	s.memoAge = append(s.memoAge, r)
 	return true
+}
+
+// add adds a claim to those that are there, as remember does.
+func (m *memo) add(c claim) bool {
+	first := slices.Equal(m.outs, c.outs)
+	if first && (c.owner == m.owner || c.owner == 0) {
+		return false
+	}
+	for _, o := range m.others {
+		if slices.Equal(o.outs, c.outs) && (c.owner == o.owner || c.owner == 0) {
+			return false
+		}
+	}
+	if len(m.others) >= wire.MaxClaims-1 {
+		return false
+	}
+	m.others = append(m.others, c)
+	return first
+}
+
+// row is what the tables are to have of a memo.
+func (s *State) row(m *memo) RowValue {
+	r := RowValue{Space: s.spaces[m.of], Thunk: wire.ThunkID(m.id), Value: wire.NewValue(m.outs), Signer: m.signer, Owner: s.owners[m.owner], Run: m.run}
+	for _, c := range m.others {
+		if slices.Equal(c.outs, m.outs) {
+			r.Also = append(r.Also, Voucher{c.signer, s.owners[c.owner]})
+		}
+	}
+	return r
 }
 
 // forgetMemo makes room for one more value if the memo is full.

@@ -138,6 +138,7 @@ func (s *State) nodeUp(e *NodeUp) {
 		s.nodeOf[e.Peer] = r
 	}
 	n := s.nodes[r]
+	moved := n.owner != e.Owner && n.owner != ""
 	n.hello, n.owner, n.tenants, n.connected = e.Hello, e.Owner, e.Tenants, true
 	n.hello.Running, n.hello.Working = nil, nil
 	n.quarantine = s.quarantines[e.Peer]
@@ -149,6 +150,9 @@ func (s *State) nodeUp(e *NodeUp) {
 	s.reload(n)
 	s.classNode(n)
 	s.payOwed(n)
+	if moved {
+		s.reowned(n)
+	}
 	s.reconcile(n, e.Hello.Running, e.Hello.Working)
 	s.pinAgain(n)
 	s.inventoried(n)

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -36,7 +37,7 @@ func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) 
 		}
 		w := working[i]
 		o := orphan{lease: id, node: n.ref, key: key{s.space(w.Space), wire.Digest(w.Thunk)}, began: w.Started, since: s.now}
-		if run := s.runOf.find(&o.key); run != 0 && s.runs.at(run).place != placeLeased {
+		if run := cmp.Or(s.ownRun(&o.key, n), s.runOf.find(&o.key)); run != 0 && s.runs.at(run).place != placeLeased {
 			s.adopt(run, o)
 		} else {
 			s.orphans = append(s.orphans, o)
@@ -79,8 +80,11 @@ func (s *State) adopt(r runRef, o orphan) {
 
 // adoptOrphan gives a new run the lease of an earlier epoch that computes it, if there is one.
 func (s *State) adoptOrphan(r runRef) bool {
-	k := s.runs.at(r).key
-	i := slices.IndexFunc(s.orphans, func(o orphan) bool { return o.key == k && s.nodes[o.node].live() })
+	run := s.runs.at(r)
+	i := slices.IndexFunc(s.orphans, func(o orphan) bool {
+		n := s.nodes[o.node]
+		return o.key == run.key && n.live() && (run.class.owner == "" || run.class.owner == n.owner)
+	})
 	if i < 0 {
 		return false
 	}

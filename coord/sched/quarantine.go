@@ -226,9 +226,13 @@ func (s *State) excused(run *run, n *node, c wire.Cause) bool {
 func (s *State) distrust(p wire.PeerID) {
 	for r := memoRef(1); r < s.memos.next; r++ {
 		m := s.memos.at(r)
+		before := len(m.others)
 		m.others = slices.DeleteFunc(m.others, func(c claim) bool { return c.signer == p })
 		switch {
-		case m.outs == nil || m.signer != p:
+		case m.outs == nil:
+		case m.signer != p && len(m.others) < before:
+			s.emit(Record{s.row(m)})
+		case m.signer != p:
 		default: // a claim that is left is in no table, so it goes, too
 			s.emit(Record{RowWithdrawn{s.spaces[m.of], wire.ThunkID(m.id)}})
 			s.forget(r)

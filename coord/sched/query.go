@@ -23,7 +23,7 @@ func (s *State) Jobs() []wire.JobStatus {
 
 func (s *State) jobStatus(j *job) wire.JobStatus {
 	st := wire.JobStatus{Job: j.id, Space: s.spaces[j.space], Name: j.name, State: "running", Counts: j.counts,
-		Begun: j.begun.UnixMicro(), Detached: j.detach}
+		Begun: j.begun.UnixMicro(), Detached: j.detach, Trust: j.trust}
 	if n := s.nodeOf[j.client]; n != 0 {
 		st.Client = s.nodes[n].hello.Name
 	}
@@ -117,6 +117,9 @@ func (s *State) whyWaits(tr taskRef) string {
 		case placeBacking:
 			return "to be tried again in " + max(0, run.until-s.now).Round(100*time.Millisecond).String()
 		case placeGang:
+			if s.foreign(run.class) {
+				return s.whyStuck(run)
+			}
 			return fmt.Sprintf("waiting for slots for all %d of gang %q", run.gang.size, run.gang.name)
 		}
 	}

@@ -42,7 +42,7 @@ func (s *State) resolve(r taskRef) {
 	if s.fromMemo(r, &k, enc) {
 		return
 	}
-	run := s.runOf.find(&k)
+	run := s.findRun(&k, s.jobOfTask(t).ownOnly())
 	if run == 0 {
 		run = s.newRun(r, k, enc)
 	}
@@ -92,14 +92,14 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 	t := s.tasks.at(r)
 	j := s.jobOfTask(t)
 	sure := t.sure || !j.twice && !s.sampled(j, k)
-	if sure && m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
+	if sure && j.trust == wire.TrustAny && m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
 		s.done(r, m.final, k.id, wire.HowMemo, ran{signer: s.nodeOf[m.signer]})
 		return true
 	}
 	if !s.view.read(enc) {
 		return false
 	}
-	outs, signer := s.retrievable(k, m, s.view.matches)
+	outs, signer := s.claimed(j, k, m, s.view.matches)
 	if outs == nil {
 		return false
 	}
@@ -128,7 +128,7 @@ func final(outs []wire.Object) bool {
 // where it waits.
 func (s *State) newRun(first taskRef, k key, enc []byte) runRef {
 	r := s.makeRun(first, k, enc)
-	s.runOf.put(r)
+	s.putRun(r)
 	if !s.awaitMemo(r) && !s.adoptOrphan(r) {
 		s.enqueue(r)
 	}
@@ -145,7 +145,7 @@ func (s *State) makeRun(first taskRef, k key, enc []byte) runRef {
 	*x = run{
 		key: k, enc: enc, seq: s.age(), job: j.ref, pos: -1, builtin: s.view.builtin,
 		hints: &j.hints[t.hints], trouble: noTrouble,
-		class: s.class(&s.view, k.of, h.Labels), kind: s.kind(j.space, kindName(t.name)), since: s.now,
+		class: s.class(&s.view, k.of, h.Labels, j.ownOnly()), kind: s.kind(j.space, kindName(t.name)), since: s.now,
 	}
 	x.class.runs++
 	for _, in := range s.view.inputs {
@@ -180,7 +180,7 @@ const (
 func (s *State) awaitMemo(r runRef) bool {
 	run := s.runs.at(r)
 	m := s.memo(&run.key)
-	if m == nil || s.settled() {
+	if m == nil || s.settled() || run.class.owner != "" && s.ownerOf(&claim{signer: m.signer, owner: m.owner}) != run.class.owner {
 		return false
 	}
 	for _, o := range m.outs {

@@ -175,7 +175,7 @@ func (s *State) dropRun(r runRef) {
 	case run.gang != nil:
 		s.leaveGang(r)
 	case run.repeat == nil:
-		s.runOf.del(r)
+		s.delRun(r)
 	}
 	s.runs.drop(r)
 }

@@ -73,6 +73,8 @@ type State struct {
 
 	spaces  []wire.Space // by number; 0 is none
 	spaceOf map[wire.Space]uint32
+	owners  []string // of nodes, by number; 0 is not known
+	ownerNo map[string]uint32
 
 	jobs      slab[jobRef, job]
 	jobOf     map[wire.JobID]jobRef
@@ -86,6 +88,7 @@ type State struct {
 	work      []taskRef // became ready, to be resolved
 	runs      slab[runRef, run]
 	runOf     index[runRef]
+	ownRuns   map[ownKey]runRef
 
 	objects  slab[objRef, object]
 	objectOf index[objRef]
@@ -147,7 +150,8 @@ func New(cfg Config) *State {
 		cfg.MaxQueuedBytes = maxQueuedBytes
 	}
 	s := &State{
-		cfg: cfg, spaces: []wire.Space{""}, spaceOf: map[wire.Space]uint32{}, jobOf: map[wire.JobID]jobRef{},
+		cfg: cfg, spaces: []wire.Space{""}, spaceOf: map[wire.Space]uint32{}, owners: []string{""}, ownerNo: map[string]uint32{"": 0}, ownRuns: map[ownKey]runRef{},
+		jobOf: map[wire.JobID]jobRef{},
 		nodes: []*node{nil}, nodeOf: map[wire.PeerID]nodeRef{}, leases: map[wire.LeaseID]*lease{},
 		links: map[[2]nodeRef]*link{}, classOf: map[string]*class{}, kindOf: map[string]*kind{}, tenantOf: map[string]*tenant{},
 		quarantines: map[wire.PeerID]*quarantine{},
@@ -204,7 +208,7 @@ func (s *State) apply(e Event) {
 	case ExpandFailed:
 		s.expandFailed(&e)
 	case Known:
-		s.remember(s.space(e.Space), e.Thunk, e.Value.Outputs, e.Signer, e.Run)
+		s.knownClaims(&e)
 	case Quarantined:
 		s.quarantined(&e)
 	case Cancelled:

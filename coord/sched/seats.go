@@ -64,9 +64,14 @@ func (s *State) neverFits(g *gang) bool {
 	if g.unfit == 0 {
 		g.unfit = s.now
 	}
-	// Fewer slots than members is hopeless at once; otherwise a node may only be away.
-	if slots == 0 || s.uptime() < recoveryWait || slots >= g.size && s.now-g.unfit < impossibleAfter {
+	// Some slots, but fewer than members, are hopeless at once; otherwise a node may only be away.
+	soon := slots > 0 && slots < g.size
+	if s.uptime() < recoveryWait || !soon && s.now-g.unfit < impossibleAfter || slots == 0 && !s.manned() {
 		return false
+	}
+	if c := s.runs.at(g.members[0].run).class; s.foreign(c) {
+		s.failGang(g, g.members[0], foreignFailure(c))
+		return true
 	}
 	s.failGang(g, g.members[0], failure(wire.CauseTooLarge, "join more nodes, or make the gang or what its tasks ask for smaller",
 		"gang %q needs %d slots at once, and memory for all its %d tasks; the nodes that could run it have %d slots", g.name, need, g.size, slots))

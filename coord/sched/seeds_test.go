@@ -101,6 +101,13 @@ func faulty(t *testing.T, seed uint64) *world {
 		n.connect()
 		n.beat()
 	}
+	for _, c := range clients { // of an owner with a node that is well, or with none
+		if c.owner = w.nodes[2+rng.IntN(2)].owner; rng.IntN(6) == 0 {
+			c.owner = "nobody"
+		}
+		c.disconnect()
+		c.connect()
+	}
 	if i := 4 + rng.IntN(6); i < len(w.nodes) { // three at least do not
 		w.nodes[i].lies = rng.IntN(2) == 0
 	}
@@ -183,7 +190,7 @@ func (w *world) fault(clients []*simNode) {
 func tooSmall(done *wire.Done) bool {
 	return slices.ContainsFunc(done.Failures, func(f wire.FailedTask) bool {
 		return strings.Contains(f.Failure.Message, "there is no second node") || strings.Contains(f.Failure.Message, "there is no third node") ||
-			strings.Contains(f.Failure.Message, "slots at once, and memory")
+			strings.Contains(f.Failure.Message, "slots at once, and memory") || strings.Contains(f.Failure.Message, "the job believes nodes of")
 	})
 }
 
@@ -268,6 +275,7 @@ func simulate(t *testing.T, seed uint64) *world {
 					s.Verify = []int{0, 0, 30, 100}[w.rng.IntN(4)]
 				}
 				s.Twice = s.Twice && s.Verify == 0
+				s.Trust = []wire.Trust{wire.TrustAny, wire.TrustAny, wire.TrustOwn}[w.rng.IntN(3)]
 				if w.lying() == 0 && w.rng.IntN(4) == 0 {
 					pair(s.Tasks)
 				}

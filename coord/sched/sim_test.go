@@ -44,6 +44,7 @@ type world struct {
 	given    map[wire.LeaseID]wire.Digest // thunks, in this epoch
 	asked    map[wire.LeaseID]wire.PeerID // asked back, without an answer so far
 	values   map[wire.Digest][]string     // that nodes gave, by resolved thunk, as text
+	givers   map[wire.Digest][]string     // whose nodes gave them, in the same order
 	chancy   bool                         // thunks may give another value each time
 	calm     bool                         // no check after each Step
 
@@ -74,7 +75,7 @@ func (h *eventHeap) Pop() any {
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), done: map[wire.JobID]*wire.Done{}, accept: map[wire.JobID]bool{},
 		pinned: map[string][]wire.Object{}, ran: map[wire.ThunkID]int{},
-		first: map[wire.ThunkID][]string{}, repeated: map[wire.ThunkID][]string{}, offers: map[wire.PeerID]int{}, values: map[wire.Digest][]string{}}
+		first: map[wire.ThunkID][]string{}, repeated: map[wire.ThunkID][]string{}, offers: map[wire.PeerID]int{}, values: map[wire.Digest][]string{}, givers: map[wire.Digest][]string{}}
 	w.delay = func() time.Duration { return time.Millisecond }
 	w.runs = func(string) time.Duration { return time.Second }
 	w.value = func(_ *world, th *wire.Thunk) []wire.Object { return compute(th) }
@@ -151,6 +152,7 @@ func (w *world) step(events ...Event) {
 			w.t.Fatalf("at %v after %s: %v", w.now, eventText(events), err)
 		}
 		w.checkPins()
+		w.checkTrust(actions)
 	}
 	if *seedFlag != 0 && w.rng != nil {
 		if text := eventText(events); text != "[Tick]" || len(actions) > 0 {
@@ -305,7 +307,7 @@ func (w *world) expand(a Expand) {
 // submit submits a plan from a client's machine, which puts the leaves in its store.
 func (w *world) submit(job byte, client *simNode, p *plan, change func(*Submitted), targets ...string) wire.JobID {
 	client.put(p.leaves...)
-	e := Submitted{Job: wire.JobID{job}, Space: "t", Tenant: "t", Name: fmt.Sprint("job", job), Client: client.peer, Tasks: slices.Clone(p.tasks),
+	e := Submitted{Job: wire.JobID{job}, Space: "t", Tenant: "t", Name: fmt.Sprint("job", job), Client: client.peer, Owner: client.owner, Tasks: slices.Clone(p.tasks),
 		Targets: p.target(targets...), At: time.Unix(1_700_000_000, 0)}
 	if change != nil {
 		change(&e)

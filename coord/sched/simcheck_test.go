@@ -32,6 +32,35 @@ func (w *world) mayDiverge(*task) bool {
 	return w.chancy || w.bad != nil || slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.lies })
 }
 
+// checkTrust: a task is done with a value that those gave whom its job believes.
+func (w *world) checkTrust(actions []Action) {
+	for _, a := range actions {
+		tell, ok := a.(Tell)
+		if !ok || tell.Notice.State != wire.StateDone {
+			continue
+		}
+		j := w.s.jobs.at(w.s.jobOf[tell.Job])
+		r := w.s.taskOf.find(&key{uint32(j.ref), wire.Digest(tell.Notice.Thunk)})
+		if j.trust == wire.TrustAny || r == 0 || w.s.tasks.at(r).state != wire.StateDone {
+			continue
+		}
+		t, id := w.s.tasks.at(r), wire.Digest(tell.Notice.Resolved)
+		value := fmt.Sprint(t.outs)
+		if t.more != nil && len(t.more.subs) > 0 {
+			value = fmt.Sprint(t.more.raw)
+		}
+		var by []string
+		for i, v := range w.values[id] {
+			if v == value && !slices.Contains(by, w.givers[id][i]) {
+				by = append(by, w.givers[id][i])
+			}
+		}
+		if own := j.ownOnly(); own != "" && !slices.Contains(by, own) || len(by) < j.trust.Owners() {
+			w.t.Fatalf("at %v task %s of %s, which believes %s (of %s), is done with a value that nodes of %v gave", w.now, t.name, j.id, j.trust, j.owner, by)
+		}
+	}
+}
+
 // answered forgets what was asked back and is answered, or cannot be.
 func (w *world) answered(events []Event) {
 	gone := func(p wire.PeerID) {

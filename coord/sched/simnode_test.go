@@ -295,6 +295,7 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 		}
 	}
 	n.w.values[wire.Digest(id)] = append(n.w.values[wire.Digest(id)], fmt.Sprint(outs))
+	n.w.givers[wire.Digest(id)] = append(n.w.givers[wire.Digest(id)], n.owner)
 	if len(o.Expect) > 0 {
 		n.w.repeated[id] = append(n.w.repeated[id], n.hello.Name)
 		if !slices.EqualFunc(o.Expect, outs, func(h wire.Held, got wire.Object) bool { return h.Object == got }) {

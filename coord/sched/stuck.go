@@ -22,6 +22,8 @@ func (s *State) stick(r runRef) {
 // whyStuck says what a run that fits no node waits for.
 func (s *State) whyStuck(run *run) string {
 	switch {
+	case s.foreign(run.class):
+		return "waiting for a node of " + run.class.owner + ": the job believes no other"
 	case len(run.class.nodes) == 0 && run.class.platform == "":
 		return "waiting for a node"
 	case run.repeat != nil && run.repeat.blind && !s.judgeable(run):
@@ -74,9 +76,7 @@ const impossibleAfter = 30 * time.Second
 // failStuck fails runs that no node can run, once nodes are there and time has been given to others
 // to come.
 func (s *State) failStuck() {
-	anyUp := slices.ContainsFunc(s.nodes[1:], func(n *node) bool {
-		return n.hello.Slots > 0 && n.live() && s.now-n.upSince >= time.Second
-	})
+	anyUp := s.manned()
 	stuck := s.stuck
 	s.stuck = nil
 	for _, w := range stuck {
@@ -94,6 +94,10 @@ func (s *State) failStuck() {
 		}
 		live := func(r nodeRef) bool { return s.nodes[r].hoped() }
 		switch {
+		case s.foreign(run.class):
+			if s.now-run.since >= impossibleAfter {
+				s.failWaiters(w.run, foreignFailure(run.class), nobody)
+			}
 		case s.shy(run.class) && s.now-run.since >= impossibleAfter:
 			s.failWaiters(w.run, failure(wire.CauseNoPlatform,
 				"node doctor tells there what is missing; node --unbounded takes tasks of all tenants without bounds",
@@ -111,6 +115,23 @@ func (s *State) failStuck() {
 				"no node gives %s of memory to thunks", bytesText(run.hints.MemBytes)), nobody)
 		}
 	}
+}
+
+// manned reports whether a node that runs tasks has been there for a moment.
+func (s *State) manned() bool {
+	return slices.ContainsFunc(s.nodes[1:], func(n *node) bool {
+		return n.hello.Slots > 0 && n.live() && s.now-n.upSince >= time.Second
+	})
+}
+
+func foreignFailure(c *class) wire.Failure {
+	return failure(wire.CauseNoPlatform, "join one (coord ticket --owner), or submit with another --trust; coord nodes lists what there is",
+		"the job believes nodes of %s only, and none of them has %s", c.owner, cmp.Or(c.String(), "slots"))
+}
+
+// foreign reports whether a class lacks nodes of its owner.
+func (s *State) foreign(c *class) bool {
+	return c.owner != "" && !slices.ContainsFunc(c.nodes, func(r nodeRef) bool { return s.nodes[r].hoped() })
 }
 
 // shy reports whether nodes could run what a class asks for if only they took other tenants' tasks.

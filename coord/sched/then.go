@@ -31,8 +31,9 @@ type next struct {
 // going is a continuation whose first thunk a node runs by now.
 type going struct {
 	key
-	node nodeRef
-	then []next
+	owner string // that the run was for
+	node  nodeRef
+	then  []next
 }
 
 // chain returns the continuation of a lease on a run.
@@ -65,7 +66,7 @@ func (s *State) chain(l *lease, run *run) (then []next) {
 // follower returns the task that can go on where another ends, in its place: nil if there is none.
 func (s *State) follower(l *lease, run *run, tr taskRef) (*next, *kind) {
 	j := s.jobOfTask(s.tasks.at(tr))
-	if j.twice || j.verify > 0 {
+	if j.twice || j.verify > 0 || j.trust.Owners() > 0 {
 		return nil, nil
 	}
 	for e := s.tasks.at(tr).users; e != 0; e = s.edges.at(e).next {
@@ -140,12 +141,13 @@ func (s *State) goesOn(l *lease, outs []wire.Object) {
 	if len(l.then) == 0 || !final(outs) {
 		return
 	}
-	s.view.read(s.runs.at(l.run).enc)
+	run := s.runs.at(l.run)
+	s.view.read(run.enc)
 	enc := resolveNext(&s.view, l.then[0].enc, outs)
 	if enc == nil {
 		return
 	}
-	s.going = append(s.going, going{key{s.runs.at(l.run).of, wire.Sum(enc)}, l.node.ref, l.then})
+	s.going = append(s.going, going{key{run.of, wire.Sum(enc)}, run.class.owner, l.node.ref, l.then})
 }
 
 // resolveNext gives what a node makes of the next thunk of a continuation: every pending input is an
@@ -176,7 +178,7 @@ func (s *State) goOn() {
 	s.going = nil
 	for _, g := range list {
 		n := s.nodes[g.node]
-		r := s.runOf.find(&g.key)
+		r := s.findRun(&g.key, g.owner)
 		if r == 0 || s.runs.at(r).place == placeLeased || !n.live() || !slices.Contains(s.runs.at(r).waiters, g.then[0].task) {
 			s.emit(Cancel{n.peer, g.then[0].lease})
 			continue

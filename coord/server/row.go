@@ -21,6 +21,13 @@ type valueRow struct {
 	Value  []byte        `cbor:"v"`
 	Signer wire.PeerID   `cbor:"s"`
 	Run    time.Duration `cbor:"r,omitempty"`
+	Owner  string        `cbor:"o,omitempty"` // of the signer
+	Also   []voucherRow  `cbor:"a,omitempty"`
+}
+
+type voucherRow struct {
+	Signer wire.PeerID `cbor:"s"`
+	Owner  string      `cbor:"o,omitempty"`
 }
 
 type expansionRow struct {
@@ -38,6 +45,8 @@ type jobRow struct {
 	KeepGoing bool              `cbor:"keep_going,omitempty"`
 	Twice     bool              `cbor:"twice,omitempty"`
 	Verify    int               `cbor:"verify,omitempty"`
+	Trust     wire.Trust        `cbor:"trust,omitempty"`
+	Owner     string            `cbor:"owner,omitempty"` // of the client
 	Targets   []wire.TargetSpec `cbor:"targets"`
 	At        int64             `cbor:"at"`
 	Tasks     int               `cbor:"tasks"`
@@ -97,7 +106,11 @@ func splitKey(k []byte, extra int) (space wire.Space, id wire.ThunkID, rest []by
 
 func newValueRow(r sched.RowValue) valueRow {
 	_, enc := r.Value.Encode()
-	return valueRow{Value: enc, Signer: r.Signer, Run: r.Run}
+	row := valueRow{Value: enc, Signer: r.Signer, Run: r.Run, Owner: r.Owner}
+	for _, v := range r.Also {
+		row.Also = append(row.Also, voucherRow(v))
+	}
+	return row
 }
 
 func getValue(k, v []byte) (row sched.RowValue, err error) {
@@ -108,7 +121,10 @@ func getValue(k, v []byte) (row sched.RowValue, err error) {
 	if err := wire.Unmarshal(v, &r); err != nil {
 		return row, err
 	}
-	row.Signer, row.Run = r.Signer, r.Run
+	row.Signer, row.Run, row.Owner = r.Signer, r.Run, r.Owner
+	for _, v := range r.Also {
+		row.Also = append(row.Also, sched.Voucher(v))
+	}
 	row.Value, err = wire.DecodeValue(r.Value)
 	return row, err
 }
@@ -146,7 +162,7 @@ func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
 		return err
 	}
 	head := jobRow{Space: s.Space, Tenant: s.Tenant, Name: s.Name, Client: s.Client, Detach: s.Detach,
-		KeepGoing: s.KeepGoing, Twice: s.Twice, Verify: s.Verify, Targets: s.Targets, At: s.At.UnixMicro(), Tasks: len(s.Tasks)}
+		KeepGoing: s.KeepGoing, Twice: s.Twice, Verify: s.Verify, Trust: s.Trust, Owner: s.Owner, Targets: s.Targets, At: s.At.UnixMicro(), Tasks: len(s.Tasks)}
 	if err := put(b, keyHead, head); err != nil {
 		return err
 	}
@@ -189,6 +205,7 @@ func getJob(b *bbolt.Bucket) (s sched.Submitted, err error) {
 	}
 	s.Space, s.Tenant, s.Name, s.Client = head.Space, head.Tenant, head.Name, head.Client
 	s.Detach, s.KeepGoing, s.Twice, s.Verify, s.Targets, s.At = head.Detach, head.KeepGoing, head.Twice, head.Verify, head.Targets, time.UnixMicro(head.At)
+	s.Trust, s.Owner = head.Trust, head.Owner
 	return s, err
 }
 

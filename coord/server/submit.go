@@ -37,7 +37,7 @@ func (c *client) submit(sub *wire.Submit) error {
 	defer c.s.unsubscribe(sub.Job, w)
 	e := sched.Submitted{
 		Job: sub.Job, Space: sub.Space, Tenant: string(sub.Space), Name: sub.Name, Client: c.cert.Peer,
-		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Verify: sub.Verify, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
+		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Verify: sub.Verify, Trust: sub.Trust, Owner: c.cert.Owner, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
 	}
 	if !end {
 		e.Stream, e.Total = in.stream, sub.Tasks
@@ -68,6 +68,10 @@ func (c *client) checkSubmit(sub *wire.Submit) error {
 	switch {
 	case sub.Verify < 0 || sub.Verify > 100 || sub.Verify > 0 && sub.Twice:
 		return wire.Errorf(wire.CauseInvalid, "give 0 to 100 percent to verify, or check determinism", "the job asks to verify %d%%", sub.Verify)
+	case !sub.Trust.Valid():
+		return wire.Errorf(wire.CauseInvalid, "update the coordinator", "the job's policy of trust, %d, is not known here", int(sub.Trust))
+	case sub.Trust == wire.TrustOwn && c.cert.Owner == "":
+		return wire.Errorf(wire.CauseInvalid, "log in again (coord login)", "the job believes its owner's nodes only, but the certificate names no owner")
 	case !sub.Space.Valid():
 		return wire.Errorf(wire.CauseInvalid, "", "space %q is not a name", sub.Space)
 	case !c.cert.Has(wire.RoleClient) || !c.cert.May(sub.Space):

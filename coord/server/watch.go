@@ -109,7 +109,8 @@ func (w *watcher) take() (rs []wire.Response, more bool) {
 
 // attach follows a job from where it stands.
 func (c *client) attach(id wire.JobID) error {
-	if _, err := c.job(id); err != nil {
+	j, err := c.job(id)
+	if err != nil {
 		return err
 	}
 	w := c.s.subscribe(id)
@@ -119,7 +120,7 @@ func (c *client) attach(id wire.JobID) error {
 		return err
 	}
 	if c.s.isAccepted(id) { // else the watcher is told in time
-		if err := c.write(&wire.Response{Accepted: &wire.Accepted{Job: id}}); err != nil {
+		if err := c.write(&wire.Response{Accepted: &wire.Accepted{Job: id, Trust: j.Trust}}); err != nil {
 			return err
 		}
 	}

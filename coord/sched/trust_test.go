@@ -1,0 +1,150 @@
+package sched
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gaggle/wire"
+)
+
+// trusting has a job believe as t says, submitted by a machine of anna.
+func trusting(t wire.Trust) func(*Submitted) {
+	return func(s *Submitted) { s.Trust, s.Owner = t, "anna" }
+}
+
+// TestTrustOwnRunsOnOwnNodes: nothing of the job is placed elsewhere, sub-graphs included, and what
+// others claimed is made again.
+func TestTrustOwnRunsOnOwnNodes(t *testing.T) {
+	w, client := owners(t, "bert", "anna", "carl")
+	p := makePlan(t, "a -> src; b -> a; fib:4 -> src; c -> a b fib; d -> src; e -> d c")
+	first := w.submit(1, client, p, nil, "e")
+	w.run(time.Minute, w.ended(first))
+	before := w.gave()
+	id := w.submit(2, client, p, trusting(wire.TrustOwn), "e")
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "e")
+	for th, names := range w.gave() {
+		for _, n := range names[len(before[th]):] {
+			if w.ownerOf(n) != "anna" {
+				t.Errorf("thunk %s ran on %s, of %s", th, n, w.ownerOf(n))
+			}
+		}
+		if !slices.ContainsFunc(names, func(n string) bool { return w.ownerOf(n) == "anna" }) {
+			t.Errorf("no node of anna ran thunk %s, only %v", th, names)
+		}
+	}
+	// Now all of it is claimed by an own node, also after a restart.
+	for job := byte(3); job < 5; job++ {
+		again := w.submit(job, client, p, trusting(wire.TrustOwn), "e")
+		w.run(time.Minute, w.ended(again))
+		if c := w.done[again].Counts; c.Memo+c.Shared != c.Tasks {
+			t.Errorf("counts = %+v, want all known", c)
+		}
+		w.restart()
+		w.run(20*time.Second, nil)
+	}
+	w.wantIdle()
+}
+
+// gave returns who gave values, by thunk.
+func (w *world) gave() map[wire.ThunkID][]string {
+	all := map[wire.ThunkID][]string{}
+	for th, names := range w.first {
+		all[th] = slices.Concat(names, w.repeated[th])
+	}
+	return all
+}
+
+// TestTrustOwnSharesNothingForeign: a run in flight at another owner's node does not serve the job,
+// but one at an own node does, whoever asked for it.
+func TestTrustOwnSharesNothingForeign(t *testing.T) {
+	for _, owner := range []string{"anna", "bert"} {
+		w, client := owners(t, owner)
+		w.runs = func(string) time.Duration { return 30 * time.Second }
+		p := makePlan(t, "a -> src")
+		any := w.submit(1, client, p, nil, "a")
+		w.run(5*time.Second, nil)
+		w.runs = func(string) time.Duration { return 100 * time.Second }
+		if owner == "bert" {
+			n := w.addNode("mine", 2)
+			n.owner = "anna"
+			n.disconnect()
+			n.connect()
+			n.beat()
+		}
+		id := w.submit(2, client, p, trusting(wire.TrustOwn), "a")
+		w.run(10*time.Minute, w.ended(any, id))
+		w.wantValues(id, p, "a")
+		began := w.now
+		if want := 50 * time.Second; owner == "anna" && began > want {
+			t.Errorf("the own node's value came to the job only at %v", began)
+		}
+		if owner == "bert" && !slices.Contains(w.first[p.ids["a"]], "mine") {
+			t.Errorf("a ran on %v, want the own node among them", w.first[p.ids["a"]])
+		}
+		w.wantIdle()
+	}
+}
+
+// TestTrustOwnWithoutOwnNode: the task says what it waits for, and fails after a while.
+func TestTrustOwnWithoutOwnNode(t *testing.T) {
+	w, client := owners(t, "bert", "carl")
+	p := makePlan(t, "a -> src; b -> a")
+	id := w.submit(1, client, p, trusting(wire.TrustOwn), "b")
+	w.run(10*time.Second, nil)
+	const why = "waiting for a node of anna: the job believes no other"
+	if st := w.s.Tasks(id, "a")[0]; st.Waiting != why {
+		t.Errorf("task waits for %q, want %q", st.Waiting, why)
+	}
+	w.run(time.Minute, w.ended(id))
+	f := w.done[id].Failures[0].Failure
+	if f.Cause != wire.CauseNoPlatform || !strings.Contains(f.Message, "believes nodes of anna only") {
+		t.Errorf("after a while: %+v", f)
+	}
+	w.wantIdle()
+}
+
+// TestTrustOwnNodeChangesHands: what a node runs for its last owner is not believed from the next.
+func TestTrustOwnNodeChangesHands(t *testing.T) {
+	w, client := owners(t, "anna", "anna")
+	w.runs = func(string) time.Duration { return 10 * time.Second }
+	p := makePlan(t, "a -> src; b -> src2; c -> a b")
+	id := w.submit(1, client, p, trusting(wire.TrustOwn), "c")
+	w.run(5*time.Second, nil)
+	n := w.nodes[1]
+	n.owner = "bert"
+	n.disconnect()
+	n.connect()
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "c")
+	for th, names := range w.first {
+		if !slices.Contains(names, "node2") {
+			t.Errorf("thunk %s ran on %v, want node2 among them", th, names)
+		}
+	}
+	w.wantIdle()
+}
+
+// TestTrustOwnGang: the members of a gang are on own nodes, all of them or none, and a gang for which
+// there are none fails.
+func TestTrustOwnGang(t *testing.T) {
+	for _, owner := range []string{"anna", "dora"} {
+		w, client := owners(t, "bert", owner, "carl")
+		p := makePlan(t, "pa -> src; pb -> src2")
+		id := w.submit(1, client, p, func(s *Submitted) { trusting(wire.TrustOwn)(s); pair(s.Tasks) }, "pa", "pb")
+		w.run(10*time.Minute, w.ended(id))
+		if owner == "anna" {
+			w.wantValues(id, p, "pa", "pb")
+		} else if f := w.done[id].Failures; len(f) == 0 || f[0].Failure.Cause != wire.CauseNoPlatform {
+			t.Errorf("without an own node: %+v", f)
+		}
+		for th, names := range w.first {
+			if slices.ContainsFunc(names, func(n string) bool { return w.ownerOf(n) != "anna" }) {
+				t.Errorf("thunk %s ran on %v", th, names)
+			}
+		}
+		w.wantIdle()
+	}
+}
