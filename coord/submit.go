@@ -61,7 +61,36 @@ func (p *percent) Set(s string) error {
 	return nil
 }
 
-func trustFlags(c *cobra.Command, twice *bool, verify *int) {
+// A trust is a flag's value: whose claims to believe.
+type trust wire.Trust
+
+func (t *trust) String() string { return wire.Trust(*t).String() }
+func (t *trust) Type() string   { return "any|own|K" }
+
+func (t *trust) Set(s string) error {
+	v, err := wire.ParseTrust(s)
+	*t = trust(v)
+	return err
+}
+
+// trustVar holds the policy of commands that are not given one.
+const trustVar = "GAGGLE_TRUST"
+
+// defaultTrust takes the policy of the environment if the command was given none.
+func defaultTrust(c *cobra.Command, t *wire.Trust) error {
+	env := os.Getenv(trustVar)
+	if env == "" || c.Flags().Changed("trust") {
+		return nil
+	}
+	var err error
+	if *t, err = wire.ParseTrust(env); err != nil {
+		return fmt.Errorf("$%s: %w", trustVar, err)
+	}
+	return nil
+}
+
+func trustFlags(c *cobra.Command, twice *bool, verify *int, believe *wire.Trust) {
+	c.Flags().Var((*trust)(believe), "trust", "believe values of any node, of your own nodes only, or those that nodes of K owners give alike (default $"+trustVar+", else any)")
 	c.Flags().Var((*percent)(verify), "verify", "have nodes of another owner run this share of the tasks, too: a node that gives other values than all others is shut out")
 	c.Flags().BoolVar(twice, "check-determinism", false, "run every task twice, on different nodes or slots, and fail those that give two values")
 	c.MarkFlagsMutuallyExclusive("verify", "check-determinism")
@@ -79,7 +108,10 @@ func (a *app) submitCmd() *cobra.Command {
 Exit codes: 0 done, 1 a task failed, 2 the graph is refused, 3 infrastructure, 130 interrupted.
 Interrupting once cancels the job, twice leaves at once. What has finished is not run again.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := defaultTrust(c, &sub.Trust); err != nil {
+				return err
+			}
 			sub.Params = map[string]string{}
 			for _, p := range params {
 				name, value, ok := strings.Cut(p, "=")
@@ -114,7 +146,7 @@ Interrupting once cancels the job, twice leaves at once. What has finished is no
 	flags.BoolVarP(&sub.KeepGoing, "keep-going", "k", false, "after a failure finish what does not need the failed task")
 	flags.BoolVar(&sub.Detach, "detach", false, "return once the mesh has all it needs; coord get fetches the targets")
 	flags.BoolVar(&sub.Replace, "replace", false, "let target directories replace those that are there")
-	trustFlags(c, &sub.Twice, &sub.Verify)
+	trustFlags(c, &sub.Twice, &sub.Verify, &sub.Trust)
 	flags.StringVar(&sub.Only, "only", "", "run `TASK` and what it needs; its outputs become the targets")
 	flags.StringVar(&sub.GraphDir, "dir", "", "`DIR` that paths in the graph are relative to (default where the graph is)")
 	return c
@@ -135,7 +167,10 @@ func (a *app) runCmd() *cobra.Command {
 Programs named in the line are captured, files named in it and arguments that exist are its
 inputs. With --out that one file comes back, else every file that is new or changed.`,
 		Args: someArgs("a command", "coord run 'convert {} {.}.png' ::: *.jpg", 1, -1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := defaultTrust(c, &r.Trust); err != nil {
+				return err
+			}
 			if i := slices.Index(args, ":::"); i >= 0 {
 				r.Words, r.Args = args[:i], args[i+1:]
 				if len(r.Args) == 0 {
@@ -152,7 +187,7 @@ inputs. With --out that one file comes back, else every file that is new or chan
 	}
 	f.add(c)
 	c.Flags().StringVar(&r.Out, "out", "", "`TEMPLATE` of the file that the command makes")
-	trustFlags(c, &r.Twice, &r.Verify)
+	trustFlags(c, &r.Twice, &r.Verify, &r.Trust)
 	c.Flags().SetInterspersed(false) // the command's flags are its own
 	return c
 }

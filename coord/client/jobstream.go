@@ -117,6 +117,10 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 		case r.Error != nil:
 			return r.Error
 		case r.Accepted != nil:
+			if t := j.rec.Trust; t != wire.TrustAny && r.Accepted.Trust != t {
+				j.unheeded()
+				return wire.Errorf(wire.CauseVersion, "update the coordinator, or submit without --trust", "the coordinator is of a version that believes every node, not as --trust %s asks", t)
+			}
 			j.accept()
 			if j.rec.Detached && j.link.name != "" { // it needs this machine no more
 				j.letGo()
@@ -139,6 +143,15 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 			j.notice(ctx, r.Notices)
 		}
 	}
+}
+
+// unheeded has a job stopped that the coordinator took without its policy of trust.
+func (j *job) unheeded() {
+	j.b.work.Go(func() {
+		ctx, enough := context.WithTimeout(j.b.ctx, answerTimeout)
+		defer enough()
+		_, _ = j.link.ask(ctx, &wire.Request{Cancel: &wire.JobRef{Job: j.id}}) // nobody fetches its targets anyway
+	})
 }
 
 // accept notes that the coordinator has the job.

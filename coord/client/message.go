@@ -73,17 +73,19 @@ type Submit struct {
 	KeepGoing bool              `cbor:"keep_going,omitempty"`
 	Twice     bool              `cbor:"twice,omitempty"`  // run every task again and compare
 	Verify    int               `cbor:"verify,omitempty"` // percent of the tasks that another owner's node runs too
+	Trust     wire.Trust        `cbor:"trust,omitempty"`  // whose values to believe
 	Detach    bool              `cbor:"detach,omitempty"`
 	Replace   bool              `cbor:"replace,omitempty"`
 }
 
 // Run runs a command line once for each argument.
 type Run struct {
-	Words  []string `cbor:"words"`
-	Args   []string `cbor:"args,omitempty"`
-	Out    string   `cbor:"out,omitempty"` // template of the one output; "" brings back what is new
-	Twice  bool     `cbor:"twice,omitempty" json:"twice,omitempty"`
-	Verify int      `cbor:"verify,omitempty" json:"verify,omitempty"`
+	Words  []string   `cbor:"words"`
+	Args   []string   `cbor:"args,omitempty"`
+	Out    string     `cbor:"out,omitempty"` // template of the one output; "" brings back what is new
+	Twice  bool       `cbor:"twice,omitempty" json:"twice,omitempty"`
+	Verify int        `cbor:"verify,omitempty" json:"verify,omitempty"`
+	Trust  wire.Trust `cbor:"trust,omitempty" json:"trust,omitempty"`
 }
 
 // Attach follows a job that was submitted before, to its end.

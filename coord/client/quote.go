@@ -48,6 +48,9 @@ func (r *record) again(task string) string {
 	if r.Verify > 0 {
 		line = append(line, "--verify", strconv.Itoa(r.Verify)+"%")
 	}
+	if r.Trust != wire.TrustAny {
+		line = append(line, "--trust", r.Trust.String())
+	}
 	if r.Run != nil {
 		line = append(line, r.Run.again(task)...)
 	} else {

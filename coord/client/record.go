@@ -34,6 +34,7 @@ type record struct {
 	Detached bool              `json:"detached,omitempty"`
 	Twice    bool              `json:"twice,omitempty"`  // every task is run again and compared
 	Verify   int               `json:"verify,omitempty"` // percent
+	Trust    wire.Trust        `json:"trust,omitempty"`  // whose values it believes
 	Begun    time.Time         `json:"begun"`
 	Ended    bool              `json:"ended,omitempty"`
 }

@@ -146,7 +146,7 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 			plan.Tasks[i].Name = r.kind()
 		}
 	}
-	rec := &record{Name: r.kind(), Dir: cmd.Dir, Run: r, Out: cmd.Dir, Replace: true, Twice: r.Twice, Verify: r.Verify, Mesh: l.name, Local: cmd.Local}
+	rec := &record{Name: r.kind(), Dir: cmd.Dir, Run: r, Out: cmd.Dir, Replace: true, Twice: r.Twice, Verify: r.Verify, Trust: r.Trust, Mesh: l.name, Local: cmd.Local}
 	if r.Out == "" {
 		rec.Given = given(plan, numbers)
 	}

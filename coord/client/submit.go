@@ -51,7 +51,7 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 	}
 	rec := &record{
 		Name: filepath.Base(name), Dir: cmd.Dir, Graph: sub.Graph, Params: sub.Params, Out: absolute(cmd.Dir, sub.Out),
-		Replace: sub.Replace, Detached: sub.Detach, Twice: sub.Twice, Verify: sub.Verify, Mesh: l.name, Local: cmd.Local,
+		Replace: sub.Replace, Detached: sub.Detach, Twice: sub.Twice, Verify: sub.Verify, Trust: sub.Trust, Mesh: l.name, Local: cmd.Local,
 	}
 	if sub.GraphDir != "" {
 		rec.GraphDir = dir
@@ -211,7 +211,7 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 	}
 	tasks := distinct(plan)
 	sub := &submission{
-		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Verify: rec.Verify, Tasks: len(tasks), Targets: plan.Targets,
+		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Verify: rec.Verify, Trust: rec.Trust, Tasks: len(tasks), Targets: plan.Targets,
 			Detach: rec.Detached && l.name != ""}, // on this machine alone there is nobody to copy to
 		tasks: tasks,
 		kinds: s.a.backend.kinds(rec.Name, tasks),
