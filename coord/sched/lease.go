@@ -297,7 +297,7 @@ func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
 	run.kind.sample(e.Result.Run)
 	s.blame(run, n.ref)
 	s.proved(n)
-	s.record(&k, outs, e)
+	s.record(&k, outs, Voucher{n.peer, n.owner}, e.Result.Run)
 	if l != nil && l.run == r {
 		s.goesOn(l, outs)
 		s.endLease(l)
@@ -314,7 +314,7 @@ func (s *State) lateResult(k *key, n *node, e *Resulted) {
 		return
 	}
 	if n.hello.Slots > 0 && s.leases[id] == nil && s.wasGiven(id) {
-		s.record(k, e.Value.Outputs, e)
+		s.record(k, e.Value.Outputs, Voucher{n.peer, n.owner}, e.Result.Run)
 	}
 }
 
@@ -325,12 +325,8 @@ func (s *State) wasGiven(id wire.LeaseID) bool {
 }
 
 // record puts a value into the memo, and in the tables what they keep of it.
-func (s *State) record(k *key, outs []wire.Object, e *Resulted) {
-	owner := ""
-	if r := s.nodeOf[e.Peer]; r != 0 {
-		owner = s.nodes[r].owner
-	}
-	if s.remember(k.of, e.Result.Thunk, outs, Voucher{e.Peer, owner}, e.Result.Run) {
+func (s *State) record(k *key, outs []wire.Object, by Voucher, run time.Duration) {
+	if s.remember(k.of, wire.ThunkID(k.id), outs, by, run) {
 		s.emit(Record{s.row(s.memo(k))})
 	}
 }

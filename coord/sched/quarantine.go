@@ -233,7 +233,14 @@ func (s *State) distrust(p wire.PeerID) {
 		case m.signer != p && len(m.others) < before:
 			s.emit(Record{s.row(m)})
 		case m.signer != p:
-		default: // a claim that is left is in no table, so it goes, too
+		case len(m.others) > 0:
+			c := m.others[0]
+			if !slices.Equal(m.outs, c.outs) {
+				m.final = nil
+			}
+			m.outs, m.signer, m.owner, m.others = c.outs, c.signer, c.owner, m.others[1:]
+			s.emit(Record{s.row(m)})
+		default:
 			s.emit(Record{RowWithdrawn{s.spaces[m.of], wire.ThunkID(m.id)}})
 			s.forget(r)
 		}

@@ -27,10 +27,26 @@ type repeat struct {
 
 	blind bool   // its node is not told what it is to give, see verify.go
 	votes []vote // what nodes gave so far, if the first two differed
+
+	want   int      // owners that have to give the same, see trust.go; 0 if none has to
+	owners []string // that did
 }
 
-// doubt has a value of a task confirmed by a second run, unless that is not wanted, or done.
+// doubt has a value of a task confirmed, by a second run or by those of further owners, unless that is
+// not wanted, or done.
 func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran, signer wire.PeerID) bool {
+	if s.unconfirmed(tr, k, enc, outs, how, by, signer) {
+		return true
+	}
+	rep := &repeat{outs: outs, how: how, by: by, signer: signer}
+	if how != wire.HowMemo && by.node != 0 {
+		rep.owners = []string{s.nodes[by.node].owner}
+	}
+	return s.lacksOwners(tr, k, enc, rep)
+}
+
+// unconfirmed has a second run confirm a value.
+func (s *State) unconfirmed(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran, signer wire.PeerID) bool {
 	t := s.tasks.at(tr)
 	j := s.jobOfTask(t)
 	if t.sure && t.outs != nil && !slices.Equal(t.outs, outs) && s.sampled(j, k) {
@@ -75,7 +91,7 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 	s.dropRun(r)
 	s.jobOfTask(t).counts.Moved += e.Result.Fetched
 	if first.blind {
-		s.compare(tr, &k, enc, first, vote{outs, e.Peer, l.node.hello.Name, l.node.owner, ran{node: l.node.ref, run: e.Result.Run}}, e)
+		s.compare(tr, &k, enc, first, vote{outs, e.Peer, l.node.hello.Name, l.node.owner, ran{node: l.node.ref, run: e.Result.Run}})
 		return
 	}
 	t.sure = true
@@ -84,7 +100,9 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 		s.fail(tr, s.nondeterministic(t, first.outs, outs, ran{node: l.node.ref}), nil)
 		return
 	}
-	s.conclude(tr, &k, enc, first.outs, first.how, first.by)
+	if !s.lacksOwners(tr, &k, enc, first) {
+		s.conclude(tr, &k, enc, first.outs, first.how, first.by)
+	}
 }
 
 // repeatFailure puts what a second run failed with in words that say so.

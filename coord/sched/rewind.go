@@ -132,7 +132,7 @@ func (s *State) invalidate(r taskRef) {
 	t := s.tasks.at(r)
 	s.unkeep(r)
 	s.unsettle(r)
-	t.outs, t.sure = nil, false
+	t.outs, t.sure, t.vouched = nil, false, false
 	if t.state == wire.StateDone || !over(t.state) {
 		s.enter(r, wire.StateBlocked, wire.Notice{})
 		if t.missing == 0 {

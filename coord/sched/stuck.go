@@ -26,6 +26,8 @@ func (s *State) whyStuck(run *run) string {
 		return "waiting for a node of " + run.class.owner + ": the job believes no other"
 	case len(run.class.nodes) == 0 && run.class.platform == "":
 		return "waiting for a node"
+	case run.repeat != nil && run.repeat.want > 0 && len(run.repeat.votes) == 0 && s.memoryFits(run, run.hints.MemBytes):
+		return run.repeat.waitsForOwners()
 	case run.repeat != nil && run.repeat.blind && !s.judgeable(run):
 		return "waiting for another node, to verify it"
 	case s.shy(run.class):

@@ -157,6 +157,9 @@ func (s *State) checkWhole(j *job) error {
 		}
 	}
 	slices.SortFunc(j.targets, func(a, b target) int { return cmp.Compare(a.place, b.place) })
+	if err := s.checkTrust(j); err != nil {
+		return err
+	}
 	return s.checkGangs(j)
 }
 

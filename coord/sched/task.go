@@ -31,6 +31,7 @@ type task struct {
 	diverged bool // a re-run gave another value once
 	target   bool // of its job
 	sure     bool // two runs gave its value, where the job wants that
+	vouched  bool // as many owners did as the job wants
 }
 
 type taskMore struct {

@@ -1,7 +1,11 @@
 package sched
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"gaggle/wire"
 )
@@ -13,6 +17,11 @@ import (
 // the job is placed elsewhere. Such a run is shared with jobs of the same policy and owner alone, but
 // whatever an own node gives serves it, too, by whatever lease; and of the memo it takes what an own
 // node claimed.
+//
+// A value that so many owners are to give is first run for as any other, or taken from the memo.
+// While too few owners claim it nothing is made of it: further nodes, of none of those owners, run the
+// thunk, one after the other and without being told the value. What they give alike is claimed by
+// them, too; if one gives another value, they are judged as in verify.go.
 
 // An ownKey is what finds a run that only nodes of one owner may have.
 type ownKey struct {
@@ -26,6 +35,14 @@ func (j *job) ownOnly() string {
 		return j.owner
 	}
 	return ""
+}
+
+// checkTrust checks that a job's policy can be kept.
+func (s *State) checkTrust(j *job) error {
+	if j.trust.Owners() > 0 && slices.ContainsFunc(j.tasks, func(r taskRef) bool { m := s.tasks.at(r).more; return m != nil && m.gang != nil }) {
+		return errors.New("tasks of a gang are run once, so that no other owner can give the same: submit with --trust own or any")
+	}
+	return nil
 }
 
 // findRun returns the run in flight of a resolved thunk at nodes of the owner, at anybody's if that
@@ -124,4 +141,83 @@ func (s *State) reowned(n *node) {
 			s.leaseLost(l, wire.Failure{}, 0)
 		}
 	}
+}
+
+// lacksOwners has a node of another owner run a thunk of which too few gave the value of rep, if the
+// job wants that. Of rep.owners it is known that they gave it, others stand in the memo.
+func (s *State) lacksOwners(tr taskRef, k *key, enc []byte, rep *repeat) bool {
+	t := s.tasks.at(tr)
+	want := s.jobOfTask(t).trust.Owners()
+	if want == 0 || t.vouched && slices.Equal(t.outs, rep.outs) {
+		return false
+	}
+	owners := s.vouchers(k, rep.outs, rep.owners)
+	t.vouched = len(owners) >= want
+	if t.vouched {
+		return false
+	}
+	r := s.makeRun(tr, *k, enc)
+	next := &repeat{outs: rep.outs, how: rep.how, by: rep.by, on: rep.on, signer: rep.signer, owner: rep.owner, blind: true, want: want, owners: owners}
+	if n := s.nodeOf[rep.signer]; n != 0 {
+		next.on, next.owner = s.nodes[n].hello.Name, s.nodes[n].owner
+	}
+	s.runs.at(r).troubled().repeat = next
+	s.enqueue(r)
+	s.attach(tr, r)
+	return true
+}
+
+// vouchers adds the owners whose nodes claim a value to those that are known to have given it.
+func (s *State) vouchers(k *key, outs []wire.Object, gave []string) (owners []string) {
+	add := func(o string) {
+		if o != "" && !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
+	for _, o := range gave {
+		add(o)
+	}
+	m := s.memo(k)
+	if m == nil {
+		return owners
+	}
+	for _, c := range append([]claim{{m.outs, m.signer, m.owner}}, m.others...) {
+		if slices.Equal(c.outs, outs) {
+			add(s.ownerOf(&c))
+		}
+	}
+	return owners
+}
+
+// unvouch has a task made again of which too few owners claim the value, now that a liar's claims are
+// forgotten. A task that wrote a sub-graph fails, for that cannot be taken back.
+func (s *State) unvouch(j *job, tr taskRef) {
+	t := s.tasks.at(tr)
+	if t.state != wire.StateDone || !t.vouched {
+		return
+	}
+	outs, graph := t.outs, t.more != nil && len(t.more.subs) > 0
+	enc, err := s.reduced(t)
+	if graph {
+		outs = t.more.raw
+	}
+	if k := (key{j.space, wire.Sum(enc)}); err == "" && len(s.vouchers(&k, outs, nil)) >= j.trust.Owners() {
+		return
+	}
+	if t.vouched = false; graph {
+		s.fail(tr, failure(wire.CauseInternal, "submit again", "a node that gave its sub-graph, too, was found to give wrong values"), nil)
+		return
+	}
+	s.rewind(tr, wire.Digest{})
+}
+
+// waitsForOwners says what a value waits for that too few owners gave.
+func (rep *repeat) waitsForOwners() string {
+	return fmt.Sprintf("waiting for a node of another owner: the job believes what %d owners' nodes give alike, so far %d did", rep.want, len(rep.owners))
+}
+
+func (rep *repeat) tooFew() wire.Failure {
+	return failure(wire.CauseNoPlatform, "join nodes of others (coord ticket --owner), or submit with another --trust; coord nodes lists what there is",
+		"the job believes what nodes of %d owners give alike; those of %s gave a value, and there is no node of another owner that could",
+		rep.want, cmp.Or(strings.Join(rep.owners, ", "), "nobody known"))
 }

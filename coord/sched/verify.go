@@ -34,6 +34,8 @@ func (rep *repeat) party(n *node) bool {
 	switch {
 	case !rep.blind:
 		return false
+	case len(rep.votes) < 2 && rep.want > 0:
+		return rep.signer == n.peer || n.owner == "" || slices.Contains(rep.owners, n.owner)
 	case len(rep.votes) < 2:
 		return rep.signer == n.peer || rep.apart && rep.owner == n.owner
 	}
@@ -59,16 +61,18 @@ func (s *State) apart(run *run, owner string) bool {
 }
 
 // compare takes a value that a node gave without knowing the other.
-func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote, e *Resulted) {
+func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote) {
 	t := s.tasks.at(tr)
 	if len(rep.votes) == 0 {
 		if slices.Equal(rep.outs, v.outs) {
-			s.verified(tr, k, enc, rep.outs, rep.how, rep.by)
+			s.verified(tr, k, enc, rep, v)
 			return
 		}
 		first := vote{rep.outs, rep.signer, cmp.Or(rep.on, "a node that is away"), rep.owner, rep.by}
 		s.jobNote(t, fmt.Sprintf("task %q: %s and %s gave different values; others run it to tell who is wrong", t.name, first.name, v.name))
-		s.judge(tr, k, enc, &repeat{outs: rep.outs, how: rep.how, by: rep.by, on: rep.on, signer: rep.signer, owner: rep.owner, blind: true, votes: []vote{first, v}})
+		next := *rep
+		next.votes = []vote{first, v}
+		s.judge(tr, k, enc, &next)
 		return
 	}
 	i := slices.IndexFunc(rep.votes[:2], func(o vote) bool { return slices.Equal(o.outs, v.outs) })
@@ -81,12 +85,16 @@ func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote, e *
 		s.judge(tr, k, enc, rep)
 		return
 	}
-	s.convict(t, rep.votes[1-i], k)
-	if i == 1 {
-		s.record(k, v.outs, e)
-		rep.outs, rep.how, rep.by = v.outs, wire.HowRan, rep.votes[1].run
+	right, wrong := rep.votes[i], rep.votes[1-i]
+	agreed := append([]vote{right}, rep.votes[2:]...)
+	s.convict(t, wrong, k)
+	if over(t.state) {
+		return // the job stopped at a task that this has taken back
 	}
-	s.verified(tr, k, enc, rep.outs, rep.how, rep.by)
+	if i == 1 {
+		rep = &repeat{outs: right.outs, how: wire.HowRan, by: right.run, on: right.name, signer: right.peer, owner: right.owner, want: rep.want}
+	}
+	s.verified(tr, k, enc, rep, agreed...)
 }
 
 // judge has a thunk of which two values are known run by somebody else.
@@ -126,12 +134,15 @@ func (s *State) convict(t *task, v vote, k *key) {
 func (s *State) unjudged(r runRef) {
 	run := s.runs.at(r)
 	k, rep, tr := run.key, run.repeat, run.waiters[0]
-	if len(rep.votes) == 0 {
+	switch {
+	case len(rep.votes) > 0:
+		s.undecided(tr, &k, rep, "and there is no third node, of neither owner, that could tell who is wrong")
+	case rep.want > 0:
+		s.failWaiters(r, rep.tooFew(), nobody)
+	default:
 		s.failWaiters(r, failure(wire.CauseNoPlatform, "join one (coord ticket), or submit without --verify",
 			"there is no second node that could verify what %s gave", cmp.Or(rep.on, "another")), nobody)
-		return
 	}
-	s.undecided(tr, &k, rep, "and there is no third node, of neither owner, that could tell who is wrong")
 }
 
 // undecided fails a task of which nobody can tell the right value.
@@ -143,11 +154,20 @@ func (s *State) undecided(tr taskRef, k *key, rep *repeat, why string) {
 	s.fail(tr, f, nil)
 }
 
-func (s *State) verified(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran) {
+// verified gives a task the value of rep, which others gave, too.
+func (s *State) verified(tr taskRef, k *key, enc []byte, rep *repeat, others ...vote) {
 	t := s.tasks.at(tr)
+	if !t.sure {
+		s.jobOfTask(t).counts.Verified++
+	}
 	t.sure = true
-	s.jobOfTask(t).counts.Verified++
-	s.conclude(tr, k, enc, outs, how, by)
+	for _, v := range others {
+		s.record(k, rep.outs, Voucher{v.peer, v.owner}, v.run.run)
+		rep.owners = append(rep.owners, v.owner)
+	}
+	if !s.lacksOwners(tr, k, enc, rep) {
+		s.conclude(tr, k, enc, rep.outs, rep.how, rep.by)
+	}
 }
 
 // recant has all made again that jobs under way took from a node which turned out to lie, unless
@@ -161,6 +181,10 @@ func (s *State) recant(liar *node) {
 		}
 		for _, tr := range j.tasks {
 			t := s.tasks.at(tr)
+			if j.trust.Owners() > 0 {
+				s.unvouch(j, tr)
+				continue
+			}
 			if t.state == wire.StateDone && t.node == liar.ref && !t.sure && t.more != nil && len(t.more.subs) > 0 {
 				s.fail(tr, failure(wire.CauseInternal, "submit again", "%s wrote its sub-graph and was found to give wrong values", liar.hello.Name), nil)
 				continue
