@@ -46,7 +46,7 @@ func (s *State) expand(tr taskRef, k *key, enc []byte, raw []wire.Object, how wi
 		return
 	}
 	m.raw, m.resolved, m.ran = raw, k.id, by
-	t.how, t.node = how, by.node
+	t.how, t.node, t.signer = how, by.node, by.signer
 	s.enter(tr, wire.StateExpanding, wire.Notice{Resolved: wire.ThunkID(k.id), How: how, Run: by.run, Fetched: by.fetched})
 	for i, o := range raw {
 		known := slices.ContainsFunc(m.subs, func(x sub) bool { return x.output == i })

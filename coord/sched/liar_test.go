@@ -159,3 +159,39 @@ func TestLiarIsNotBelieved(t *testing.T) {
 		w.run(20*time.Second, nil)
 	}
 }
+
+// TestLiarsGraphOfTheMemo: that a liar wrote a sub-graph is known, too, of one that the memo had, and
+// while its tasks still run.
+func TestLiarsGraphOfTheMemo(t *testing.T) {
+	for _, wait := range []time.Duration{time.Second, 20 * time.Second} {
+		w, client := small(t, 3)
+		liar := w.nodes[1]
+		away := func(over bool) {
+			for _, n := range w.nodes[2:] {
+				w.step(Quarantined{Peer: n.peer, Reason: "away", ByHand: !over, Over: over})
+			}
+		}
+		w.runs = func(n string) time.Duration {
+			if n == "slow" {
+				return time.Minute
+			}
+			return 5 * time.Second
+		}
+		away(false)
+		p := makePlan(t, "sub:1 -> src; slow -> other")
+		first := w.submit(1, client, p, nil, "sub")
+		w.run(7*time.Second, nil) // the graph is there, what it comes to is not
+		w.step(Cancelled{first})
+		away(true)
+		known := w.submit(2, client, p, nil, "sub", "slow")
+		w.run(wait, nil)
+		if st := w.s.Tasks(known, "sub")[0]; st.How != wire.HowMemo {
+			t.Fatalf("sub is %s by %v", st.State, st.How)
+		}
+		w.step(Quarantined{Peer: liar.peer, Reason: "lied", Lied: true})
+		w.run(2*time.Minute, w.ended(known))
+		if d := w.done[known]; d == nil || len(d.Failures) == 0 || !strings.Contains(d.Failures[0].Failure.Message, "wrote its sub-graph") {
+			t.Errorf("sub, whose graph the liar wrote, stands after %v: %+v", wait, d)
+		}
+	}
+}

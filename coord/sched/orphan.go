@@ -158,6 +158,7 @@ func (s *State) forgetIn(t *task, old nodeRef) {
 	forget(&t.signer)
 	if t.more != nil {
 		forget(&t.more.ran.node)
+		forget(&t.more.ran.signer)
 	}
 	if t.run == 0 {
 		return

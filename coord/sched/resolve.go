@@ -110,7 +110,7 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 		return true
 	}
 	if !final(outs) {
-		s.expand(r, k, enc, outs, wire.HowMemo, ran{})
+		s.expand(r, k, enc, outs, wire.HowMemo, ran{signer: s.nodeOf[signer]})
 		return true
 	}
 	if t.outs != nil && !slices.Equal(t.outs, outs) {

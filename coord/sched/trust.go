@@ -193,10 +193,10 @@ func (s *State) vouchers(k *key, outs []wire.Object, gave []string) (owners []st
 // forgotten. A task that wrote a sub-graph fails, for that cannot be taken back.
 func (s *State) unvouch(j *job, tr taskRef) {
 	t := s.tasks.at(tr)
-	if t.state != wire.StateDone || !t.vouched {
+	if t.state != wire.StateDone && t.state != wire.StateExpanding || !t.vouched {
 		return
 	}
-	outs, graph := t.outs, t.more != nil && len(t.more.subs) > 0
+	outs, graph := t.outs, t.state == wire.StateExpanding || t.more != nil && len(t.more.subs) > 0
 	enc, err := s.reduced(t)
 	if graph {
 		outs = t.more.raw

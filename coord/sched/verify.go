@@ -185,11 +185,12 @@ func (s *State) recant(liar *node) {
 				s.unvouch(j, tr)
 				continue
 			}
-			if t.state == wire.StateDone && t.node == liar.ref && !t.sure && t.more != nil && len(t.more.subs) > 0 {
+			graph := t.state == wire.StateExpanding || t.more != nil && len(t.more.subs) > 0
+			switch {
+			case t.node != liar.ref && t.signer != liar.ref || t.sure:
+			case graph && (t.state == wire.StateDone || t.state == wire.StateExpanding):
 				s.fail(tr, failure(wire.CauseInternal, "submit again", "%s wrote its sub-graph and was found to give wrong values", liar.hello.Name), nil)
-				continue
-			}
-			if t.state == wire.StateDone && (t.node == liar.ref || t.signer == liar.ref) && !t.sure && (t.more == nil || len(t.more.subs) == 0) {
+			case t.state == wire.StateDone:
 				s.rewind(tr, wire.Digest{})
 			}
 		}
