@@ -17,10 +17,12 @@ type Request struct {
 	Known   *Known   `cbor:"known,omitempty"`   // Values
 }
 
-// Known asks what is known of some resolved thunks without running them.
+// Known asks what is known of some resolved thunks without running them, by the word of those whom
+// Trust believes.
 type Known struct {
 	Space  Space     `cbor:"space"`
 	Thunks []ThunkID `cbor:"thunks"` // at most MaxBatch
+	Trust  Trust     `cbor:"trust,omitempty"`
 }
 
 // Nothing is the parameter of a request that has none.

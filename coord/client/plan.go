@@ -21,7 +21,7 @@ const planEvent = 5000
 
 // plan tells what submitting a plan would run.
 func (s *session) plan(ctx context.Context, l *link, rec *record, p *graph.Plan) (*End, error) {
-	known, err := l.known(ctx, p)
+	known, err := l.known(ctx, p, rec.Trust)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (s *session) plan(ctx context.Context, l *link, rec *record, p *graph.Plan)
 
 // known says of each task what submitting it would do. It resolves tasks with the values that
 // the coordinator knows, level by level.
-func (l *link) known(ctx context.Context, p *graph.Plan) ([]string, error) {
+func (l *link) known(ctx context.Context, p *graph.Plan, trust wire.Trust) ([]string, error) {
 	known := make([]string, len(p.Tasks))
 	values := map[wire.ThunkID]*wire.Value{} // by unresolved thunk
 	at := make(map[wire.ThunkID]int, len(p.IDs))
@@ -90,7 +90,7 @@ func (l *link) known(ctx context.Context, p *graph.Plan) ([]string, error) {
 		if len(asked) == 0 {
 			break
 		}
-		found, err := l.values(ctx, ids)
+		found, err := l.values(ctx, ids, trust)
 		if err != nil {
 			return nil, err
 		}
@@ -111,10 +111,10 @@ func (l *link) known(ctx context.Context, p *graph.Plan) ([]string, error) {
 }
 
 // values asks for the values of resolved thunks; those not known are nil.
-func (l *link) values(ctx context.Context, ids []wire.ThunkID) ([]*wire.Value, error) {
+func (l *link) values(ctx context.Context, ids []wire.ThunkID, trust wire.Trust) ([]*wire.Value, error) {
 	var values []*wire.Value
 	for part := range slices.Chunk(ids, wire.MaxBatch) {
-		r, err := l.ask(ctx, &wire.Request{Known: &wire.Known{Space: l.space, Thunks: part}})
+		r, err := l.ask(ctx, &wire.Request{Known: &wire.Known{Space: l.space, Thunks: part, Trust: trust}})
 		if err != nil {
 			return nil, err
 		}

@@ -186,6 +186,7 @@ func TestAgain(t *testing.T) {
 		{"other places", record{Dir: "/w", Graph: "g.yaml", GraphDir: "/src", Out: "/w/out"}, "t",
 			"cd /w && coord submit --dir /src g.yaml --out out --only t"},
 		{"mesh", record{Dir: "/w", Out: "/w", Graph: "g.yaml", Mesh: "lab"}, "t", "cd /w && coord submit --mesh lab g.yaml --only t"},
+		{"policies", record{Dir: "/w", Out: "/w", Graph: "g.yaml", Verify: 10, Trust: 2}, "t", "cd /w && coord submit --verify 10% --trust 2 g.yaml --only t"},
 		{"run", record{Dir: "/w", Run: &Run{Words: []string{"wc -l {}"}, Args: []string{"a", "b c"}, Out: "{}.n"}}, "wc[b c]",
 			"cd /w && coord run --out '{}.n' 'wc -l {}' ::: 'b c'"},
 	} {

@@ -106,6 +106,9 @@ func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
 			end = micro(j.Ended)
 		}
 		state := j.State
+		if j.Trust != wire.TrustAny {
+			state += " (trust " + j.Trust.String() + ")"
+		}
 		if j.Waiting != "" {
 			state += ": " + printable(j.Waiting)
 		}

@@ -134,14 +134,21 @@ func (s *State) canHave(k *key, outs []wire.Object) bool {
 	return true
 }
 
-// Value returns a value that is known for a resolved thunk and can be had: after expansion if it
-// wrote sub-graphs. It reports whether there is one.
-func (s *State) Value(space wire.Space, id wire.ThunkID) (*wire.Value, bool) {
+// Value returns a value that is known for a resolved thunk and can be had, after expansion if it
+// wrote sub-graphs, and that jobs of such trust, submitted by owner, believe. It reports whether there
+// is one.
+func (s *State) Value(space wire.Space, id wire.ThunkID, trust wire.Trust, owner string) (*wire.Value, bool) {
 	k := key{s.spaceOf[space], wire.Digest(id)}
 	m := s.memo(&k)
 	switch {
 	case m == nil:
 		return nil, false
+	case trust != wire.TrustAny:
+		c := s.believes(&job{trust: trust, owner: owner}, &k, m, final)
+		if len(c) == 0 || len(c) < trust.Owners() {
+			return nil, false
+		}
+		return wire.NewValue(slices.Clone(c[0].outs)), true
 	case m.final != nil && s.canHave(&k, m.final):
 		return wire.NewValue(slices.Clone(m.final)), true
 	}

@@ -125,6 +125,9 @@ func (s *State) whole(j *job) {
 
 // load adds tasks to a job, and marks those that make targets.
 func (s *State) load(j *job, tasks []wire.TaskSpec) error {
+	if err := j.checkTrust(tasks); err != nil {
+		return err
+	}
 	for i := range tasks {
 		r, err := s.addTask(j, &tasks[i], 0, tasks[i].Name)
 		if err != nil {
@@ -157,9 +160,6 @@ func (s *State) checkWhole(j *job) error {
 		}
 	}
 	slices.SortFunc(j.targets, func(a, b target) int { return cmp.Compare(a.place, b.place) })
-	if err := s.checkTrust(j); err != nil {
-		return err
-	}
 	return s.checkGangs(j)
 }
 

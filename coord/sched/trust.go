@@ -37,9 +37,12 @@ func (j *job) ownOnly() string {
 	return ""
 }
 
-// checkTrust checks that a job's policy can be kept.
-func (s *State) checkTrust(j *job) error {
-	if j.trust.Owners() > 0 && slices.ContainsFunc(j.tasks, func(r taskRef) bool { m := s.tasks.at(r).more; return m != nil && m.gang != nil }) {
+// checkTrust checks that a job's policy can be kept with these among its tasks.
+func (j *job) checkTrust(tasks []wire.TaskSpec) error {
+	switch {
+	case j.trust == wire.TrustOwn && j.owner == "":
+		return errors.New("nobody is named as the owner whose nodes it believes")
+	case j.trust.Owners() > 0 && slices.ContainsFunc(tasks, func(t wire.TaskSpec) bool { return t.Gang != nil }):
 		return errors.New("tasks of a gang are run once, so that no other owner can give the same: submit with --trust own or any")
 	}
 	return nil
@@ -102,7 +105,7 @@ func (s *State) believes(j *job, k *key, m *memo, fits func([]wire.Object) bool)
 		}
 		var same []claim
 		for _, o := range all[i:] {
-			if slices.Equal(o.outs, c.outs) && (j.trust != wire.TrustOwn || s.ownerOf(&o) == j.owner) {
+			if slices.Equal(o.outs, c.outs) && (j.trust != wire.TrustOwn || j.owner != "" && s.ownerOf(&o) == j.owner) {
 				same = append(same, o)
 			}
 		}

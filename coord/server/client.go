@@ -194,13 +194,16 @@ func (c *client) known(k *wire.Known) error {
 	if !c.cert.May(k.Space) {
 		return wire.Errorf(wire.CauseUnauthorized, "use a certificate of that tenant", "space %q is not yours", k.Space)
 	}
+	if !k.Trust.Valid() {
+		return wire.Errorf(wire.CauseInvalid, "update the coordinator", "the policy of trust %d is not known here", int(k.Trust))
+	}
 	if len(k.Thunks) > wire.MaxBatch {
 		return wire.Errorf(wire.CauseTooLarge, "", "asked for %d values at once; the bound is %d", len(k.Thunks), wire.MaxBatch)
 	}
 	r := &wire.Response{Values: make([][]byte, len(k.Thunks))}
 	err := c.s.ask(func(st *sched.State) {
 		for i, id := range k.Thunks {
-			if v, ok := st.Value(k.Space, id); ok {
+			if v, ok := st.Value(k.Space, id, k.Trust, c.cert.Owner); ok {
 				_, r.Values[i] = v.Encode()
 			}
 		}

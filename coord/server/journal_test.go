@@ -58,8 +58,10 @@ func TestJournalGivesBackWhatWasWritten(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir)
 	id, _ := testThunk(t, 7)
-	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), Signer: wire.PeerID{3}, Run: time.Second}
+	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), Signer: wire.PeerID{3}, Run: time.Second,
+		Owner: "anna", Also: []sched.Voucher{{Signer: wire.PeerID{4}, Owner: "bert"}}}
 	sub := testJob(t, 1, 2*chunkTasks+1)
+	sub.Trust, sub.Owner = wire.TrustOwn, "anna"
 	graph := sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}}
 	job := sched.RowJob{Submitted: sub}
 	if err := j.Write([]sched.Row{job, value, graph}); err != nil {
