@@ -85,10 +85,11 @@ func (w *world) answered(events []Event) {
 // checkRace: a thunk whose lease was asked back is not offered elsewhere before the node has
 // answered, for it may have begun.
 func (w *world) checkRace(a Offer) {
-	k := wire.Sum(a.Offer.Thunk)
-	if l := w.s.leases[a.Offer.Lease]; l == nil || w.s.runs.at(l.run).leases[1] != nil {
+	l := w.s.leases[a.Offer.Lease]
+	if l == nil || w.s.runs.at(l.run).leases[1] != nil {
 		return // a copy of a straggler
 	}
+	k := wire.Sum(slices.Concat(a.Offer.Thunk, []byte(w.s.runs.at(l.run).class.owner))) // whose nodes have a run of their own
 	if a.Offer.Fresh || len(a.Offer.Expect) > 0 {
 		return // a run of its own
 	}
