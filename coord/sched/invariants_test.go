@@ -304,12 +304,8 @@ func checkActions(s *State, actions []Action) error {
 			if n.hello.OwnOnly && !th.Builtin() && !slices.Contains(n.tenants, a.Offer.Space) {
 				return fmt.Errorf("offer of a thunk of %s to %s, which is for %v only", a.Offer.Space, n.hello.Name, n.tenants)
 			}
-			if l := s.leases[a.Offer.Lease]; l != nil {
-				for _, tr := range s.runs.at(l.run).waiters {
-					if o := s.jobOfTask(s.tasks.at(tr)).ownOnly(); o != "" && o != n.owner {
-						return fmt.Errorf("offer to %s of %s for a job that believes nodes of %s", n.hello.Name, n.owner, o)
-					}
-				}
+			if err := checkTrusted(s, s.leases[a.Offer.Lease]); err != nil {
+				return err
 			}
 			for _, x := range a.Offer.Then {
 				next, err := wire.DecodeThunk(x.Thunk)

@@ -61,6 +61,26 @@ func (w *world) checkTrust(actions []Action) {
 	}
 }
 
+// checkTrusted: what jobs want of one owner's nodes is offered to no other, and what a node goes on with
+// needs no other's word.
+func checkTrusted(s *State, l *lease) error {
+	if l == nil {
+		return nil
+	}
+	run := s.runs.at(l.run)
+	for _, tr := range run.waiters {
+		if o := s.jobOfTask(s.tasks.at(tr)).ownOnly(); o != run.class.owner || o != "" && o != l.node.owner {
+			return fmt.Errorf("offer to %s of %s, of a run for nodes of %q, for a job that believes those of %q", l.node.hello.Name, l.node.owner, run.class.owner, o)
+		}
+	}
+	for _, x := range l.then {
+		if t := s.tasks.at(x.task); t.of != 0 && (s.jobOfTask(t).ownOnly() != run.class.owner || s.jobOfTask(t).trust.Owners() > 0) {
+			return fmt.Errorf("%s goes on with %s, whose job believes %s", l.node.hello.Name, t.name, s.jobOfTask(t).trust)
+		}
+	}
+	return nil
+}
+
 // answered forgets what was asked back and is answered, or cannot be.
 func (w *world) answered(events []Event) {
 	gone := func(p wire.PeerID) {

@@ -164,6 +164,9 @@ func (s *State) lacksOwners(tr taskRef, k *key, enc []byte, rep *repeat) bool {
 	if n := s.nodeOf[rep.signer]; n != 0 {
 		next.on, next.owner = s.nodes[n].hello.Name, s.nodes[n].owner
 	}
+	if next.owner == "" && len(owners) > 0 { // its signer's, which is away: the first that claimed it
+		next.owner = owners[0]
+	}
 	s.runs.at(r).troubled().repeat = next
 	s.enqueue(r)
 	s.attach(tr, r)
