@@ -58,11 +58,18 @@ func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, by V
 // add adds a claim to those that are there, as remember does.
 func (m *memo) add(c claim) bool {
 	first := slices.Equal(m.outs, c.outs)
-	if first && (c.owner == m.owner || c.owner == 0) {
+	same := func(signer wire.PeerID, owner uint32) bool { // one who changes hands does not count twice
+		return c.signer == signer || c.owner == owner || c.owner == 0
+	}
+	switch {
+	case first && c.signer == m.signer && m.owner == 0 && c.owner != 0: // of a row without owners
+		m.owner = c.owner
+		return true
+	case first && same(m.signer, m.owner):
 		return false
 	}
 	for _, o := range m.others {
-		if slices.Equal(o.outs, c.outs) && (c.owner == o.owner || c.owner == 0) {
+		if slices.Equal(o.outs, c.outs) && same(o.signer, o.owner) {
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -39,5 +40,45 @@ func TestWithdrawIsOwedToASilentNode(t *testing.T) {
 	t.Logf("node is %s, owed=%d", st, len(n.owed))
 	if len(n.owed) == 0 {
 		t.Error("nothing is owed to a suspect node")
+	}
+}
+
+// TestMemoKeepsASignerOfEachOwner of a value, and what of that is for the tables.
+func TestMemoKeepsASignerOfEachOwner(t *testing.T) {
+	w, _ := small(t, 0)
+	s := w.s
+	value, other := []wire.Object{leaf("a")}, []wire.Object{leaf("b")}
+	space, id := s.space("t"), wire.ThunkID{1}
+	for i, c := range []struct {
+		outs     []wire.Object
+		signer   byte
+		owner    string
+		recorded bool
+		owners   []string // that claim value, after it
+	}{
+		{value, 1, "", true, nil}, // as a row of before owners were kept
+		{value, 1, "anna", true, []string{"anna"}},
+		{value, 1, "bert", false, []string{"anna"}}, // it has changed hands
+		{value, 2, "anna", false, []string{"anna"}},
+		{value, 3, "", false, []string{"anna"}},
+		{other, 4, "carl", false, []string{"anna"}},
+		{value, 5, "bert", true, []string{"anna", "bert"}},
+		{value, 5, "bert", false, []string{"anna", "bert"}},
+	} {
+		if got := s.remember(space, id, c.outs, Voucher{wire.PeerID{c.signer}, c.owner}, 0); got != c.recorded {
+			t.Errorf("claim %d: recorded %v, want %v", i, got, c.recorded)
+		}
+		k := key{space, wire.Digest(id)}
+		if got := s.vouchers(&k, value, nil); !slices.Equal(got, c.owners) {
+			t.Errorf("after claim %d the value is claimed by %v, want %v", i, got, c.owners)
+		}
+	}
+	row := s.row(s.memo(&key{space, wire.Digest(id)}))
+	if row.Owner != "anna" || len(row.Also) != 1 || row.Also[0] != (Voucher{wire.PeerID{5}, "bert"}) {
+		t.Errorf("the row is %+v", row)
+	}
+	s.distrust(wire.PeerID{1})
+	if m := s.memo(&key{space, wire.Digest(id)}); m == nil || m.signer != (wire.PeerID{4}) {
+		t.Errorf("without the first signer the memo has %+v, want the next claim", m)
 	}
 }
