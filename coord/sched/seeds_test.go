@@ -278,6 +278,9 @@ func simulate(t *testing.T, seed uint64) *world {
 				}
 				s.Twice = s.Twice && s.Verify == 0
 				s.Trust = []wire.Trust{wire.TrustAny, wire.TrustAny, wire.TrustOwn, 2, 2, 3}[w.rng.IntN(6)]
+				if w.chancy && w.rng.IntN(8) > 0 { // whoever asks others does not go far with chance
+					s.Trust, s.Twice, s.Verify = wire.TrustAny, false, 0
+				}
 				if w.lying() == 0 && w.rng.IntN(4) == 0 && s.Trust.Owners() == 0 {
 					pair(s.Tasks)
 				}
