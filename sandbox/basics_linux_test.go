@@ -309,19 +309,19 @@ func (w *signalWriter) Write(b []byte) (int, error) {
 
 // current returns the zygote of the one slot.
 func (e *Engine) current() *remote {
-	s := <-e.free
-	defer func() { e.free <- s }()
+	<-e.idle.some
+	s := e.idle.take(true)
+	defer e.idle.put(s)
 	return s.zygote
 }
 
 func (e *Engine) pids() string {
 	var pids []string
-	for range cap(e.free) {
-		s := <-e.free
+	for _, s := range e.idle.all() {
 		if s.zygote != nil {
 			pids = append(pids, fmt.Sprint(s.zygote.cmd.Process.Pid))
 		}
-		e.free <- s
+		e.idle.put(s)
 	}
 	return strings.Join(pids, " ")
 }

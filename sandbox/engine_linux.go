@@ -24,7 +24,7 @@ type Engine struct {
 	slash    int      // descriptor of "/"
 	program  *os.File // read-only mount of this program; nil: zygotes must make their own
 	groups   groups
-	free     chan *slot
+	idle     *idleSlots
 
 	ctx   context.Context // ends with Close
 	close context.CancelFunc
@@ -56,20 +56,20 @@ func New(c Config) (*Engine, error) {
 	if err != nil {
 		return nil, wire.Errorf(wire.CauseSandbox, "", "opening /: %v", err)
 	}
-	e := &Engine{config: c, log: c.Logger, slash: slash, groups: openGroups(), free: make(chan *slot,
-		c.Slots)}
+	e := &Engine{config: c, log: c.Logger, slash: slash, groups: openGroups(),
+		idle: newIdleSlots(c.Slots)}
 	e.groups.shareAmong(c.Slots)
 	e.distinct = canGiveUIDs(c)
 	if e.distinct {
 		e.program = cloneProgram()
 	}
 	e.ctx, e.close = context.WithCancel(context.Background())
-	for i := range c.Slots {
+	for i := c.Slots - 1; i >= 0; i-- { // the one that is started is the first to be used
 		s := &slot{engine: e, index: i}
 		if i == 0 {
 			err = s.start()
 		}
-		e.free <- s
+		e.idle.put(s)
 	}
 	if err != nil {
 		if e := e.Close(); e != nil {
@@ -146,8 +146,7 @@ func (e *Engine) BoundsMemory() bool { return e.groups.memory != "" }
 func (e *Engine) Close() error {
 	e.once.Do(func() {
 		e.close()
-		for range cap(e.free) {
-			s := <-e.free
+		for _, s := range e.idle.all() {
 			s.stop()
 		}
 		e.err = e.groups.close()
@@ -173,8 +172,9 @@ func (e *Engine) Run(ctx context.Context, s Spec) (Report, error) {
 		return Report{}, ctx.Err()
 	case <-e.ctx.Done():
 		return Report{}, errClosed
-	case sl := <-e.free:
-		defer func() { e.free <- sl }()
+	case <-e.idle.some:
+		sl := e.idle.take(!s.Again)
+		defer e.idle.put(sl)
 		if e.ctx.Err() != nil {
 			return Report{}, errClosed
 		}

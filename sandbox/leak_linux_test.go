@@ -32,11 +32,7 @@ func (e *Engine) count(t testing.TB) (c census) {
 		return len(list)
 	}
 	c.fds = files("/proc/self/fd")
-	slots := make([]*slot, cap(e.free))
-	for i := range slots {
-		slots[i] = <-e.free
-	}
-	for _, s := range slots {
+	for _, s := range e.idle.all() {
 		pid := s.zygote.cmd.Process.Pid
 		proc := fmt.Sprintf("/proc/%d/", pid)
 		c.fds += files(proc + "fd")
@@ -53,7 +49,7 @@ func (e *Engine) count(t testing.TB) (c census) {
 		}
 		c.memory += number(status, "VmRSS:") << 10
 		status.Close()
-		e.free <- s
+		e.idle.put(s)
 	}
 	runtime.GC()
 	var m runtime.MemStats

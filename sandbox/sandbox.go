@@ -86,6 +86,10 @@ type Spec struct {
 	Stdout, Stderr io.Writer
 	Sink           Sink // of outputs
 
+	// Again says that the command has run before, to see whether it ends alike: it is run in the slot
+	// that has been idle for longest, which is the same one only if no other is.
+	Again bool
+
 	Pause   *Pause   // unless nil, holds the command still when asked to
 	Session *Session // not nil: for a person, see there
 }

@@ -243,6 +243,7 @@ func (w *Worker) run(l *lease, staged Staged) (*run, error) {
 		Stdout: l.log.writer(false),
 		Stderr: l.log.writer(true),
 		Sink:   sink,
+		Again:  l.again(),
 	})
 	r.storing = sink.spent()
 	return r, err
