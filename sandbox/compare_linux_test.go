@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,8 +26,10 @@ type contender struct {
 }
 
 // BenchmarkCompare prints what a start costs here, by os/exec alone (the floor), and by other
-// sandboxes that are installed. All take turns, so that whatever else the machine does hits all
-// alike. Each measurement is a median.
+// sandboxes that are installed. All take turns, in an order that is drawn anew, so that whatever else
+// the machine does hits all alike, and what one leaves to the kernel (crun and runc, as root: cgroups
+// and namespaces, torn down milliseconds later) does not hit always the same. Each measurement is a
+// median.
 func BenchmarkCompare(b *testing.B) {
 	x := newBench(b, 8)
 	programs := noops(b, x.root)
@@ -75,7 +78,8 @@ func serial(b *testing.B, all []contender, program string, inputs int) {
 	rounds := map[int]int{0: 60, 10: 40, 100: 20, 1000: 5}[inputs]
 	took := make([][]time.Duration, len(all))
 	for r := range rounds {
-		for i, c := range all {
+		for _, i := range rand.Perm(len(all)) {
+			c := all[i]
 			if c.name == "os/exec" && inputs > 0 {
 				continue
 			}
