@@ -20,16 +20,22 @@ const maxPrograms = 256
 
 // program looks a command up as execvp does, inside the root. Where a name leads that the root
 // alone decides about is remembered while that is mounted.
-func (z *zygote) program(root int, x *execRequest) (string, error) {
-	if strings.Contains(x.Argv[0], "/") {
-		return findFile(root, x.Argv[0])
-	}
+func (z *zygote) program(x *execRequest) (string, error) {
 	search, _ := lookupEnv(x.Env, "PATH")
 	k := programKey{z.scratch.index, search, x.Argv[0]}
 	if p := z.programs[k]; p != "" {
 		return p, nil
 	}
-	p, lasting, err := findInPath(root, search, x.Argv[0])
+	root, err := z.openRoot()
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(root)
+	find := findInPath
+	if strings.Contains(x.Argv[0], "/") {
+		find = findFile
+	}
+	p, lasting, err := find(root, search, x.Argv[0])
 	if err == nil && lasting {
 		if z.programs == nil || len(z.programs) >= maxPrograms {
 			z.programs = map[programKey]string{}
@@ -39,24 +45,24 @@ func (z *zygote) program(root int, x *execRequest) (string, error) {
 	return p, err
 }
 
-// findFile is for a name with a slash.
-func findFile(root int, name string) (string, error) {
+// findFile is findInPath for a name with a slash.
+func findFile(root int, _, name string) (program string, lasting bool, err error) {
 	p := name
 	if !path.IsAbs(p) {
 		p = path.Join("/job", p)
 	}
-	_, err := executable(root, p)
+	lasting, err = executable(root, p)
 	switch {
 	case err == unix.ENOENT && !path.IsAbs(name):
-		return "", wire.Errorf(wire.CauseNotInRoot, "add it to inputs",
+		return "", false, wire.Errorf(wire.CauseNotInRoot, "add it to inputs",
 			"there is no %q in the job directory", name)
 	case err == unix.ENOENT:
-		return "", wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root", name)
+		return "", false, wire.Errorf(wire.CauseNotInRoot, "add it to tools", "%q is not in the root", name)
 	case err != nil:
-		return "", wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit",
+		return "", false, wire.Errorf(wire.CauseNotInRoot, "it must be a file with the executable bit",
 			"%q cannot be executed", name)
 	}
-	return p, nil
+	return p, lasting, nil
 }
 
 // findInPath seeks a name in the directories of PATH. What it finds is lasting if nothing that it

@@ -26,22 +26,22 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 		return err
 	}
 	*fds = files
-	root, err := unix.Open(rootPath(z.scratch.index), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(root)
-	program, err := z.program(root, x)
+	program, err := z.program(x)
 	if err != nil {
 		return err
 	}
 	if z.seeker != nil {
+		root, err := z.openRoot()
+		if err != nil {
+			return err
+		}
+		defer unix.Close(root)
 		z.seeker.begin(root, rootPath(z.scratch.index))
 		defer func() { r.Lookups = z.seeker.end() }()
 	}
 	pid, err := z.start(program, x, files)
 	if err != nil {
-		return startError(root, program, err)
+		return z.startError(program, err)
 	}
 	closeAll(*fds) // the engine wants the end of both streams
 	*fds = nil
@@ -66,6 +66,11 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 	}
 	r.Full = z.full()
 	return nil
+}
+
+// openRoot opens the root of the next command.
+func (z *zygote) openRoot() (int, error) {
+	return unix.Open(rootPath(z.scratch.index), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 // streams returns the descriptors of standard input, output and error, having closed what else
@@ -178,13 +183,14 @@ func (z *zygote) setLimits(x *execRequest) error {
 }
 
 // reap waits for the command, reaping orphans meanwhile, then kills and reaps until nothing is
-// left.
+// left. All in the pid namespace are descendants of the zygote: when it has no child, nothing is.
+// To kill takes the kernel a walk over all processes of the machine, so it is done only if needed.
 func (z *zygote) reap(command int, r *reply) error {
 	ended, begun := false, time.Now()
-	for {
+	for options := unix.WALL; ; {
 		var ws unix.WaitStatus
 		var ru unix.Rusage
-		pid, err := unix.Wait4(-1, &ws, 0, &ru)
+		pid, err := unix.Wait4(-1, &ws, options, &ru)
 		switch {
 		case err == unix.EINTR:
 			continue
@@ -192,6 +198,10 @@ func (z *zygote) reap(command int, r *reply) error {
 			return nil
 		case err != nil:
 			return fmt.Errorf("waiting: %w", err)
+		case pid == 0:
+			unix.Kill(-1, unix.SIGKILL)
+			options = unix.WALL
+			continue
 		}
 		r.User += ru.Utime.Nano()
 		r.System += ru.Stime.Nano()
@@ -202,7 +212,7 @@ func (z *zygote) reap(command int, r *reply) error {
 			r.Status = uint32(ws)
 		}
 		if ended {
-			unix.Kill(-1, unix.SIGKILL)
+			options = unix.WALL | unix.WNOHANG
 		}
 	}
 }
@@ -245,9 +255,14 @@ func (z *zygote) freshNetwork() (err error) {
 }
 
 // startError explains why a program that is there did not start.
-func startError(root int, program string, err error) error {
+func (z *zygote) startError(program string, err error) error {
 	switch err {
 	case unix.ENOENT:
+		root, e := z.openRoot()
+		if e != nil {
+			return e
+		}
+		defer unix.Close(root)
 		if in := interpreter(root, program, 0); in != "" {
 			return wire.Errorf(wire.CauseNotInRoot, fmt.Sprintf("add %s to tools", path.Base(in)),
 				"%q needs %q, which is not in the root", program, in)
