@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -24,13 +23,13 @@ type run struct {
 	limits Limits
 	out    [2]stream // stdout, stderr
 	reply  reply
-	job    *os.File // what the command left; nil if it did not start
-	late   bool     // it was killed at its timeout
+	job    int  // descriptor of what the command left; -1 if it did not start
+	late   bool // it was killed at its timeout
 	pause  *Pause
 }
 
 func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
-	r := &run{slot: s, spec: spec, limits: spec.Limits.withDefaults(), pause: spec.Pause}
+	r := &run{slot: s, spec: spec, limits: spec.Limits.withDefaults(), pause: spec.Pause, job: -1}
 	if r.pause == nil {
 		r.pause = new(Pause)
 	}
@@ -59,7 +58,7 @@ func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
 	if f, err := r.verdict(); f != nil || err != nil || spec.Session != nil {
 		return r.report(f), err
 	}
-	c := collector{ctx: ctx, sink: spec.Sink, job: int(r.job.Fd()), stdout: &r.out[0],
+	c := collector{ctx: ctx, sink: spec.Sink, job: r.job, stdout: &r.out[0],
 		filesLeft: r.limits.OutputFiles, bytesLeft: r.limits.OutputBytes}
 	outputs, failure, err := c.collect(spec.Outputs)
 	if err != nil {
@@ -73,8 +72,9 @@ func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
 }
 
 func (r *run) release() {
-	if r.job != nil {
-		r.job.Close()
+	if r.job >= 0 {
+		unix.Close(r.job)
+		r.job = -1
 	}
 	if r.out[0].whole != nil {
 		r.out[0].whole.Close()
@@ -109,26 +109,31 @@ func (r *run) execute(ctx context.Context) error {
 		freeze = z.group.hold
 	}
 	defer r.pause.end()
-	wait, err := r.begin(func() { r.pause.begin(r.limits.Wall, func() { k.kill(true) }, freeze) })
+	d, err := r.begin(func() { r.pause.begin(r.limits.Wall, func() { k.kill(true) }, freeze) })
 	if err != nil {
 		return err
 	}
 	k.watch()
+	if r.spec.Session == nil {
+		d.until(z.sock)
+	} else { // a person may not want to read now
+		d.apart.Go(func() { d.until(-1) })
+	}
 	fds, err := z.in.receive(&r.reply)
 	r.late = k.over()
 	r.pause.end()
 	if len(fds) == 1 {
-		r.job = os.NewFile(uintptr(fds[0]), "job")
+		r.job = fds[0]
 	} else {
 		closeAll(fds)
 	}
 	if err != nil {
 		z.cmd.Process.Kill() // or the streams never end
-		wait()
+		d.wait()
 		return wire.Errorf(wire.CauseSandbox, "see the log",
 			"the slot's process ended in the middle of a run (%v)", err)
 	}
-	wait()
+	d.wait()
 	return nil
 }
 
@@ -150,9 +155,9 @@ func (r *run) openStreams() {
 	}
 }
 
-// begin sends everything to the zygote, the Exec last, before which it calls starts. The function it
-// returns waits until both streams have ended.
-func (r *run) begin(starts func()) (wait func(), err error) {
+// begin sends everything to the zygote, the Exec last, before which it calls starts. The streams are
+// to be drained until both have ended.
+func (r *run) begin(starts func()) (d *drain, err error) {
 	s, spec := r.slot, r.spec
 	b := &batch{slot: s}
 	defer b.drop()
@@ -167,19 +172,13 @@ func (r *run) begin(starts func()) (wait func(), err error) {
 	if s.zygote.group == nil || s.zygote.group.memory == "" {
 		x.Mem = r.limits.MemBytes
 	}
-	var ends [2]*os.File
-	for i := range ends {
-		w := 0
-		if ends[i], w, err = s.pipe(); err != nil {
-			if i == 1 {
-				ends[0].Close()
-			}
-			return nil, sandboxError(err)
-		}
-		b.fds = append(b.fds, w)
+	d, theirs, err := r.newDrain()
+	if err != nil {
+		return nil, sandboxError(err)
 	}
+	b.fds = append(b.fds, theirs...)
 	var session *os.File
-	join := func() {}
+	var join func()
 	switch {
 	case spec.Session != nil:
 		session, join, err = r.attend(b, &x)
@@ -192,20 +191,14 @@ func (r *run) begin(starts func()) (wait func(), err error) {
 		err = b.flush()
 	}
 	if err != nil {
-		ends[0].Close()
-		ends[1].Close()
+		d.drop()
 		session.Close()
 		return nil, sandboxError(err)
 	}
-	var drained sync.WaitGroup
-	drained.Go(join)
-	for i, end := range ends {
-		drained.Go(func() {
-			r.out[i].drain(end, s.buffer(i))
-			end.Close()
-		})
+	if join != nil {
+		d.apart.Go(join)
 	}
-	return drained.Wait, nil
+	return d, nil
 }
 
 // layOut sends the root and the inputs, in sorted order.
@@ -315,31 +308,4 @@ func (e *Engine) scratchBytes(l Limits) int64 {
 		return l.OutputBytes
 	}
 	return min(l.OutputBytes, max(64<<20, int64(si.Totalram)*int64(si.Unit)/int64(4*e.config.Slots)))
-}
-
-// pipe returns a pipe: our end to read, and theirs, which blocks, as commands expect. The
-// command may open it again by way of /dev/stdout, hence the owner.
-func (s *slot) pipe() (r *os.File, w int, err error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil { // ours is for Go's poller
-		return nil, 0, fmt.Errorf("making a pipe: %w", err)
-	}
-	if s.engine.distinct {
-		err = unix.Fchown(p[1], s.uid(), s.uid())
-	}
-	if err == nil {
-		_, err = unix.FcntlInt(uintptr(p[1]), unix.F_SETFL, 0) // what is open for writing stays so
-	}
-	if err != nil {
-		closeAll(p[:])
-		return nil, 0, fmt.Errorf("making a pipe: %w", err)
-	}
-	return os.NewFile(uintptr(p[0]), "pipe"), p[1], nil
-}
-
-func (s *slot) buffer(i int) []byte {
-	if s.pipes[i] == nil {
-		s.pipes[i] = make([]byte, 64<<10)
-	}
-	return s.pipes[i]
 }

@@ -19,10 +19,10 @@ import (
 
 // A slot runs one thunk at a time in its zygote, which it starts when needed.
 type slot struct {
-	engine *Engine
-	index  int
-	zygote *remote // nil: not running
-	pipes  [2][]byte
+	engine  *Engine
+	index   int
+	zygote  *remote // nil: not running
+	drained []byte  // where output streams are read to
 }
 
 // A remote is the engine's end of a zygote.

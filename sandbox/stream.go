@@ -24,18 +24,6 @@ type stream struct {
 	err   error  // making or writing whole failed
 }
 
-// drain reads r to its end, whatever becomes of the bytes: a command must never block on a
-// stream that nobody reads.
-func (s *stream) drain(r io.Reader, buf []byte) {
-	for {
-		n, err := r.Read(buf)
-		s.take(buf[:n])
-		if err != nil {
-			return
-		}
-	}
-}
-
 func (s *stream) take(b []byte) {
 	if len(b) == 0 {
 		return

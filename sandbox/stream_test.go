@@ -5,7 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
 
 	"gaggle/wire"
@@ -20,7 +20,9 @@ func TestStreamStoresAll(t *testing.T) {
 			return os.Create(filepath.Join(t.TempDir(), "spool"))
 		}}
 		text := bytes.Repeat([]byte("abcdefg"), size/7+1)[:size]
-		s.drain(bytes.NewReader(text), make([]byte, 10_000))
+		for chunk := range slices.Chunk(text, 10_000) {
+			s.take(chunk)
+		}
 		got := s.tail
 		if s.whole != nil {
 			var err error
@@ -40,11 +42,13 @@ func TestStreamStoresAll(t *testing.T) {
 
 func TestStreamStoresUpToItsBound(t *testing.T) {
 	s := stream{limit: 10, spool: func() (*os.File, error) { return nil, io.ErrUnexpectedEOF }}
-	s.drain(strings.NewReader("0123456789"), make([]byte, 3))
+	for chunk := range slices.Chunk([]byte("0123456789"), 3) {
+		s.take(chunk)
+	}
 	if s.full {
 		t.Error("full at its bound")
 	}
-	s.drain(strings.NewReader("x"), make([]byte, 3))
+	s.take([]byte("x"))
 	if !s.full {
 		t.Error("not full beyond its bound")
 	}
