@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,12 +50,16 @@ func (r *run) newDrain() (d *drain, theirs []int, err error) {
 }
 
 // until reads the streams until there is something to receive from sock, or both have ended.
-// Without a socket, -1, it is the latter.
-func (d *drain) until(sock int) {
+// Without a socket, -1, it is the latter. It calls look, unless nil, every oomEvery.
+func (d *drain) until(sock int, look func()) {
+	timeout, looked := -1, time.Now()
+	if look != nil {
+		timeout = int(oomEvery.Milliseconds())
+	}
 	for d.ends[0] >= 0 || d.ends[1] >= 0 {
 		set := [...]unix.PollFd{{Fd: int32(d.ends[0]), Events: unix.POLLIN},
 			{Fd: int32(d.ends[1]), Events: unix.POLLIN}, {Fd: int32(sock), Events: unix.POLLIN}}
-		if _, err := unix.Poll(set[:], -1); err != nil {
+		if _, err := unix.Poll(set[:], timeout); err != nil {
 			continue // a signal, or the kernel has no memory now
 		}
 		for i := range d.ends {
@@ -62,6 +67,10 @@ func (d *drain) until(sock int) {
 		}
 		if set[2].Revents != 0 {
 			return
+		}
+		if look != nil && time.Since(looked) >= oomEvery {
+			look()
+			looked = time.Now()
 		}
 	}
 }
@@ -89,7 +98,7 @@ func (d *drain) read(i int, events int16) {
 // wait waits for what runs apart, and until both streams have ended.
 func (d *drain) wait() {
 	d.apart.Wait()
-	d.until(-1)
+	d.until(-1, nil)
 }
 
 // drop closes the streams of a command that has not started.

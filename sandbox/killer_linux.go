@@ -18,31 +18,29 @@ type killer struct {
 	done  bool
 	late  bool        // killed, and for its timeout
 	grace *time.Timer // not nil once killed
-	oom   *time.Timer // nil without a cgroup
 }
 
 // oomEvery is how often the OOM killer's count is looked at while a command runs. The killer
-// takes one process, and the others might wait for it for ever.
+// takes one process, and the others might wait for it for ever. Whoever waits for the command looks:
+// a timer for each start woke another thread, to wait for the timer.
 const oomEvery = 100 * time.Millisecond
 
-// watch kills the command soon after the OOM killer has struck in its cgroup.
-func (k *killer) watch() {
-	if k.zygote.group == nil || k.zygote.group.memory == "" {
-		return
+// looker returns what kills the command if the OOM killer has struck in its cgroup; nil without one.
+func (k *killer) looker() func() {
+	g := k.zygote.group
+	if g == nil || g.memory == "" {
+		return nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.oom = time.AfterFunc(oomEvery, func() {
+	return func() {
+		if !g.outOfMemory() {
+			return
+		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		switch {
-		case k.done:
-		case k.zygote.group.outOfMemory():
+		if !k.done {
 			k.strike()
-		default:
-			k.oom.Reset(oomEvery)
 		}
-	})
+	}
 }
 
 // killGrace is how long a zygote may take to kill and reap before it is killed itself. It is
@@ -83,10 +81,8 @@ func (k *killer) over() (late bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.done = true
-	for _, t := range []*time.Timer{k.grace, k.oom} {
-		if t != nil {
-			t.Stop()
-		}
+	if k.grace != nil {
+		k.grace.Stop()
 	}
 	return k.late
 }

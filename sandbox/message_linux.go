@@ -124,6 +124,7 @@ func memfd(b []byte) (*os.File, error) {
 // A receiver reads messages from a socket. It is for one goroutine.
 type receiver struct {
 	sock int
+	idle func() // unless nil, called while nothing comes, as often as SO_RCVTIMEO says
 	buf  [maxPacket]byte
 	oob  [1024]byte // CmsgSpace of maxFDs descriptors, and a bit
 }
@@ -153,7 +154,9 @@ func (r *receiver) packet() (n int, fds []int, err error) {
 	var oobn, flags int
 	for {
 		n, oobn, flags, _, err = unix.Recvmsg(r.sock, r.buf[:], r.oob[:], unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
+		if err == unix.EAGAIN && r.idle != nil {
+			r.idle()
+		} else if err != unix.EINTR && err != unix.EAGAIN {
 			break
 		}
 	}

@@ -113,11 +113,11 @@ func (r *run) execute(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.watch()
+	z.in.idle = k.looker()
 	if r.spec.Session == nil {
-		d.until(z.sock)
+		d.until(z.sock, z.in.idle)
 	} else { // a person may not want to read now
-		d.apart.Go(func() { d.until(-1) })
+		d.apart.Go(func() { d.until(-1, nil) })
 	}
 	fds, err := z.in.receive(&r.reply)
 	r.late = k.over()

@@ -99,6 +99,12 @@ func (s *slot) start() (err error) {
 	if z.group != nil {
 		z.group.settle()
 	}
+	if z.group != nil && z.group.memory != "" {
+		every := unix.NsecToTimeval(oomEvery.Nanoseconds())
+		if err := unix.SetsockoptTimeval(z.sock, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &every); err != nil {
+			return wire.Errorf(wire.CauseSandbox, "", "starting a sandbox: %v", err)
+		}
+	}
 	s.zygote = z
 	return nil
 }
