@@ -33,6 +33,8 @@ func TestMemory(t *testing.T) {
 		"dd if=/dev/zero of=/tmp/x bs=1M count=300 && sleep 1000; echo went on",
 		"dd if=/dev/zero of=/dev/null bs=300M || echo went on",
 		"for i in 1 2 3 4; do dd if=/dev/zero of=/dev/null bs=40M & done; wait",
+		"yes & dd if=/dev/zero of=/dev/null bs=300M; wait",                       // it always says something
+		"exec >/dev/null 2>&1; dd if=/dev/zero of=/dev/null bs=300M; sleep 1000", // it never does
 	} {
 		r := b.run(Spec{Argv: []string{"sh", "-c", script}, Limits: Limits{MemBytes: limit}})
 		if f := r.Failure; f == nil || f.Cause != wire.CauseMemory || f.Hint == "" || r.PeakMem < limit {
