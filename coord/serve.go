@@ -160,7 +160,7 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 	if m.mesh, err = peer.LoadKey(filepath.Join(m.dir, "mesh.key")); err != nil {
 		return nil, err
 	}
-	if journal, err = server.OpenJournal(m.dir); err != nil {
+	if journal, err = server.OpenJournal(m.dir, m.log); err != nil {
 		return nil, err
 	}
 	m.server, err = server.New(server.Config{

@@ -36,6 +36,7 @@ const (
 	CauseSandbox    Cause = 23 // the sandbox could not be set up
 	CauseInputsGone Cause = 24 // nobody holds an input any more and it cannot be made again
 	CauseInternal   Cause = 25 // our own bug
+	CauseDisk       Cause = 26 // a disk fails, or a file on it is damaged
 
 	CauseInvalid      Cause = 40 // malformed or impossible request
 	CauseNotFound     Cause = 41 // no such job, task, target or object
@@ -57,7 +58,7 @@ var causeNames = map[Cause]string{
 	CauseOutputBound: "output bound", CauseNotInRoot: "not in the root", CauseGraph: "sub-graph",
 	CauseCycle: "cycle", CauseNondeterministic: "nondeterministic",
 	CauseNodeLost: "node lost", CauseDiskFull: "disk full", CauseFetch: "fetch", CauseSandbox: "sandbox",
-	CauseInputsGone: "inputs gone", CauseInternal: "internal",
+	CauseInputsGone: "inputs gone", CauseInternal: "internal", CauseDisk: "disk",
 	CauseInvalid: "invalid", CauseNotFound: "not found", CauseTooLarge: "too large",
 	CauseNoPlatform: "no platform", CauseUnauthorized: "unauthorized", CauseExpired: "expired",
 	CauseClock: "clock", CauseCancelled: "cancelled", CauseVersion: "version", CauseBusy: "busy",
@@ -76,7 +77,7 @@ func (c Cause) String() string {
 func (c Cause) Task() bool { return c >= CauseExit && c <= CauseNondeterministic }
 
 // Infrastructure reports whether another node may well succeed.
-func (c Cause) Infrastructure() bool { return c >= CauseNodeLost && c <= CauseInternal }
+func (c Cause) Infrastructure() bool { return c >= CauseNodeLost && c <= CauseDisk }
 
 // An Error is a failure that crosses a process boundary: what happened, and what the reader can
 // do about it.

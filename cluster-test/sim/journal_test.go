@@ -38,11 +38,11 @@ func (j *journal) kill() {
 	j.dead = true
 }
 
-func (j *journal) NextEpoch() (uint32, error) {
+func (j *journal) Begin() (uint32, []byte, error) {
 	j.d.mu.Lock()
 	defer j.d.mu.Unlock()
 	j.d.epoch++
-	return j.d.epoch, nil
+	return j.d.epoch, []byte("secret of the mesh"), nil
 }
 
 func (j *journal) Load(yield func(sched.Row)) error {

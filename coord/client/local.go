@@ -54,7 +54,7 @@ func (b *backend) openLocal() (*link, error) {
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
-	journal, err := server.OpenJournal(dir)
+	journal, err := server.OpenJournal(dir, b.log)
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}

@@ -164,6 +164,15 @@ type RowJobState struct {
 // RowQuarantine records that a member was quarantined, or that this is over.
 type RowQuarantine struct{ Quarantined Quarantined }
 
+// RowUnpin records that a member is to be told of an Unpin, or, if Over, that it was. It is the
+// server's own: Step neither makes nor is told one.
+type RowUnpin struct {
+	Peer wire.PeerID
+	Pin  wire.Pin
+	Over bool
+}
+
+func (RowUnpin) row()      {}
 func (RowQuarantine) row() {}
 func (RowJob) row()        {}
 func (RowValue) row()      {}

@@ -1,11 +1,16 @@
 package server
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -15,15 +20,18 @@ import (
 	"gaggle/wire"
 )
 
-// A Journal is the coordinator's durable tables. Calls do not overlap, but for Redeem.
+// A Journal is the coordinator's durable tables. Calls do not overlap, but for Redeem. Errors are
+// *wire.Error: of CauseDiskFull if there is no room, which changes nothing and can be tried again; of
+// CauseDisk if the disk fails or the tables are damaged, after which every call gives the same.
 type Journal interface {
-	// NextEpoch durably counts up the lives of this coordinator and returns the new one, >= 1.
-	NextEpoch() (uint32, error)
+	// Begin durably counts up the lives of this coordinator and returns the new one, >= 1, and a
+	// secret of the coordinator's, the same in all of them.
+	Begin() (epoch uint32, secret []byte, err error)
 	// Load yields every row in the order that sched.Row asks for. A row that cannot be read is
 	// skipped if what it says can be made again, else an error.
 	Load(yield func(sched.Row)) error
-	// Write applies rows in one transaction; they are durable when it returns nil, and none is
-	// applied when it returns an error.
+	// Write applies rows in one transaction. They are durable when it returns nil. After an error
+	// of CauseDisk all or none of them may be there when the tables are opened again.
 	Write(rows []sched.Row) error
 	// Redeem durably remembers the serial of a ticket that is good for one use. It reports
 	// whether this was the first time.
@@ -31,10 +39,12 @@ type Journal interface {
 	Close() error
 }
 
-// The tables, one bbolt bucket each:
+// The tables, one bbolt bucket each, with rows as in ledger.go:
 //
-//	meta     "epoch"            -> uint32, big endian
-//	         "format"           -> uint32, big endian: tableFormat
+//	meta     "format"           -> uint32, big endian: tableFormat, as the only row without a seal
+//	         "epoch"            -> uint32, big endian
+//	         "secret"           -> 32 random bytes
+//	         "tally"            -> see tally
 //	values   space 00 thunk     -> valueRow
 //	graphs   space 00 thunk out -> expansionRow (out is a uint32, big endian)
 //	jobs     job                -> a bucket: "head" -> Submitted without tasks,
@@ -43,6 +53,7 @@ type Journal interface {
 //	order    uint64 -> job      in the order they ended, to forget the oldest
 //	tickets  serial, uint64     -> time of use
 //	shut     peer               -> shutRow of a member in quarantine
+//	unpins   peer space 00 digest owner -> unpinRow of what a member was not told yet
 var (
 	bucketMeta    = []byte("meta")
 	bucketValues  = []byte("values")
@@ -52,98 +63,187 @@ var (
 	bucketOrder   = []byte("order")
 	bucketTickets = []byte("tickets")
 	bucketShut    = []byte("shut")
+	bucketUnpins  = []byte("unpins")
 	keyEpoch      = []byte("epoch")
 	keyFormat     = []byte("format")
+	keySecret     = []byte("secret")
+	keyTally      = []byte("tally")
 	keyHead       = []byte("head")
 )
 
 // tableFormat is the version of the tables. Those of a newer one are refused; a change that this
 // version would misread counts it up, and then reads or converts the older ones. Tables without
-// one are of version 1.
-const tableFormat = 1
+// one are of version 1, which had no seals, tally and secret.
+const (
+	tableFormat  = 2
+	sealedFormat = 2 // the first with seals
+)
 
 // keepEnded is how many ended jobs are remembered for status and get.
 const keepEnded = 200
 
-type boltJournal struct{ db *bbolt.DB }
+// lockTimeout bounds the wait for another process to let go of the tables.
+const lockTimeout = 2 * time.Second
+
+type boltJournal struct {
+	db   *bbolt.DB
+	path string
+
+	mu     sync.Mutex  // guards the fields below
+	failed *wire.Error // what every call returns from now on
+	stuck  bool        // bbolt may hold its locks for ever
+}
 
 // OpenJournal opens or makes the tables in dir. If another process has them open the error says
-// so within two seconds.
-func OpenJournal(dir string) (Journal, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+// so within two seconds. What is damaged and can be made again is left out, and log told of it;
+// other damage is an error of CauseDisk that names the file.
+func OpenJournal(dir string, log *slog.Logger) (Journal, error) {
+	j := &boltJournal{path: filepath.Join(dir, "coord.db")}
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = prepare(j.path, log)
 	}
-	path := filepath.Join(dir, "coord.db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType})
+	if err == nil {
+		j.db, err = guarded(func() (*bbolt.DB, error) {
+			return bbolt.Open(j.path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
+		})
+	}
+	if err != nil {
+		return nil, j.fault("opening", err)
+	}
+	return j, nil
+}
+
+func newerFormat(path string, is uint32) error {
+	return wire.Errorf(wire.CauseVersion, "update coord on this machine, or move the file away to begin anew",
+		"%s was written by a newer coord: format %d, known here is %d", path, is, tableFormat)
+}
+
+// fault puts an error into words for people. It is nil for nil.
+func (j *boltJournal) fault(doing string, err error) *wire.Error {
+	var e *wire.Error
 	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		return e
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, wire.Errorf(wire.CauseBusy, "end that process, or give this one another --state", "another coordinator has %s open", dir)
-	case err != nil:
-		return nil, wire.Errorf(wire.CauseInternal, "move the file away to begin anew; results then have to be made again", "opening %s: %v", path, err)
+		return wire.Errorf(wire.CauseBusy, "end that process, or give this one another --state", "another coordinator has %s open", filepath.Dir(j.path))
+	case diskFull(err):
+		return wire.Errorf(wire.CauseDiskFull, "free some space on its disk; what was accepted is kept", "%s %s: %v", doing, j.path, err)
+	case damaged(err):
+		return wire.Errorf(wire.CauseDisk, "check its disk, and put a copy of the file in its place, or move it away to begin anew; jobs that had not ended have to be submitted again then",
+			"%s is damaged: %v", j.path, err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketMeta, bucketValues, bucketGraphs, bucketJobs, bucketEnded, bucketOrder, bucketTickets, bucketShut} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+	return wire.Errorf(wire.CauseDisk, "check its disk and that the file may be read and written, then start the coordinator again; what was accepted is in it",
+		"%s %s: %v", doing, j.path, err)
+}
+
+func damaged(err error) bool {
+	for _, is := range []error{errStructure, errSeal, errMalformed, errPanic, bolterrors.ErrInvalid, bolterrors.ErrVersionMismatch, bolterrors.ErrChecksum} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return err != nil && strings.HasPrefix(err.Error(), "file size too small") // of bbolt
+}
+
+// update carries out a transaction.
+func (j *boltJournal) update(f func(*ledger) error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed != nil {
+		return j.failed
+	}
+	var id int
+	_, err := guarded(func() (any, error) {
+		return nil, j.db.Update(func(tx *bbolt.Tx) error {
+			id = tx.ID()
+			l := &ledger{tx: tx}
+			if err := l.begin(); err != nil {
 				return err
 			}
-		}
-		return checkFormat(tx.Bucket(bucketMeta), path)
+			if err := f(l); err != nil {
+				return err
+			}
+			return l.end()
+		})
+	})
+	e := j.fault("writing", err)
+	if e == nil {
+		return nil
+	}
+	j.stuck = errors.Is(err, errPanic)
+	if e.Cause == wire.CauseDiskFull && j.last() < id {
+		return e
+	}
+	j.failed = e
+	if e.Cause == wire.CauseDiskFull { // it is in the file, but nobody knows whether it is on the disk
+		j.failed = wire.Errorf(wire.CauseDisk, "free some space on its disk and start the coordinator again; what was accepted is kept", "%s", e.Message)
+	}
+	return j.failed
+}
+
+// last returns the number of the last transaction that bbolt sees in the file.
+func (j *boltJournal) last() (id int) {
+	_, err := guarded(func() (any, error) {
+		return nil, j.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil })
 	})
 	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("making tables in %s: %w", path, err)
+		return math.MaxInt
 	}
-	return &boltJournal{db}, nil
+	return id
 }
 
-func checkFormat(meta *bbolt.Bucket, path string) error {
-	v := meta.Get(keyFormat)
-	switch {
-	case v == nil:
-		return meta.Put(keyFormat, binary.BigEndian.AppendUint32(nil, tableFormat))
-	case len(v) != 4:
-		return wire.Errorf(wire.CauseInternal, "move it away to begin anew; results then have to be made again", "%s is damaged: its format is %x", path, v)
+func (j *boltJournal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.stuck {
+		return nil // it ends with the process
 	}
-	if is := binary.BigEndian.Uint32(v); is != tableFormat {
-		return wire.Errorf(wire.CauseVersion, "update coord on this machine, or move the file away to begin anew",
-			"%s was written by a newer coord: format %d, known here is %d", path, is, tableFormat)
-	}
-	return nil
+	return j.db.Close()
 }
 
-func (j *boltJournal) Close() error { return j.db.Close() }
-
-func (j *boltJournal) NextEpoch() (epoch uint32, err error) {
-	err = j.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketMeta)
-		if v := b.Get(keyEpoch); len(v) == 4 {
-			epoch = binary.BigEndian.Uint32(v)
+func (j *boltJournal) Begin() (epoch uint32, secret []byte, err error) {
+	err = j.update(func(l *ledger) error {
+		m := l.table(bucketMeta)
+		v, err := m.get(keyEpoch)
+		if err == nil && len(v) != 4 {
+			err = fmt.Errorf("epoch: %w", errMalformed)
 		}
-		epoch++
-		return b.Put(keyEpoch, binary.BigEndian.AppendUint32(nil, epoch))
+		if err == nil {
+			secret, err = m.get(keySecret)
+			secret = bytes.Clone(secret)
+		}
+		if err != nil {
+			return err
+		}
+		epoch = binary.BigEndian.Uint32(v) + 1
+		return m.put(keyEpoch, binary.BigEndian.AppendUint32(nil, epoch))
 	})
-	return epoch, err
+	return epoch, secret, err
 }
 
 func (j *boltJournal) Redeem(serial uint64) (first bool, err error) {
 	key := binary.BigEndian.AppendUint64(nil, serial)
-	err = j.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucketTickets)
-		if first = b.Get(key) == nil; !first {
-			return nil
+	err = j.update(func(l *ledger) error {
+		t := l.table(bucketTickets)
+		v, err := t.get(key)
+		if first = v == nil; err != nil || !first {
+			return err
 		}
-		return b.Put(key, binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix())))
+		return t.put(key, binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix())))
 	})
-	return first, err
+	return first && err == nil, err
 }
 
 func (j *boltJournal) Write(rows []sched.Row) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	return j.db.Update(func(tx *bbolt.Tx) error {
+	return j.update(func(l *ledger) error {
 		for _, r := range rows {
-			if err := writeRow(tx, r); err != nil {
+			if err := l.write(r); err != nil {
 				return fmt.Errorf("%T: %w", r, err)
 			}
 		}
@@ -151,100 +251,109 @@ func (j *boltJournal) Write(rows []sched.Row) error {
 	})
 }
 
-func writeRow(tx *bbolt.Tx, row sched.Row) error {
+func (l *ledger) write(row sched.Row) error {
 	switch r := row.(type) {
 	case sched.RowValue:
-		return put(tx.Bucket(bucketValues), thunkKey(r.Space, r.Thunk), newValueRow(r))
+		return put(l.table(bucketValues), thunkKey(r.Space, r.Thunk), newValueRow(r))
 	case sched.RowWithdrawn:
-		return tx.Bucket(bucketValues).Delete(thunkKey(r.Space, r.Thunk))
+		return l.table(bucketValues).delete(thunkKey(r.Space, r.Thunk))
 	case sched.RowExpansion:
 		key := binary.BigEndian.AppendUint32(thunkKey(r.Expanded.Space, r.Expanded.Thunk), uint32(r.Expanded.Output))
-		return put(tx.Bucket(bucketGraphs), key, newExpansionRow(r))
+		return put(l.table(bucketGraphs), key, newExpansionRow(r))
 	case sched.RowJob:
-		return writeJob(tx.Bucket(bucketJobs), r.Submitted)
+		return writeJob(l.table(bucketJobs), r.Submitted)
 	case sched.RowJobState:
-		return writeEnd(tx, r)
+		return l.writeEnd(r)
 	case sched.RowQuarantine:
 		if r.Quarantined.Over {
-			return tx.Bucket(bucketShut).Delete(r.Quarantined.Peer[:])
+			return l.table(bucketShut).delete(r.Quarantined.Peer[:])
 		}
-		return put(tx.Bucket(bucketShut), r.Quarantined.Peer[:], newShutRow(r.Quarantined))
+		return put(l.table(bucketShut), r.Quarantined.Peer[:], newShutRow(r.Quarantined))
+	case sched.RowUnpin:
+		if r.Over {
+			return l.table(bucketUnpins).delete(unpinKey(r))
+		}
+		return put(l.table(bucketUnpins), unpinKey(r), newUnpinRow(r))
 	}
 	return fmt.Errorf("unknown row")
 }
 
 // writeEnd records a job's new state; its tasks are not needed any more once it has ended.
-func writeEnd(tx *bbolt.Tx, r sched.RowJobState) error {
-	ended := tx.Bucket(bucketEnded)
-	if r.Released && r.Done == nil {
-		if old, err := getEnd(ended.Get(r.Job[:])); err == nil && old.Done != nil {
-			r.Done, r.Status, r.At = old.Done, old.Status, time.UnixMicro(old.At)
-		}
-	}
-	first := ended.Get(r.Job[:]) == nil
-	if err := put(ended, r.Job[:], newEndRow(r)); err != nil {
-		return err
-	}
-	if r.Done == nil {
-		return nil
-	}
-	if err := tx.Bucket(bucketJobs).DeleteBucket(r.Job[:]); err != nil && !errors.Is(err, bolterrors.ErrBucketNotFound) {
-		return err
-	}
-	order := tx.Bucket(bucketOrder)
-	if !first && !r.Released {
-		return nil
-	}
-	n, err := order.NextSequence()
+func (l *ledger) writeEnd(r sched.RowJobState) error {
+	ended := l.table(bucketEnded)
+	row, err := ended.get(r.Job[:])
 	if err != nil {
 		return err
 	}
-	if err := order.Put(binary.BigEndian.AppendUint64(nil, n), r.Job[:]); err != nil {
+	first := row == nil
+	if r.Released && r.Done == nil {
+		if old, err := getEnd(row); err == nil && old.Done != nil {
+			r.Done, r.Status, r.At = old.Done, old.Status, time.UnixMicro(old.At)
+		}
+	}
+	if err := put(ended, r.Job[:], newEndRow(r)); err != nil || r.Done == nil {
+		return err
+	}
+	if err := l.table(bucketJobs).drop(r.Job[:]); err != nil {
+		return err
+	}
+	if !first && !r.Released {
+		return nil
+	}
+	order := l.table(bucketOrder)
+	n := uint64(1)
+	if last, _ := order.b.Cursor().Last(); len(last) == 8 {
+		n += binary.BigEndian.Uint64(last)
+	}
+	if err := order.put(binary.BigEndian.AppendUint64(nil, n), r.Job[:]); err != nil {
 		return err
 	}
 	return forgetOldest(ended, order, n)
 }
 
 // forgetOldest drops what stands keepEnded places before n in the order of ending.
-func forgetOldest(ended, order *bbolt.Bucket, n uint64) error {
-	c := order.Cursor()
-	for k, job := c.First(); len(k) == 8 && binary.BigEndian.Uint64(k)+keepEnded <= n; k, job = c.Next() {
-		if err := ended.Delete(job); err != nil {
+func forgetOldest(ended, order section, n uint64) error {
+	for {
+		k, _ := order.b.Cursor().First()
+		if len(k) != 8 || binary.BigEndian.Uint64(k)+keepEnded > n {
+			return nil
+		}
+		job, err := order.get(k)
+		if err != nil {
 			return err
 		}
-		if err := c.Delete(); err != nil {
+		if err := ended.delete(job); err != nil {
+			return err
+		}
+		if err := order.delete(bytes.Clone(k)); err != nil {
+			return err
+		}
+	}
+}
+
+func (j *boltJournal) Load(yield func(sched.Row)) error {
+	_, err := guarded(func() (any, error) {
+		return nil, j.db.View(func(tx *bbolt.Tx) error { return (&ledger{tx: tx, tally: make(tally, len(tables))}).load(yield) })
+	})
+	if err != nil {
+		return j.fault("reading", err)
+	}
+	return nil
+}
+
+func (l *ledger) load(yield func(sched.Row)) error {
+	for _, load := range []func(func(sched.Row)) error{l.loadShut, l.loadValues, l.loadJobs, l.loadEnded, l.loadUnpins} {
+		if err := load(yield); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (j *boltJournal) Load(yield func(sched.Row)) error {
-	return j.db.View(func(tx *bbolt.Tx) error {
-		if err := loadShut(tx, yield); err != nil {
-			return err
-		}
-		if err := loadValues(tx, yield); err != nil {
-			return err
-		}
-		if err := loadJobs(tx, yield); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketEnded).ForEach(func(k, v []byte) error {
-			e, err := getEnd(v)
-			if err != nil || len(k) != len(wire.JobID{}) {
-				return nil // history only: the job is not run again for want of it
-			}
-			yield(sched.RowJobState{Job: wire.JobID(k), Cancelled: e.Cancelled, Released: e.Released, Done: e.Done, Status: e.Status, At: time.UnixMicro(e.At)})
-			return nil
-		})
-	})
-}
-
 // loadShut yields the members in quarantine. A row that cannot be read is an error: a node that
 // lied must not be let in for that.
-func loadShut(tx *bbolt.Tx, yield func(sched.Row)) error {
-	return tx.Bucket(bucketShut).ForEach(func(k, v []byte) error {
+func (l *ledger) loadShut(yield func(sched.Row)) error {
+	return l.table(bucketShut).forEach(func(k, v []byte) error {
 		q, err := getShut(k, v)
 		if err != nil {
 			return fmt.Errorf("quarantine of %x: %w", k, err)
@@ -255,8 +364,8 @@ func loadShut(tx *bbolt.Tx, yield func(sched.Row)) error {
 }
 
 // loadValues yields values and expansions. One that cannot be read is left out: it is made again.
-func loadValues(tx *bbolt.Tx, yield func(sched.Row)) error {
-	err := tx.Bucket(bucketValues).ForEach(func(k, v []byte) error {
+func (l *ledger) loadValues(yield func(sched.Row)) error {
+	err := l.table(bucketValues).forEach(func(k, v []byte) error {
 		if row, err := getValue(k, v); err == nil {
 			yield(row)
 		}
@@ -265,7 +374,7 @@ func loadValues(tx *bbolt.Tx, yield func(sched.Row)) error {
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(bucketGraphs).ForEach(func(k, v []byte) error {
+	return l.table(bucketGraphs).forEach(func(k, v []byte) error {
 		if row, err := getExpansion(k, v); err == nil {
 			yield(row)
 		}
@@ -273,17 +382,39 @@ func loadValues(tx *bbolt.Tx, yield func(sched.Row)) error {
 	})
 }
 
-func loadJobs(tx *bbolt.Tx, yield func(sched.Row)) error {
-	jobs := tx.Bucket(bucketJobs)
-	return jobs.ForEachBucket(func(k []byte) error {
-		sub, err := getJob(jobs.Bucket(k))
+func (l *ledger) loadJobs(yield func(sched.Row)) error {
+	jobs := l.table(bucketJobs)
+	return jobs.b.ForEachBucket(func(k []byte) error {
+		sub, err := getJob(section{jobs.sum, jobs.b.Bucket(k), jobs.table, k})
+		if err == nil && len(k) != copy(sub.Job[:], k) {
+			err = errMalformed
+		}
 		if err != nil {
 			return fmt.Errorf("job %x: %w", k, err)
 		}
-		if copy(sub.Job[:], k) != len(sub.Job) || len(k) != len(sub.Job) {
-			return fmt.Errorf("job %x: %w", k, errMalformed)
-		}
 		yield(sched.RowJob{Submitted: sub})
+		return nil
+	})
+}
+
+func (l *ledger) loadEnded(yield func(sched.Row)) error {
+	return l.table(bucketEnded).forEach(func(k, v []byte) error {
+		e, err := getEnd(v)
+		if err != nil || len(k) != len(wire.JobID{}) {
+			return fmt.Errorf("end of job %x: %w", k, errors.Join(err, errMalformed))
+		}
+		yield(sched.RowJobState{Job: wire.JobID(k), Cancelled: e.Cancelled, Released: e.Released, Done: e.Done, Status: e.Status, At: time.UnixMicro(e.At)})
+		return nil
+	})
+}
+
+func (l *ledger) loadUnpins(yield func(sched.Row)) error {
+	return l.table(bucketUnpins).forEach(func(k, v []byte) error {
+		r, err := getUnpin(k, v)
+		if err != nil {
+			return fmt.Errorf("unpin of %x: %w", k, err)
+		}
+		yield(r)
 		return nil
 	})
 }

@@ -1,10 +1,14 @@
 package server
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,7 +21,7 @@ import (
 
 func openJournal(t *testing.T, dir string) Journal {
 	t.Helper()
-	j, err := OpenJournal(dir)
+	j, err := OpenJournal(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +127,8 @@ func TestJournalEpochsAndTickets(t *testing.T) {
 	dir := t.TempDir()
 	for want := uint32(1); want <= 3; want++ {
 		j := openJournal(t, dir)
-		if got, err := j.NextEpoch(); got != want || err != nil {
-			t.Errorf("NextEpoch() = %d, %v, want %d", got, err, want)
+		if got, _, err := j.Begin(); got != want || err != nil {
+			t.Errorf("Begin() = %d, %v, want %d", got, err, want)
 		}
 		first, err := j.Redeem(99)
 		if err != nil || first != (want == 1) {
@@ -137,7 +141,7 @@ func TestJournalEpochsAndTickets(t *testing.T) {
 func TestJournalInUseNamesTheDirectory(t *testing.T) {
 	dir := t.TempDir()
 	openJournal(t, dir)
-	_, err := OpenJournal(dir)
+	_, err := OpenJournal(dir, slog.New(slog.DiscardHandler))
 	if wire.CauseOf(err) != wire.CauseBusy {
 		t.Errorf("second OpenJournal: %v, want cause busy", err)
 	}
@@ -146,44 +150,107 @@ func TestJournalInUseNamesTheDirectory(t *testing.T) {
 func TestJournalThatIsNoDatabase(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "coord.db"), []byte("this is not a database, it is a letter"), 0o600))
-	if _, err := OpenJournal(dir); wire.CauseOf(err) != wire.CauseInternal {
-		t.Errorf("OpenJournal of a letter: %v, want cause internal", err)
+	if _, err := OpenJournal(dir, slog.New(slog.DiscardHandler)); wire.CauseOf(err) != wire.CauseDisk {
+		t.Errorf("OpenJournal of a letter: %v, want cause disk", err)
 	}
 }
 
-// Tables of before there was a format are read; those of a newer coord are left alone.
-func TestJournalOfOtherVersions(t *testing.T) {
-	dir := t.TempDir()
-	setFormat := func(v []byte) {
-		db, err := bbolt.Open(filepath.Join(dir, "coord.db"), 0o600, nil)
-		must(t, err)
-		must(t, db.Update(func(tx *bbolt.Tx) error {
+// downgrade makes of tables what they were before rows had seals.
+func downgrade(t *testing.T, path string, format []byte) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
+	must(t, err)
+	var strip func(b *bbolt.Bucket) error
+	strip = func(b *bbolt.Bucket) error {
+		rows := map[string][]byte{}
+		err := b.ForEach(func(k, v []byte) error {
 			if v == nil {
-				return tx.Bucket(bucketMeta).Delete(keyFormat)
+				return strip(b.Bucket(k))
 			}
-			return tx.Bucket(bucketMeta).Put(keyFormat, v)
-		}))
-		must(t, db.Close())
+			rows[string(k)] = bytes.Clone(v[sealSize:])
+			return nil
+		})
+		for k, v := range rows {
+			err = errors.Join(err, b.Put([]byte(k), v))
+		}
+		return err
 	}
-	j, err := OpenJournal(dir)
-	must(t, err)
-	must(t, j.Write([]sched.Row{sched.RowJob{Submitted: testJob(t, 1, 3)}}))
-	must(t, j.Close())
-	setFormat(nil)
-	j, err = OpenJournal(dir)
-	must(t, err)
-	if rows := loadAll(t, j); len(rows) != 1 {
-		t.Errorf("%d rows of tables without a format, want 1", len(rows))
+	must(t, db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		epoch := bytes.Clone(meta.Get(keyEpoch)[sealSize:])
+		err := errors.Join(meta.Delete(keyTally), meta.Delete(keySecret), meta.Delete(keyFormat), meta.Put(keyEpoch, epoch), tx.DeleteBucket(bucketUnpins))
+		if format != nil {
+			err = errors.Join(err, meta.Put(keyFormat, format))
+		}
+		for _, name := range tables {
+			if b := tx.Bucket(name); b != nil {
+				err = errors.Join(err, strip(b))
+			}
+		}
+		return err
+	}))
+	must(t, db.Close())
+}
+
+// Tables of before there were seals, or a format, are converted; those of a newer coord are left alone.
+func TestJournalOfOtherVersions(t *testing.T) {
+	for name, format := range map[string][]byte{"without a format": nil, "1": {0, 0, 0, 1}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			j := openJournal(t, dir)
+			must(t, j.Write(someRows(t, chunkTasks+1)))
+			_, _, err := j.Begin()
+			must(t, err)
+			want := slices.DeleteFunc(loadAll(t, j), func(r sched.Row) bool { _, is := r.(sched.RowUnpin); return is })
+			must(t, j.Close())
+			downgrade(t, filepath.Join(dir, "coord.db"), format)
+			for life := uint32(2); life <= 3; life++ {
+				j = openJournal(t, dir)
+				if diff := cmp.Diff(want, loadAll(t, j), cmp.AllowUnexported(wire.Value{})); diff != "" {
+					t.Errorf("Load in life %d (-want +got):\n%s", life, diff)
+				}
+				if epoch, _, err := j.Begin(); epoch != life || err != nil {
+					t.Errorf("Begin() = %d, %v, want %d", epoch, err, life)
+				}
+				must(t, j.Close())
+			}
+		})
 	}
-	must(t, j.Close())
-	setFormat([]byte{0, 0, 0, tableFormat + 1})
-	if _, err := OpenJournal(dir); wire.CauseOf(err) != wire.CauseVersion {
-		t.Errorf("OpenJournal of a newer format: %v, want cause version", err)
+	t.Run("newer", func(t *testing.T) {
+		dir := t.TempDir()
+		must(t, openJournal(t, dir).Close())
+		downgrade(t, filepath.Join(dir, "coord.db"), []byte{0, 0, 0, tableFormat + 1})
+		before, err := os.ReadFile(filepath.Join(dir, "coord.db"))
+		must(t, err)
+		if _, err := OpenJournal(dir, slog.New(slog.DiscardHandler)); wire.CauseOf(err) != wire.CauseVersion {
+			t.Errorf("OpenJournal of a newer format: %v, want cause version", err)
+		}
+		if after, err := os.ReadFile(filepath.Join(dir, "coord.db")); err != nil || !bytes.Equal(before, after) {
+			t.Errorf("the file is another after the refusal: %v", err)
+		}
+	})
+}
+
+// someRows are some of every kind, with a job of so many tasks.
+func someRows(t *testing.T, tasks int) []sched.Row {
+	sub := testJob(t, 1, tasks)
+	rows := []sched.Row{sched.RowJob{Submitted: sub}, sched.RowJob{Submitted: testJob(t, 2, 3)},
+		sched.RowJobState{Job: wire.JobID{2}, Cancelled: true, At: time.UnixMicro(3e15)},
+		sched.RowQuarantine{Quarantined: sched.Quarantined{Peer: wire.PeerID{8}, Reason: "it lied", Lied: true, At: time.UnixMicro(1e15)}},
+		sched.RowUnpin{Peer: wire.PeerID{4}, Pin: wire.Pin{Space: "anna", Owner: "j1", Object: wire.FileObject(wire.BlobID{1}, 1, false)}}}
+	for i := range 300 {
+		id, _ := testThunk(t, i)
+		value := wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1, byte(i)}, 5, true)})
+		rows = append(rows, sched.RowValue{Space: "anna", Thunk: id, Value: value, Signer: wire.PeerID{3}, Run: time.Second})
+		if i < 3 {
+			rows = append(rows, sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}})
+		}
 	}
-	setFormat([]byte{0, 0, 0, tableFormat})
-	if rows := loadAll(t, openJournal(t, dir)); len(rows) != 1 {
-		t.Errorf("%d rows after the refusal, want 1", len(rows))
+	for i := range 5 {
+		job := wire.JobID{9, byte(i)}
+		rows = append(rows, sched.RowJobState{Job: job, Done: &wire.Done{}, Status: &wire.JobStatus{Job: job, Name: "job", State: "done"}, At: time.UnixMicro(2e15)})
 	}
+	return rows
 }
 
 func FuzzUnpackTasks(f *testing.F) {

@@ -330,7 +330,8 @@ const maxUnpins = 4096
 // An owedUnpin is a pin that a member is to let go of.
 type owedUnpin struct {
 	wire.Pin
-	told time.Time // on the connection it has; zero if it has none
+	told     time.Time // on the connection it has; zero if it has none
+	recorded bool      // durably
 }
 
 // deadFor is longer than a connection goes on for us whose other end is gone.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"go.etcd.io/bbolt"
 
 	"gaggle/coord/sched"
 	"gaggle/wire"
@@ -82,12 +81,41 @@ func getShut(k, v []byte) (q sched.Quarantined, err error) {
 	return sched.Quarantined{Peer: wire.PeerID(k), Reason: r.Reason, ByHand: r.ByHand, Lied: r.Lied, At: time.UnixMicro(r.At)}, nil
 }
 
-func put(b *bbolt.Bucket, key []byte, v any) error {
+type unpinRow struct {
+	Object wire.Object `cbor:"object"`
+	Owner  string      `cbor:"owner"`
+	Space  wire.Space  `cbor:"space"`
+}
+
+// unpinKey begins with the peer; what follows only has to differ.
+func unpinKey(r sched.RowUnpin) []byte {
+	key := append(append(append([]byte{}, r.Peer[:]...), r.Pin.Space...), 0)
+	return append(append(key, r.Pin.Object.Digest[:]...), r.Pin.Owner...)
+}
+
+func newUnpinRow(r sched.RowUnpin) unpinRow {
+	return unpinRow{Object: r.Pin.Object, Owner: r.Pin.Owner, Space: r.Pin.Space}
+}
+
+func getUnpin(k, v []byte) (row sched.RowUnpin, err error) {
+	var r unpinRow
+	if err := wire.Unmarshal(v, &r); err != nil {
+		return row, err
+	}
+	if len(k) < len(row.Peer) {
+		return row, errMalformed
+	}
+	copy(row.Peer[:], k)
+	row.Pin = wire.Pin{Space: r.Space, Object: r.Object, Owner: r.Owner}
+	return row, nil
+}
+
+func put(s section, key []byte, v any) error {
 	enc, err := wire.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return b.Put(key, enc)
+	return s.put(key, enc)
 }
 
 func thunkKey(space wire.Space, id wire.ThunkID) []byte {
@@ -156,8 +184,11 @@ const chunkTasks = 1024
 // chunkBytes bounds the thunks of a chunk, but for one larger one, far below maxUnpacked.
 const chunkBytes = 16 << 20
 
-func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
-	b, err := jobs.CreateBucketIfNotExists(s.Job[:])
+func writeJob(jobs section, s sched.Submitted) error {
+	if err := jobs.drop(s.Job[:]); err != nil {
+		return err
+	}
+	b, err := jobs.open(s.Job[:])
 	if err != nil {
 		return err
 	}
@@ -168,7 +199,7 @@ func writeJob(jobs *bbolt.Bucket, s sched.Submitted) error {
 	}
 	for i := 0; i < len(s.Tasks); {
 		n := chunkEnd(s.Tasks[i:])
-		if err := b.Put(binary.BigEndian.AppendUint32(nil, uint32(i)), packTasks(s.Tasks[i:i+n])); err != nil {
+		if err := b.put(binary.BigEndian.AppendUint32(nil, uint32(i)), packTasks(s.Tasks[i:i+n])); err != nil {
 			return err
 		}
 		i += n
@@ -187,12 +218,16 @@ func chunkEnd(tasks []wire.TaskSpec) int {
 	return len(tasks)
 }
 
-func getJob(b *bbolt.Bucket) (s sched.Submitted, err error) {
+func getJob(b section) (s sched.Submitted, err error) {
 	var head jobRow
-	if err := wire.Unmarshal(b.Get(keyHead), &head); err != nil {
+	v, err := b.get(keyHead)
+	if err == nil {
+		err = wire.Unmarshal(v, &head)
+	}
+	if err != nil {
 		return s, err
 	}
-	err = b.ForEach(func(k, v []byte) error {
+	err = b.forEach(func(k, v []byte) error {
 		if len(k) != 4 || bytes.Equal(k, keyHead) {
 			return nil
 		}

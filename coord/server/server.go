@@ -124,7 +124,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
 		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]owedUnpin{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
-		expandSlots: make(chan struct{}, expanding), state: sched.New(sched.Config{Alone: cfg.Alone, Secret: secret(), Weights: weightList(cfg.Weights), MaxQueued: cfg.MaxQueued}),
+		expandSlots: make(chan struct{}, expanding),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.recover(); err != nil {
@@ -139,11 +139,12 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) recover() error {
 	s.recovering = true
 	defer func() { s.recovering = false }()
-	epoch, err := s.cfg.Journal.NextEpoch()
+	epoch, secret, err := s.cfg.Journal.Begin()
 	if err != nil {
 		return err
 	}
 	s.epoch = epoch
+	s.state = sched.New(sched.Config{Alone: s.cfg.Alone, Secret: secret, Weights: weightList(s.cfg.Weights), MaxQueued: s.cfg.MaxQueued})
 	events := []sched.Event{sched.EpochBegan{Epoch: epoch}}
 	flush := func() {
 		s.carryOut(s.state.Step(0, s.start, events))
@@ -162,6 +163,8 @@ func (s *Server) recover() error {
 		case sched.RowJob:
 			r.Submitted.Recorded = true
 			events = append(events, r.Submitted)
+		case sched.RowUnpin:
+			s.unpins[r.Peer] = append(s.unpins[r.Peer], owedUnpin{Pin: r.Pin, recorded: true})
 		case sched.RowJobState:
 			switch {
 			case r.Done != nil && r.Status != nil:
