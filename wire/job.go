@@ -114,6 +114,8 @@ type Response struct {
 	Peers    []PeerInfo   `cbor:"peers,omitempty"`
 	Grant    []byte       `cbor:"grant,omitempty"`
 	Values   [][]byte     `cbor:"values,omitempty"` // encoded Values in the order asked for; empty if not known
+	// Trouble says with Jobs and Nodes why the coordinator cannot record anything just now.
+	Trouble *Error `cbor:"trouble,omitempty"`
 }
 
 // Accepted says that a job is recorded durably; a detached one also that its inputs are.

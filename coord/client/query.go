@@ -86,10 +86,21 @@ func (l *link) jobOf(ctx context.Context, name string) (wire.JobStatus, error) {
 	return found[len(found)-1], nil // the oldest stands first
 }
 
+// trouble says why the coordinator records nothing, if so.
+func (s *session) trouble(r *wire.Response) error {
+	if r.Trouble == nil {
+		return nil
+	}
+	return s.send(&Event{Note: "the coordinator cannot record anything, so no job is accepted or ends: " + r.Trouble.Error()})
+}
+
 func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error) {
 	if arg.Job == "" {
 		r, err := l.ask(ctx, &wire.Request{Status: &wire.JobRef{}})
 		if err != nil {
+			return nil, err
+		}
+		if err := s.trouble(r); err != nil {
 			return nil, err
 		}
 		if len(r.Jobs) == 0 {
@@ -106,6 +117,13 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 	}
 	j, err := l.jobOf(ctx, arg.Job)
 	if err != nil {
+		return nil, err
+	}
+	r, err := l.ask(ctx, &wire.Request{Status: &wire.JobRef{Job: j.Job}})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.trouble(r); err != nil {
 		return nil, err
 	}
 	e := &Event{Jobs: []wire.JobStatus{j}}

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -16,7 +17,8 @@ import (
 func (s *Server) ServeClient(ctx context.Context, rw io.ReadWriteCloser, cert *wire.Certificate) error {
 	end, ok := s.begin(ctx, rw)
 	if !ok {
-		return ErrClosed
+		defer rw.Close()
+		return errors.Join(s.closed(), writeFrame(rw, &wire.Response{Error: wire.AsError(s.closed())}))
 	}
 	defer end()
 	frames := wire.NewFrameReader(rw)
@@ -88,13 +90,13 @@ func (c *client) status(id wire.JobID) error {
 		if err != nil {
 			return err
 		}
-		return c.write(&wire.Response{Jobs: jobs})
+		return c.write(&wire.Response{Jobs: jobs, Trouble: c.s.troubled()})
 	}
 	j, err := c.job(id)
 	if err != nil {
 		return err
 	}
-	r := &wire.Response{Jobs: []wire.JobStatus{j}}
+	r := &wire.Response{Jobs: []wire.JobStatus{j}, Trouble: c.s.troubled()}
 	for _, t := range j.Targets {
 		r.Peers = c.s.infos(r.Peers, t.Held.Peers)
 	}
@@ -127,7 +129,7 @@ func (c *client) explain(ref *wire.TaskRef) error {
 }
 
 func (c *client) nodes() error {
-	r := &wire.Response{Traffic: &wire.Traffic{SubGraphBytes: c.s.graphBytes.Load()}}
+	r := &wire.Response{Traffic: &wire.Traffic{SubGraphBytes: c.s.graphBytes.Load()}, Trouble: c.s.troubled()}
 	if err := c.s.ask(func(st *sched.State) { r.Nodes = st.Nodes() }); err != nil {
 		return err
 	}

@@ -92,6 +92,7 @@ func (s *Server) allJobs() ([]wire.JobStatus, error) {
 		known[j.Job] = true
 	}
 	s.mu.Lock()
+	s.waitsForRoom(jobs)
 	for _, e := range s.ended {
 		if !known[e.Job] {
 			jobs = append(jobs, *e.Status)

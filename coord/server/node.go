@@ -29,7 +29,8 @@ type nodeSession struct {
 func (s *Server) ServeNode(ctx context.Context, rw io.ReadWriteCloser, cert *wire.Certificate) error {
 	end, ok := s.begin(ctx, rw)
 	if !ok {
-		return ErrClosed
+		rw.Close()
+		return s.closed()
 	}
 	defer end()
 	frames := wire.NewFrameReader(rw)
@@ -146,9 +147,13 @@ func (s *Server) closeSessions() {
 	for _, n := range s.nodes {
 		n.rw.Close()
 	}
+	why := wire.Errorf(wire.CauseUnreachable, "run coord attach once it is back", "the coordinator is shutting down")
+	if s.trouble != nil {
+		why.Message = "the coordinator stopped: " + s.trouble.Error()
+	}
 	for _, ws := range s.watch {
 		for _, w := range ws {
-			w.end(wire.Response{Error: wire.Errorf(wire.CauseUnreachable, "run coord attach once it is back", "the coordinator is shutting down")})
+			w.end(wire.Response{Error: why})
 		}
 	}
 }

@@ -73,7 +73,7 @@ type Server struct {
 	unpins   map[wire.PeerID][]owedUnpin // in the order they were told
 	watch    map[wire.JobID][]*watcher
 	ended    map[wire.JobID]*sched.RowJobState // of jobs that are over, for attach and status
-	fatal    error                             // why the loop ended by itself
+	trouble  *wire.Error                       // why nothing can be recorded just now, or ever if the loop ended by itself
 	closing  bool                              // no session begins any more
 	accepted map[wire.JobID]bool               // detached jobs whose inputs have their copies
 }
@@ -84,18 +84,6 @@ type input struct {
 	ask    func(*sched.State)
 }
 
-// commit is the rows of one batch and the actions that wait for them.
-type commit struct {
-	rows   []sched.Row
-	after  []sched.Action
-	urgent bool // a person waits for it
-}
-
-func (c *commit) add(next commit) {
-	c.rows, c.after = append(c.rows, next.rows...), append(c.after, next.after...)
-	c.urgent = c.urgent || next.urgent
-}
-
 const (
 	// tickEvery is the longest the scheduler goes without being told the time.
 	tickEvery = 250 * time.Millisecond
@@ -104,9 +92,8 @@ const (
 	// sayEvery is how often a node is told something, if only that the coordinator lives: a node
 	// cannot tell otherwise that nothing reaches it.
 	sayEvery = time.Second
-	// commitPause is how long the writer lets rows gather after a commit, unless one is urgent: a
-	// commit takes two flushes of the disk whatever is in it, and small thunks end by the thousand.
-	commitPause = 10 * time.Millisecond
+	// goodbye is how long clients have to hear why the server ends.
+	goodbye = 500 * time.Millisecond
 	// inputQueue is how many inputs may wait for the loop before sessions stop reading.
 	inputQueue = 1024
 )
@@ -201,8 +188,10 @@ func (s *Server) Run(ctx context.Context) error {
 	err := <-written
 	close(s.done)
 	s.closeSessions()
-	s.end()
+	late := time.AfterFunc(goodbye, s.end)
 	s.sessions.Wait()
+	late.Stop()
+	s.end()
 	return errors.Join(err, s.cfg.Journal.Close())
 }
 
@@ -295,99 +284,18 @@ func (s *Server) carryOut(actions []sched.Action) {
 	}
 }
 
-// writeRows makes the rows of waiting batches durable in one transaction and then lets go what
-// waited for them. A journal that fails ends the server: it may promise nothing any more.
-func (s *Server) writeRows(fail context.CancelCauseFunc) error {
-	var failed error
-	var pause <-chan time.Time // since the last commit
-	for c := range s.write {
-		s.gather(&c, pause)
-		if failed != nil {
-			continue // keep the loop from blocking until it sees the end
-		}
-		if err := s.cfg.Journal.Write(c.rows); err != nil {
-			failed = fmt.Errorf("recording: %w", err)
-			s.cfg.Logger.Error("the coordinator's tables cannot be written; stopping", "error", err)
-			s.mu.Lock()
-			s.fatal = failed
-			s.mu.Unlock()
-			fail(failed)
-			continue
-		}
-		s.letGo(c)
-		pause = time.After(commitPause)
-	}
-	return failed
-}
-
-// gather adds to c what waits to be written and, unless something is urgent, what comes before the
-// pause is over.
-func (s *Server) gather(c *commit, pause <-chan time.Time) {
-	for len(c.rows) < 64*wire.MaxBatch {
-		if c.urgent {
-			pause = nil
-		}
-		next, ok := s.next(pause)
-		if !ok {
-			return
-		}
-		c.add(next)
-	}
-}
-
-// next returns a commit that waits or comes before the pause is over; with a nil one, that waits.
-func (s *Server) next(pause <-chan time.Time) (c commit, ok bool) {
-	select {
-	case c, ok = <-s.write:
-		return c, ok
-	default:
-	}
-	if pause == nil {
-		return commit{}, false
-	}
-	select {
-	case c, ok = <-s.write:
-		return c, ok
-	case <-pause:
-		return commit{}, false
-	}
-}
-
-// letGo carries out the actions whose rows are durable now.
-func (s *Server) letGo(c commit) {
-	for _, r := range c.rows {
-		if st, ok := r.(sched.RowJobState); ok && st.Done != nil {
-			s.remember(&st)
-		}
-	}
-	for _, a := range c.after {
-		switch a := a.(type) {
-		case sched.Accept:
-			s.mu.Lock()
-			s.accepted[a.Job] = true
-			s.mu.Unlock()
-			s.tell(a.Job, wire.Response{Accepted: &wire.Accepted{Job: a.Job, Trust: a.Trust}})
-		case sched.End:
-			s.tellEnd(a.Job, a.Done)
-		case sched.Ack:
-			s.toNode(a)
-		}
-	}
-	s.flushOutboxes()
-}
-
 // send gives events to the loop. It blocks while the loop is behind.
 func (s *Server) send(events ...sched.Event) error {
 	select {
 	case <-s.done:
-		return ErrClosed // also if there is room in the queue, which nobody reads
+		return s.closed() // also if there is room in the queue, which nobody reads
 	default:
 	}
 	select {
 	case s.in <- input{events: events}:
 		return nil
 	case <-s.done:
-		return ErrClosed
+		return s.closed()
 	}
 }
 
@@ -397,13 +305,13 @@ func (s *Server) ask(f func(*sched.State)) error {
 	select {
 	case s.in <- input{ask: func(st *sched.State) { f(st); close(answered) }}:
 	case <-s.done:
-		return ErrClosed
+		return s.closed()
 	}
 	select {
 	case <-answered:
 		return nil
 	case <-s.done:
-		return ErrClosed
+		return s.closed()
 	}
 }
 

@@ -16,13 +16,12 @@ const (
 	writeTimeout = time.Minute
 )
 
-// begin enters a session whose stream ends with ctx and with the server. It reports false, having
-// closed the stream, if the server is shutting down. The caller calls end when it is done.
+// begin enters a session whose stream ends with ctx and with the server. It reports false if the
+// server is shutting down. The caller calls end when it is done.
 func (s *Server) begin(ctx context.Context, rw io.Closer) (end func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
-		rw.Close()
 		return nil, false
 	}
 	s.sessions.Add(1)

@@ -33,6 +33,9 @@ func (c *client) submit(sub *wire.Submit) error {
 		in.release()
 		return err
 	}
+	if e := c.s.troubled(); e != nil {
+		return wire.Errorf(e.Cause, e.Hint, "the coordinator accepts no job now: %s", e.Message)
+	}
 	w := c.s.subscribe(sub.Job)
 	defer c.s.unsubscribe(sub.Job, w)
 	e := sched.Submitted{

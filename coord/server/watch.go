@@ -124,6 +124,9 @@ func (c *client) attach(id wire.JobID) error {
 			return err
 		}
 	}
+	if e := c.s.troubled(); e != nil {
+		snapshot = append(snapshot, wire.Notice{Note: fullNote(e)})
+	}
 	for _, r := range join([]wire.Response{{Notices: snapshot}}) {
 		if err := c.write(&r); err != nil {
 			return err
