@@ -302,8 +302,12 @@ func (s *State) reload(n *node) {
 		i, _ := slices.BinarySearchFunc(s.byLoad, n, s.byLoadCmp)
 		s.byLoad = slices.Delete(s.byLoad, i, i+1)
 	}
+	was := n.listed
 	n.listed = n.offerable()
 	s.hungrier = s.hungrier || len(s.byLoad) == 0
+	if n.listed && !was {
+		s.unstick() // it may be the one that they wait for
+	}
 	if !n.listed {
 		s.unparkAll(n)
 		return

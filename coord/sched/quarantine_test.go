@@ -170,3 +170,27 @@ func TestBlamesAreBounded(t *testing.T) {
 		t.Error("unbounded")
 	}
 }
+
+// TestReleaseFreesWhatWaitedForIt: a run for which there is only a node in quarantine goes on when the
+// node is let in, though others are up and idle.
+func TestReleaseFreesWhatWaitedForIt(t *testing.T) {
+	w, client := small(t, 2)
+	only := w.nodes[1]
+	only.hello.Labels = map[string]string{"gpu": "yes"}
+	only.disconnect()
+	only.connect()
+	w.step(Quarantined{Peer: only.peer, Reason: "away", ByHand: true})
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, func(s *Submitted) {
+		for i := range s.Tasks {
+			s.Tasks[i].Hints.Labels = map[string]string{"gpu": "yes"}
+		}
+	}, "a")
+	w.run(10*time.Second, w.ended(id))
+	if w.done[id] != nil {
+		t.Fatalf("done without its node: %+v", w.done[id])
+	}
+	w.step(Quarantined{Peer: only.peer, Over: true})
+	w.run(10*time.Second, w.ended(id))
+	w.wantValues(id, p, "a")
+}
