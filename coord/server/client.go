@@ -76,7 +76,9 @@ func (c *client) order(id wire.JobID, e sched.Event) error {
 		return err
 	}
 	if _, release := e.(sched.Released); release && c.s.endedJob(id) != nil {
-		c.s.unpinTargets(j)
+		if err := c.s.unpinTargets(j); err != nil {
+			return err
+		}
 	}
 	if err := c.s.send(e); err != nil {
 		return err

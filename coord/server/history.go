@@ -54,7 +54,8 @@ func (s *Server) endedJob(id wire.JobID) *sched.RowJobState {
 	return s.ended[id]
 }
 
-// isAccepted reports whether a job's acknowledgement was let go in this life.
+// isAccepted reports whether a job's acknowledgement was let go in this life, as it is of those that an
+// earlier one recorded.
 func (s *Server) isAccepted(id wire.JobID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,13 +72,14 @@ func (c *client) grantOf(id wire.JobID) []byte {
 }
 
 // unpinTargets lets the holders of an ended job's targets trim them.
-func (s *Server) unpinTargets(j wire.JobStatus) {
+func (s *Server) unpinTargets(j wire.JobStatus) error {
+	var actions []sched.Action
 	for _, t := range j.Targets {
 		for _, p := range t.Held.Peers {
-			s.toNode(sched.Unpin{Node: p, Pin: wire.Pin{Space: j.Space, Object: t.Held.Object, Owner: j.Job.String()}})
+			actions = append(actions, sched.Unpin{Node: p, Pin: wire.Pin{Space: j.Space, Object: t.Held.Object, Owner: j.Job.String()}})
 		}
 	}
-	s.flushOutboxes()
+	return s.ask(func(*sched.State) { s.carryOut(actions) })
 }
 
 // allJobs lists the running and remembered jobs of all tenants, oldest first.

@@ -125,10 +125,18 @@ func TestJournalKeepsTheLastEndedJobs(t *testing.T) {
 
 func TestJournalEpochsAndTickets(t *testing.T) {
 	dir := t.TempDir()
+	var first []byte
 	for want := uint32(1); want <= 3; want++ {
 		j := openJournal(t, dir)
-		if got, _, err := j.Begin(); got != want || err != nil {
+		got, secret, err := j.Begin()
+		if got != want || err != nil {
 			t.Errorf("Begin() = %d, %v, want %d", got, err, want)
+		}
+		if want == 1 {
+			first = secret
+		}
+		if len(secret) != 32 || !bytes.Equal(secret, first) {
+			t.Errorf("the secret of life %d is %x, of the first %x", want, secret, first)
 		}
 		first, err := j.Redeem(99)
 		if err != nil || first != (want == 1) {

@@ -106,11 +106,7 @@ func (s *Server) enter(n *nodeSession, h *wire.Hello) {
 	})
 	n.outbox.flush()
 	s.mu.Lock()
-	for i := range s.unpins[n.peer] { // before it is told again what to pin
-		u := &s.unpins[n.peer][i]
-		u.told = time.Now()
-		n.outbox.add(func(f *wire.ToNode) { f.Unpin = append(f.Unpin, u.Pin) })
-	}
+	s.tellUnpins(n)
 	old := s.nodes[n.peer]
 	s.nodes[n.peer] = n
 	s.peers[n.peer] = &wire.PeerInfo{Peer: n.peer, Name: h.Name, Addrs: h.Addrs, Life: h.Life}
@@ -326,38 +322,6 @@ func (s *Server) queue(peer wire.PeerID, add func(*nodeSession, *wire.ToNode)) {
 	defer s.mu.Unlock()
 	if n := s.nodes[peer]; n != nil {
 		n.outbox.add(func(f *wire.ToNode) { add(n, f) })
-	}
-}
-
-// maxUnpins bounds the pins that are kept in mind for one member that is away.
-const maxUnpins = 4096
-
-// An owedUnpin is a pin that a member is to let go of.
-type owedUnpin struct {
-	wire.Pin
-	told     time.Time // on the connection it has; zero if it has none
-	recorded bool      // durably
-}
-
-// deadFor is longer than a connection goes on for us whose other end is gone.
-const deadFor = time.Minute
-
-// unpin has a node let go of an object: its pins outlive it, and nobody would think of them again.
-// It is told again when it connects anew, if it was away or may not have heard it.
-func (s *Server) unpin(peer wire.PeerID, p wire.Pin) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	u := owedUnpin{Pin: p}
-	owed := s.unpins[peer]
-	if n := s.nodes[peer]; n != nil {
-		u.told = time.Now()
-		n.outbox.add(func(f *wire.ToNode) { f.Unpin = append(f.Unpin, p) })
-		for len(owed) > 0 && u.told.Sub(owed[0].told) > deadFor {
-			owed = owed[1:]
-		}
-	}
-	if _, known := s.unpins[peer]; known || len(s.unpins) < wire.MaxPeers {
-		s.unpins[peer] = append(owed, u)[:min(len(owed)+1, maxUnpins)]
 	}
 }
 

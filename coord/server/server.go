@@ -151,7 +151,9 @@ func (s *Server) recover() error {
 			r.Submitted.Recorded = true
 			events = append(events, r.Submitted)
 		case sched.RowUnpin:
-			s.unpins[r.Peer] = append(s.unpins[r.Peer], owedUnpin{Pin: r.Pin, recorded: true})
+			if s.owe(r.Peer) {
+				s.unpins[r.Peer] = append(s.unpins[r.Peer], owedUnpin{Pin: r.Pin})
+			}
 		case sched.RowJobState:
 			switch {
 			case r.Done != nil && r.Status != nil:
@@ -221,6 +223,9 @@ func (s *Server) loop(ctx context.Context) {
 			return
 		case <-tick.C:
 			events = append(events, sched.Tick{})
+			if rows := s.heard(time.Now()); len(rows) > 0 {
+				s.write <- commit{rows: rows}
+			}
 		case i := <-s.in:
 			events = s.take(events, i)
 		}
@@ -253,7 +258,8 @@ func (s *Server) step(events []sched.Event) {
 	}
 }
 
-// carryOut does what the scheduler wants, in order; what promises something waits for the rows.
+// carryOut does what the scheduler wants, in order; what promises something, or lets a node forget
+// something, waits for the rows, and so does a Pin, which an Unpin before it must not undo.
 func (s *Server) carryOut(actions []sched.Action) {
 	var c commit
 	for _, a := range actions {
@@ -262,7 +268,12 @@ func (s *Server) carryOut(actions []sched.Action) {
 			c.rows = append(c.rows, s.withStatus(a.Row))
 		case sched.Accept, sched.End:
 			c.after, c.urgent = append(c.after, a), true
-		case sched.Ack:
+		case sched.Unpin:
+			if s.owe(a.Node) {
+				c.rows = append(c.rows, sched.RowUnpin{Peer: a.Node, Pin: a.Pin})
+			}
+			c.after = append(c.after, a)
+		case sched.Ack, sched.Pin:
 			c.after = append(c.after, a)
 		case sched.Expand:
 			s.expand(a)

@@ -208,7 +208,7 @@ func (s *Server) letGo(c commit) {
 			s.tell(a.Job, wire.Response{Accepted: &wire.Accepted{Job: a.Job, Trust: a.Trust}})
 		case sched.End:
 			s.tellEnd(a.Job, a.Done)
-		case sched.Ack:
+		case sched.Ack, sched.Pin, sched.Unpin:
 			s.toNode(a)
 		}
 	}
