@@ -18,9 +18,10 @@ type submitter struct {
 
 // run returns the job's end, or nil if the world ended before it.
 func (s *submitter) run() *wire.Done {
-	for accepted := false; !s.h.w.over(); {
+	accepted := false
+	for tries := 0; !s.h.w.over(); tries++ {
 		req := &wire.Request{Attach: &wire.JobRef{Job: s.job.id}}
-		if !accepted {
+		if !accepted && tries%2 == 0 { // else somebody else attaches who saw it
 			req = &wire.Request{Submit: &wire.Submit{Job: s.job.id, Space: space, Name: "sim", Detach: s.job.detach, Twice: s.job.twice,
 				Tasks: len(s.job.tasks), Targets: s.job.targets}}
 		}
@@ -28,8 +29,9 @@ func (s *submitter) run() *wire.Done {
 		if done != nil {
 			return done
 		}
-		if !ok {
-			accepted = false // the coordinator does not know it: the acknowledgement came from nobody
+		if !ok && accepted {
+			s.h.w.fail(fmt.Errorf("job %s was accepted and is not known any more", s.job.id))
+			accepted = false
 		}
 		time.Sleep(time.Second)
 	}
@@ -66,8 +68,12 @@ func (s *submitter) once(req *wire.Request, accepted *bool) (*wire.Done, bool) {
 		}
 		switch {
 		case r.Accepted != nil:
+			s.h.w.promised("that it is accepted", s.h, jobKey(s.job.id))
 			*accepted = true
 		case r.Done != nil:
+			if r.Done.Error == nil {
+				s.h.w.promised("that it has ended", s.h, endKey(s.job.id))
+			}
 			return r.Done, true
 		case r.Error != nil && r.Error.Cause == wire.CauseNotFound:
 			return nil, false

@@ -117,7 +117,7 @@ func (h *host) dial() (worker.Link, error) {
 		// Why a session ends is the worker's to notice.
 		_ = s.ServeNode(ctx, far, h.cert())
 	}()
-	return worker.NewLink(near), nil
+	return &witness{Link: worker.NewLink(near), h: h, sent: map[wire.LeaseID]valueKey{}}, nil
 }
 
 // fakeExchange copies between stores at the speed of a link of 10 MB/s.

@@ -33,7 +33,13 @@ func TestSeedsGiveTheValuesOfASerialRun(t *testing.T) {
 	}
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { runSeed(t, seed) })
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(seed, 4, 2)
+				runWorld(t, w)
+				for _, err := range w.errs {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+			})
 		})
 	}
 }
@@ -44,8 +50,8 @@ const (
 	between  = 2 * time.Second // longest time between two bad things
 )
 
-func runSeed(t *testing.T, seed uint64) {
-	w := newWorld(seed, 4, 2)
+// runWorld runs jobs in a world while bad things happen to it.
+func runWorld(t *testing.T, w *world) {
 	w.startHub()
 	for _, h := range w.hosts {
 		h.start()
@@ -73,11 +79,8 @@ func runSeed(t *testing.T, seed uint64) {
 	select {
 	case <-ended:
 	case <-time.After(patience):
-		t.Errorf("seed %d: a job does not end", seed)
+		t.Error("a job does not end")
 		w.explain(t)
-	}
-	for _, err := range w.errs {
-		t.Errorf("seed %d: %v", seed, err)
 	}
 }
 

@@ -35,7 +35,7 @@ type world struct {
 func newWorld(seed uint64, nodes, clients int) *world {
 	rng := rand.New(rand.NewPCG(seed, 0x6761_6767_6c65))
 	w := &world{rng: rng, net: newNetwork(time.Duration(1+rng.IntN(40)) * time.Millisecond),
-		disk: &disk{serials: map[uint64]bool{}}, runs: map[wire.ThunkID]int{}}
+		disk: newDisk(seed), runs: map[wire.ThunkID]int{}}
 	for i := range nodes {
 		w.hosts = append(w.hosts, newHost(w, fmt.Sprint("node", i), 1+rng.IntN(3)))
 	}
@@ -77,7 +77,7 @@ func (w *world) server() (*server.Server, context.Context) {
 // startHub starts the coordinator on its disk.
 func (w *world) startHub() {
 	ctx, cancel := context.WithCancel(context.Background())
-	life := &journal{d: w.disk}
+	life := newJournal(w.disk)
 	s, err := server.New(server.Config{
 		Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Mesh: "sim", Journal: life,
 		Fetch: w.fetchGraph, Versions: wire.Versions{Protocol: wire.ProtocolVersion},
@@ -110,6 +110,20 @@ func (w *world) killHub() {
 	w.net.setCut("hub", false)
 }
 
+// crashHub kills the coordinator at a point of its next batch, and lets it go on a while without one.
+func (w *world) crashHub(p point) (when string) {
+	select {
+	case <-w.disk.arm(p):
+		time.Sleep(time.Duration(w.rng.IntN(1000)) * time.Millisecond)
+	case <-time.After(5 * time.Second):
+		when = ": there is none"
+	}
+	w.disk.disarm()
+	w.killHub()
+	w.startHub()
+	return when
+}
+
 func (w *world) fetchGraph(ctx context.Context, space wire.Space, held wire.Held) ([]byte, error) {
 	hub := &host{w: w, name: "hub", store: blobstore.NewMemory()}
 	if _, err := (&fakeExchange{hub}).Fetch(ctx, space, []wire.Held{held}, nil); err != nil {
@@ -121,7 +135,7 @@ func (w *world) fetchGraph(ctx context.Context, space wire.Space, held wire.Held
 // trouble does one random bad thing, or mends one.
 func (w *world) trouble() string {
 	h := w.hosts[w.rng.IntN(len(w.hosts))]
-	switch w.rng.IntN(7) {
+	switch w.rng.IntN(9) {
 	case 0:
 		if h.slots > 0 {
 			h.kill()
@@ -146,6 +160,10 @@ func (w *world) trouble() string {
 		w.killHub()
 		w.startHub()
 		return "restart hub"
+	case 6:
+		return "crash hub before a batch is flushed" + w.crashHub(unflushed)
+	case 7:
+		return "crash hub before a batch is told" + w.crashHub(unspokenOf)
 	}
 	return "nothing"
 }

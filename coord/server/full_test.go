@@ -150,6 +150,21 @@ func TestFullDiskIsWaitedOut(t *testing.T) {
 	}
 }
 
+// TestAttachPromisesNothingEarly: who attaches to a job hears that it is accepted when the submitter does.
+func TestAttachPromisesNothingEarly(t *testing.T) {
+	j := &fullJournal{Journal: openJournal(t, t.TempDir())}
+	s, _ := serveOn(t, j)
+	j.cause.Store(int32(wire.CauseDiskFull))
+	req, chunk := submission(t, 1, 10)
+	f := follow(t, s, req, chunk)
+	f.next("why it is not accepted", noted("no luck with the disk"), accepted)
+	other := follow(t, s, &wire.Request{Attach: &wire.JobRef{Job: wire.JobID{1}}})
+	other.next("why it is not accepted", noted("no luck with the disk"), accepted)
+	j.cause.Store(0)
+	f.next("acceptance", accepted, never)
+	other.next("acceptance", accepted, never)
+}
+
 // TestFailingDiskEndsTheCoordinator, which says why to all that ask.
 func TestFailingDiskEndsTheCoordinator(t *testing.T) {
 	j := &fullJournal{Journal: openJournal(t, t.TempDir())}
