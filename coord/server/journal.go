@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
@@ -130,13 +131,22 @@ func (j *boltJournal) fault(doing string, err error) *wire.Error {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return wire.Errorf(wire.CauseBusy, "end that process, or give this one another --state", "another coordinator has %s open", filepath.Dir(j.path))
 	case diskFull(err):
-		return wire.Errorf(wire.CauseDiskFull, "free some space on its disk; what was accepted is kept", "%s %s: %v", doing, j.path, err)
+		return wire.Errorf(wire.CauseDiskFull, "free some space on its disk; what was accepted is kept", "%s %s: %v", doing, j.path, withoutPath(err))
 	case damaged(err):
 		return wire.Errorf(wire.CauseDisk, "check its disk, and put a copy of the file in its place, or move it away to begin anew; jobs that had not ended have to be submitted again then",
 			"%s is damaged: %v", j.path, err)
 	}
 	return wire.Errorf(wire.CauseDisk, "check its disk and that the file may be read and written, then start the coordinator again; what was accepted is in it",
-		"%s %s: %v", doing, j.path, err)
+		"%s %s: %v", doing, j.path, withoutPath(err))
+}
+
+// withoutPath leaves out the file's name, which is told anyway.
+func withoutPath(err error) error {
+	var in *fs.PathError
+	if errors.As(err, &in) {
+		return in.Err
+	}
+	return err
 }
 
 func damaged(err error) bool {
@@ -329,92 +339,4 @@ func forgetOldest(ended, order section, n uint64) error {
 			return err
 		}
 	}
-}
-
-func (j *boltJournal) Load(yield func(sched.Row)) error {
-	_, err := guarded(func() (any, error) {
-		return nil, j.db.View(func(tx *bbolt.Tx) error { return (&ledger{tx: tx, tally: make(tally, len(tables))}).load(yield) })
-	})
-	if err != nil {
-		return j.fault("reading", err)
-	}
-	return nil
-}
-
-func (l *ledger) load(yield func(sched.Row)) error {
-	for _, load := range []func(func(sched.Row)) error{l.loadShut, l.loadValues, l.loadJobs, l.loadEnded, l.loadUnpins} {
-		if err := load(yield); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// loadShut yields the members in quarantine. A row that cannot be read is an error: a node that
-// lied must not be let in for that.
-func (l *ledger) loadShut(yield func(sched.Row)) error {
-	return l.table(bucketShut).forEach(func(k, v []byte) error {
-		q, err := getShut(k, v)
-		if err != nil {
-			return fmt.Errorf("quarantine of %x: %w", k, err)
-		}
-		yield(sched.RowQuarantine{Quarantined: q})
-		return nil
-	})
-}
-
-// loadValues yields values and expansions. One that cannot be read is left out: it is made again.
-func (l *ledger) loadValues(yield func(sched.Row)) error {
-	err := l.table(bucketValues).forEach(func(k, v []byte) error {
-		if row, err := getValue(k, v); err == nil {
-			yield(row)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return l.table(bucketGraphs).forEach(func(k, v []byte) error {
-		if row, err := getExpansion(k, v); err == nil {
-			yield(row)
-		}
-		return nil
-	})
-}
-
-func (l *ledger) loadJobs(yield func(sched.Row)) error {
-	jobs := l.table(bucketJobs)
-	return jobs.b.ForEachBucket(func(k []byte) error {
-		sub, err := getJob(section{jobs.sum, jobs.b.Bucket(k), jobs.table, k})
-		if err == nil && len(k) != copy(sub.Job[:], k) {
-			err = errMalformed
-		}
-		if err != nil {
-			return fmt.Errorf("job %x: %w", k, err)
-		}
-		yield(sched.RowJob{Submitted: sub})
-		return nil
-	})
-}
-
-func (l *ledger) loadEnded(yield func(sched.Row)) error {
-	return l.table(bucketEnded).forEach(func(k, v []byte) error {
-		e, err := getEnd(v)
-		if err != nil || len(k) != len(wire.JobID{}) {
-			return fmt.Errorf("end of job %x: %w", k, errors.Join(err, errMalformed))
-		}
-		yield(sched.RowJobState{Job: wire.JobID(k), Cancelled: e.Cancelled, Released: e.Released, Done: e.Done, Status: e.Status, At: time.UnixMicro(e.At)})
-		return nil
-	})
-}
-
-func (l *ledger) loadUnpins(yield func(sched.Row)) error {
-	return l.table(bucketUnpins).forEach(func(k, v []byte) error {
-		r, err := getUnpin(k, v)
-		if err != nil {
-			return fmt.Errorf("unpin of %x: %w", k, err)
-		}
-		yield(r)
-		return nil
-	})
 }
