@@ -27,14 +27,14 @@ func (c *client) submit(sub *wire.Submit) error {
 	if err := c.checkFree(sub); err != nil {
 		return err
 	}
+	if e := c.s.troubled(); e != nil {
+		return wire.Errorf(e.Cause, e.Hint, "the coordinator accepts no job now: %s", e.Message)
+	}
 	in := &incoming{c: c, sub: sub, check: newTaskCheck(), stream: c.s.streams.Add(1)}
 	tasks, end, err := in.part()
 	if err != nil {
 		in.release()
 		return err
-	}
-	if e := c.s.troubled(); e != nil {
-		return wire.Errorf(e.Cause, e.Hint, "the coordinator accepts no job now: %s", e.Message)
 	}
 	w := c.s.subscribe(sub.Job)
 	defer c.s.unsubscribe(sub.Job, w)
