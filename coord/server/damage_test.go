@@ -140,7 +140,7 @@ func TestBitsFlippedInTheTables(t *testing.T) {
 	_, err = s.judge()
 	must(t, err)
 	used := slices.Sorted(maps.Keys(s.pages.taken))
-	flips := 200
+	flips := 120
 	if testing.Short() {
 		flips = 60
 	}

@@ -49,7 +49,7 @@ func TestUnpinSurvivesARestart(t *testing.T) {
 	letGo(t, s, cert.Peer, 3)
 	must(t, end())
 
-	s, end = life() // it does not come in this one
+	_, end = life() // it does not come in this one
 	must(t, end())
 
 	s, end = life()
