@@ -182,9 +182,12 @@ func (s *State) endKeeps(j *job) {
 	j.pinOf = nil
 }
 
-// unkeep ends the wish for the targets among a task's outputs, which are not its value any more.
+// unkeep ends the wish for a task's outputs, which are not its value any more.
 func (s *State) unkeep(r taskRef) {
 	t := s.tasks.at(r)
+	if t.more != nil && t.more.reserved {
+		s.unreserve(t)
+	}
 	if !t.target || t.outs == nil {
 		return
 	}

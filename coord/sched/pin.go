@@ -10,7 +10,6 @@ import (
 type pin struct {
 	node nodeRef
 	obj  objRef
-	leaf bool
 }
 
 // pin has a node keep an object for a job.
@@ -22,7 +21,7 @@ func (s *State) pin(j *job, n nodeRef, k *keep) {
 		j.pinOf = map[objRef][]nodeRef{}
 	}
 	j.pinOf[k.obj] = append(j.pinOf[k.obj], n)
-	j.pins = append(j.pins, pin{n, k.obj, k.leaf})
+	j.pins = append(j.pins, pin{n, k.obj})
 	s.objects.at(k.obj).refs++
 	s.emit(Pin{s.nodes[n].peer, s.pinOf(j, k.obj)})
 }

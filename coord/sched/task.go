@@ -43,6 +43,7 @@ type taskMore struct {
 	attempts []wire.Failure // before that
 	waiting  string         // why it does not go on
 	gang     *wire.Gang
+	reserved bool // its value is pinned for those that wait for it
 	ran      ran
 }
 
@@ -187,6 +188,9 @@ func (s *State) enter(r taskRef, st wire.State, n wire.Notice) {
 	j.tally(t, 1)
 	n.Task, n.Thunk, n.State = t.name, wire.ThunkID(t.id), st
 	s.tell(j, n)
+	if over(st) {
+		s.release(r)
+	}
 }
 
 // tally counts a task in its present state.
@@ -245,6 +249,7 @@ func (s *State) done(r taskRef, outs []wire.Object, resolved wire.Digest, how wi
 	if t.target {
 		s.keepTargets(s.jobOfTask(t), r)
 	}
+	s.reserve(r)
 }
 
 // unsettle takes a task off whatever it waits for: a run, or expansions. If it was done those that
