@@ -83,6 +83,8 @@ func TestScripts(t *testing.T) {
 				if out, err := stop.CombinedOutput(); err != nil {
 					t.Errorf("stopping the background process: %v\n%s", err, out)
 				}
+				log, _ := os.ReadFile(filepath.Join(state, "agent.log")) // there may be none
+				t.Logf("the background process of %s logged at last:\n%s", env.WorkDir, log[max(0, len(log)-8<<10):])
 				if err := removeAll(state); err != nil {
 					t.Error(err)
 				}

@@ -12,13 +12,19 @@ import (
 // A kind is tasks of one name in one space, which are taken to run for about as long.
 type kind struct {
 	ewma   time.Duration
-	guess  time.Duration   // while none has ended: twice the longest so far
-	recent []time.Duration // the last keepSamples, a ring
+	guess  time.Duration // while none has ended: twice the longest so far
+	recent []sample      // the last keepSamples, a ring
 	count  int
 
 	blamed   wire.PeerID   // the last node on which one failed that succeeded elsewhere
 	blamedAt time.Duration // and when
 	flaky    time.Duration // until when that says nothing of a node
+}
+
+// A sample is how long a node took.
+type sample struct {
+	took time.Duration
+	node nodeRef
 }
 
 const (
@@ -49,16 +55,16 @@ func (s *State) kind(space uint32, name string) *kind {
 }
 
 // sample learns from a run: an average that forgets, a quarter each time.
-func (k *kind) sample(d time.Duration) {
+func (k *kind) sample(d time.Duration, by nodeRef) {
 	if k.count == 0 {
 		k.ewma = d
 	} else {
 		k.ewma += (d - k.ewma) / 4
 	}
 	if len(k.recent) < keepSamples {
-		k.recent = append(k.recent, d)
+		k.recent = append(k.recent, sample{d, by})
 	} else {
-		k.recent[k.count%keepSamples] = d
+		k.recent[k.count%keepSamples] = sample{d, by}
 	}
 	k.count++
 }
@@ -95,12 +101,24 @@ func (s *State) reestimate() {
 	}
 }
 
-// p95 returns what 95 of 100 runs did not exceed, once there were enough to tell.
-func (k *kind) p95() (time.Duration, bool) {
-	if len(k.recent) < 5 {
+// p95 returns what 95 of 100 runs did not exceed, once there were enough to tell: on other nodes than
+// one if they had enough, for a slow node is no measure of itself.
+func (k *kind) p95(but nodeRef) (time.Duration, bool) {
+	var others, all []time.Duration
+	for _, r := range k.recent {
+		all = append(all, r.took)
+		if r.node != but {
+			others = append(others, r.took)
+		}
+	}
+	d := others
+	if len(d) < 5 {
+		d = all
+	}
+	if len(d) < 5 {
 		return 0, false
 	}
-	d := slices.Sorted(slices.Values(k.recent))
+	slices.Sort(d)
 	return d[(len(d)*95-1)/100], true
 }
 

@@ -288,3 +288,33 @@ func TestStragglerIsCopiedOnce(t *testing.T) {
 		t.Errorf("the straggler ran %d times and the job took %v", slow, w.now)
 	}
 }
+
+// TestSlowNode is the case of gg (section 5.3): tasks of a second, and one machine of eight that takes
+// ten times as long. The whole takes at most 1.3 times what it would if each machine got what it can
+// do, by the machine's measured speed and by copies in the end.
+func TestSlowNode(t *testing.T) {
+	for _, tasks := range []int{48, 160} {
+		t.Run(fmt.Sprint(tasks), func(t *testing.T) {
+			w, client := small(t, 8)
+			w.nodes[8].slow = 10
+			text, names := many(tasks, 0)
+			p := makePlan(t, text)
+			for i := range p.tasks {
+				p.tasks[i].Name = fmt.Sprintf("count[%d]", i)
+			}
+			begun := w.now
+			id := w.submit(1, client, p, nil, names...)
+			w.run(20*time.Minute, w.ended(id))
+			w.wantValues(id, p, names...)
+			ideal := time.Duration(float64(tasks) / (7*2 + 2.0/10) * float64(time.Second))
+			took, ran := w.now-begun, 0
+			for _, n := range w.ran {
+				ran += n
+			}
+			t.Logf("%v, %.2fx of %v; %d tasks ran %d times", took, float64(took)/float64(ideal), ideal, tasks, ran)
+			if took > ideal*13/10 || ran > tasks+tasks/10 {
+				t.Errorf("took %v, want at most 1.3x of %v; %d tasks ran %d times", took, ideal, tasks, ran)
+			}
+		})
+	}
+}

@@ -28,6 +28,7 @@ type simNode struct {
 	lieAs       string
 	liesBuiltin bool
 	rate        float64       // bytes per second to fetch
+	slow        time.Duration // how many times as long as another one it takes; 0 is once
 	sent        time.Duration // when the last message to the coordinator arrives
 	got         time.Duration // and the last from it
 }
@@ -254,7 +255,7 @@ func (n *simNode) startSome() {
 		busy += wide
 		l.started = true
 		n.send(Started{n.peer, l.offer.Lease})
-		took := n.w.runs(l.offer.Name)
+		took := n.w.runs(l.offer.Name) * max(1, n.slow)
 		n.w.after(took, func() { n.finished(l, took) })
 	}
 }
