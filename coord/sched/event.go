@@ -49,12 +49,13 @@ type BrokeOff struct {
 	Stream uint64
 }
 
-// Expanded is a fact: the graph that output Output of the resolved thunk Thunk was, made into
+// Expanded is a fact: the graph Graph, which output Output of the resolved thunk Thunk was, made into
 // tasks. Target is what becomes the output.
 type Expanded struct {
 	Space  wire.Space
 	Thunk  wire.ThunkID
 	Output int
+	Graph  wire.Object
 	Tasks  []wire.TaskSpec
 	Target wire.TargetSpec
 	// Recorded is set at recovery: the tables have it already.
@@ -67,6 +68,7 @@ type ExpandFailed struct {
 	Space   wire.Space
 	Thunk   wire.ThunkID
 	Output  int
+	Graph   wire.Object
 	Failure wire.Failure
 }
 

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,9 +12,11 @@ import (
 
 type graphRef uint32
 
-// An expansion is a graph that a resolved thunk wrote instead of an output, and what it came to.
+// An expansion is a graph that a resolved thunk wrote instead of an output, and what it came to. One
+// thunk can have several: who believes a node's graph need not believe another's.
 type expansion struct {
-	key     // of: the space and the output, see graphKey
+	key     // see graphKey
+	thunk   wire.Digest
 	graph   wire.Object
 	known   bool // tasks and target are there
 	tasks   []wire.TaskSpec
@@ -28,13 +31,17 @@ type expansion struct {
 // maxKnown bounds the tasks of known expansions that are kept for other jobs.
 const maxKnown = 200_000
 
-// graphKey is the key of an expansion; a thunk has less than 1024 outputs.
-func graphKey(k *key, output int) key { return key{k.of<<10 | uint32(output), k.id} }
+// graphKey is the key of an expansion: the space with the output, of which a thunk has less than 1024,
+// and a digest of thunk and graph.
+func graphKey(k *key, output int, graph wire.Object) key {
+	both := slices.Concat(k.id[:], graph.Digest[:])
+	return key{k.of<<10 | uint32(output), wire.Sum(binary.AppendUvarint(both, graph.Size))}
+}
 
 func (s *State) expansionKnown(k *key, output int, graph wire.Object) bool {
-	gk := graphKey(k, output)
+	gk := graphKey(k, output, graph)
 	r := s.graphOf.find(&gk)
-	return r != 0 && s.graphs.at(r).known && (s.graphs.at(r).graph.Kind == 0 || s.graphs.at(r).graph == graph)
+	return r != 0 && s.graphs.at(r).known
 }
 
 // expand has a task wait for what the graphs in its raw value come to.
@@ -54,11 +61,11 @@ func (s *State) expand(tr taskRef, k *key, enc []byte, raw []wire.Object, how wi
 			continue
 		}
 		m.waits++
-		gk := graphKey(k, i)
+		gk := graphKey(k, i, o)
 		r := s.graphOf.find(&gk)
 		if r == 0 {
 			r = s.graphs.add()
-			*s.graphs.at(r) = expansion{key: gk, graph: o, enc: enc}
+			*s.graphs.at(r) = expansion{key: gk, thunk: k.id, graph: o, enc: enc}
 			s.graphOf.put(r)
 		}
 		if e := s.graphs.at(r); e.known {
@@ -97,7 +104,7 @@ func (s *State) askFor(r graphRef) {
 	e.asked = true
 	first := s.tasks.at(e.waiters[0])
 	j := s.jobOfTask(first)
-	s.emit(Expand{Space: s.spaces[space], Thunk: wire.ThunkID(e.id), Output: int(e.of & 1023), Parent: parent,
+	s.emit(Expand{Space: s.spaces[space], Thunk: wire.ThunkID(e.thunk), Output: int(e.of & 1023), Parent: parent,
 		Name: first.name, Hints: j.hints[first.hints], Root: j.roots[wire.Digest(parent.Root)],
 		Nesting: int(first.nesting), Graph: s.heldBy(space, e.graph)})
 }
@@ -132,8 +139,8 @@ func (s *State) dropGraph(r graphRef) {
 func (s *State) leaveExpansions(tr taskRef) {
 	m := s.tasks.at(tr).more
 	k := key{s.jobOfTask(s.tasks.at(tr)).space, m.resolved}
-	for i := range m.raw {
-		gk := graphKey(&k, i)
+	for i, o := range m.raw {
+		gk := graphKey(&k, i, o)
 		if r := s.graphOf.find(&gk); r != 0 {
 			e := s.graphs.at(r)
 			e.waiters = slices.DeleteFunc(e.waiters, func(w taskRef) bool { return w == tr })
@@ -143,11 +150,11 @@ func (s *State) leaveExpansions(tr taskRef) {
 }
 
 func (s *State) expanded(e *Expanded) {
-	gk := graphKey(&key{s.space(e.Space), wire.Digest(e.Thunk)}, e.Output)
+	gk := graphKey(&key{s.space(e.Space), wire.Digest(e.Thunk)}, e.Output, e.Graph)
 	r := s.graphOf.find(&gk)
 	if r == 0 {
 		r = s.graphs.add()
-		s.graphs.at(r).key = gk
+		*s.graphs.at(r) = expansion{key: gk, thunk: wire.Digest(e.Thunk), graph: e.Graph}
 		s.graphOf.put(r)
 	}
 	x := s.graphs.at(r)
@@ -172,7 +179,7 @@ func (s *State) expanded(e *Expanded) {
 }
 
 func (s *State) expandFailed(e *ExpandFailed) {
-	gk := graphKey(&key{s.space(e.Space), wire.Digest(e.Thunk)}, e.Output)
+	gk := graphKey(&key{s.space(e.Space), wire.Digest(e.Thunk)}, e.Output, e.Graph)
 	r := s.graphOf.find(&gk)
 	if r == 0 || s.graphs.at(r).known {
 		return

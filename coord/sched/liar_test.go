@@ -195,3 +195,40 @@ func TestLiarsGraphOfTheMemo(t *testing.T) {
 		}
 	}
 }
+
+// twist has liars write a graph of their own making.
+func (w *world) twist() {
+	w.twisted = func(th *wire.Thunk) *wire.Thunk {
+		other := *th
+		other.Command = []string{"fib", "3"}
+		return &other
+	}
+}
+
+// TestLiarsGraphIsNotTakenForAnother: what the graph of a liar came to does not become of the graph
+// that others write for the same thunk, be it before or after it was found out or after a restart.
+func TestLiarsGraphIsNotTakenForAnother(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w, client := small(t, 3)
+		w.twist()
+		liar := w.nodes[1]
+		liar.lies = true
+		for _, n := range w.nodes[2:] {
+			w.step(Quarantined{Peer: n.peer, Reason: "away", ByHand: true})
+		}
+		p := makePlan(t, "sub:1 -> src")
+		id := w.submit(1, client, p, nil, "sub")
+		w.run(time.Minute, w.ended(id))
+		for _, n := range w.nodes[2:] {
+			w.step(Quarantined{Peer: n.peer, Over: true})
+		}
+		w.step(Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
+		if restart {
+			w.restart()
+			w.run(20*time.Second, nil)
+		}
+		id = w.submit(2, client, p, nil, "sub")
+		w.run(time.Minute, w.ended(id))
+		w.wantValues(id, p, "sub")
+	}
+}

@@ -41,12 +41,13 @@ type world struct {
 	value    func(w *world, th *wire.Thunk) []wire.Object
 	notes    []wire.Notice
 	offers   map[wire.PeerID]int
-	given    map[wire.LeaseID]wire.Digest // thunks, in this epoch
-	asked    map[wire.LeaseID]wire.PeerID // asked back, without an answer so far
-	values   map[wire.Digest][]string     // that nodes gave, by resolved thunk, as text
-	givers   map[wire.Digest][]string     // whose nodes gave them, in the same order
-	chancy   bool                         // thunks may give another value each time
-	calm     bool                         // no check after each Step
+	given    map[wire.LeaseID]wire.Digest  // thunks, in this epoch
+	asked    map[wire.LeaseID]wire.PeerID  // asked back, without an answer so far
+	values   map[wire.Digest][]string      // that nodes gave, by resolved thunk, as text
+	givers   map[wire.Digest][]string      // whose nodes gave them, in the same order
+	twisted  func(*wire.Thunk) *wire.Thunk // whose graph a liar writes in the place of a thunk's
+	chancy   bool                          // thunks may give another value each time
+	calm     bool                          // no check after each Step
 
 	withdrawn []wire.PeerID // told to drop claims
 }
@@ -296,11 +297,15 @@ func (w *world) expand(a Expand) {
 			return ok && n.up
 		})
 		if !held {
-			w.step(ExpandFailed{a.Space, a.Thunk, a.Output, wire.Failure{Cause: wire.CauseFetch, Message: "no holder"}})
+			w.step(ExpandFailed{a.Space, a.Thunk, a.Output, a.Graph.Object, wire.Failure{Cause: wire.CauseFetch, Message: "no holder"}})
 			return
 		}
-		tasks, target := expandGraph(a.Parent, a.Name)
-		w.step(Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Tasks: tasks, Target: target})
+		parent := a.Parent
+		if w.twisted != nil && a.Graph.Object != compute(parent)[a.Output] {
+			parent = w.twisted(parent)
+		}
+		tasks, target := expandGraph(parent, a.Name)
+		w.step(Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Graph: a.Graph.Object, Tasks: tasks, Target: target})
 	})
 }
 

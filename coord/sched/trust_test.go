@@ -202,3 +202,21 @@ func TestTrustTogether(t *testing.T) {
 		w.wantIdle()
 	}
 }
+
+// TestTrustOwnTakesNoForeignGraph: where an own node and another's write different graphs for a thunk,
+// the job takes what the own one comes to, whether the other was expanded before or is there at once.
+func TestTrustOwnTakesNoForeignGraph(t *testing.T) {
+	for _, wait := range []time.Duration{0, time.Minute} {
+		w, client := owners(t, "bert", "anna")
+		w.twist()
+		w.nodes[1].lies = true
+		w.step(Quarantined{Peer: w.nodes[2].peer, Reason: "away", ByHand: true})
+		p := makePlan(t, "sub:1 -> src")
+		w.submit(1, client, p, nil, "sub")
+		w.run(wait, nil)
+		w.step(Quarantined{Peer: w.nodes[2].peer, Over: true})
+		id := w.submit(2, client, p, trusting(wire.TrustOwn), "sub")
+		w.run(time.Minute, w.ended(id))
+		w.wantValues(id, p, "sub")
+	}
+}

@@ -41,7 +41,7 @@ func (s *Server) expanded(a sched.Expand) sched.Event {
 		if e.Cause == wire.CauseInvalid || e.Cause == wire.CauseTooLarge {
 			e = &wire.Error{Cause: wire.CauseGraph, Message: e.Message, Hint: e.Hint}
 		}
-		return sched.ExpandFailed{Space: a.Space, Thunk: a.Thunk, Output: a.Output,
+		return sched.ExpandFailed{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Graph: a.Graph.Object,
 			Failure: wire.Failure{Cause: e.Cause, Message: e.Message, Hint: e.Hint}}
 	}
 	if a.Graph.Object.Size > wire.MaxGraphFile {
@@ -68,7 +68,7 @@ func (s *Server) expanded(a sched.Expand) sched.Event {
 	if len(plan.Targets) != 1 {
 		return failed(wire.Errorf(wire.CauseGraph, "give it one target: the output it stands for", "the sub-graph has %d targets", len(plan.Targets)))
 	}
-	return sched.Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Tasks: plan.Tasks, Target: plan.Targets[0]}
+	return sched.Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Graph: a.Graph.Object, Tasks: plan.Tasks, Target: plan.Targets[0]}
 }
 
 // ReadGraph reads a graph from a store that holds it, for Config.Fetch.

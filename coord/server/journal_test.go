@@ -66,7 +66,7 @@ func TestJournalGivesBackWhatWasWritten(t *testing.T) {
 		Owner: "anna", Also: []sched.Voucher{{Signer: wire.PeerID{4}, Owner: "bert"}}}
 	sub := testJob(t, 1, 2*chunkTasks+1)
 	sub.Trust, sub.Owner = wire.TrustOwn, "anna"
-	graph := sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}}
+	graph := sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Graph: wire.Object{Kind: wire.Graph, Digest: wire.Digest{6}, Size: 9}, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}}
 	job := sched.RowJob{Submitted: sub}
 	if err := j.Write([]sched.Row{job, value, graph}); err != nil {
 		t.Fatal(err)
@@ -75,6 +75,19 @@ func TestJournalGivesBackWhatWasWritten(t *testing.T) {
 	j = openJournal(t, dir)
 	if diff := cmp.Diff([]sched.Row{value, graph, job}, loadAll(t, j), cmp.AllowUnexported(wire.Value{})); diff != "" {
 		t.Errorf("Load after Write (-want +got):\n%s", diff)
+	}
+}
+
+// TestExpansionOfAnUnknownGraph: rows of versions that did not say of which graph are made again.
+func TestExpansionOfAnUnknownGraph(t *testing.T) {
+	id, _ := testThunk(t, 7)
+	sub := testJob(t, 1, 3)
+	for graph, want := range map[wire.Object]bool{{}: false, {Kind: wire.Graph, Digest: wire.Digest{6}, Size: 9}: true} {
+		j := openJournal(t, t.TempDir())
+		must(t, j.Write([]sched.Row{sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Graph: graph, Tasks: sub.Tasks, Target: sub.Targets[0]}}}))
+		if rows := loadAll(t, j); len(rows) > 0 != want {
+			t.Errorf("an expansion of graph %v gives %d rows", graph, len(rows))
+		}
 	}
 }
 
@@ -251,7 +264,7 @@ func someRows(t *testing.T, tasks int) []sched.Row {
 		value := wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1, byte(i)}, 5, true)})
 		rows = append(rows, sched.RowValue{Space: "anna", Thunk: id, Value: value, Signer: wire.PeerID{3}, Run: time.Second})
 		if i < 3 {
-			rows = append(rows, sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}})
+			rows = append(rows, sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Graph: wire.Object{Kind: wire.Graph, Digest: wire.Digest{6}, Size: 9}, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}})
 		}
 	}
 	for i := range 5 {

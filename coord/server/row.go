@@ -32,6 +32,7 @@ type voucherRow struct {
 type expansionRow struct {
 	Tasks  []byte          `cbor:"tasks"` // see packTasks
 	Target wire.TargetSpec `cbor:"target"`
+	Graph  wire.Object     `cbor:"graph"` // older versions did not say it
 }
 
 // jobRow is a Submitted without its tasks.
@@ -158,7 +159,7 @@ func getValue(k, v []byte) (row sched.RowValue, err error) {
 }
 
 func newExpansionRow(r sched.RowExpansion) expansionRow {
-	return expansionRow{Tasks: packTasks(r.Expanded.Tasks), Target: r.Expanded.Target}
+	return expansionRow{Tasks: packTasks(r.Expanded.Tasks), Target: r.Expanded.Target, Graph: r.Expanded.Graph}
 }
 
 func getExpansion(k, v []byte) (row sched.RowExpansion, err error) {
@@ -172,7 +173,10 @@ func getExpansion(k, v []byte) (row sched.RowExpansion, err error) {
 	if err := wire.Unmarshal(v, &r); err != nil {
 		return row, err
 	}
-	e.Target = r.Target
+	if r.Graph.Kind != wire.Graph {
+		return row, errMalformed
+	}
+	e.Target, e.Graph = r.Target, r.Graph
 	e.Tasks, err = unpackTasks(r.Tasks)
 	return row, err
 }
