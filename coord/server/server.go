@@ -71,6 +71,7 @@ type Server struct {
 	peers    map[wire.PeerID]*wire.PeerInfo // replaced, never changed
 	uses     map[wire.PeerID]*uses
 	unpins   map[wire.PeerID][]owedUnpin // in the order they were told
+	owed     map[sched.RowUnpin]bool     // that the tables have, or are about to
 	watch    map[wire.JobID][]*watcher
 	ended    map[wire.JobID]*sched.RowJobState // of jobs that are over, for attach and status
 	trouble  *wire.Error                       // why nothing can be recorded just now, or ever if the loop ended by itself
@@ -109,7 +110,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
-		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]owedUnpin{},
+		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]owedUnpin{}, owed: map[sched.RowUnpin]bool{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
 		expandSlots: make(chan struct{}, expanding),
 	}
@@ -151,7 +152,7 @@ func (s *Server) recover() error {
 			r.Submitted.Recorded = true
 			events = append(events, r.Submitted)
 		case sched.RowUnpin:
-			if s.owe(r.Peer) {
+			if s.owe(r) {
 				s.unpins[r.Peer] = append(s.unpins[r.Peer], owedUnpin{Pin: r.Pin})
 			}
 		case sched.RowJobState:
@@ -269,11 +270,17 @@ func (s *Server) carryOut(actions []sched.Action) {
 		case sched.Accept, sched.End:
 			c.after, c.urgent = append(c.after, a), true
 		case sched.Unpin:
-			if s.owe(a.Node) {
-				c.rows = append(c.rows, sched.RowUnpin{Peer: a.Node, Pin: a.Pin})
+			if r := (sched.RowUnpin{Peer: a.Node, Pin: a.Pin}); s.owe(r) {
+				c.rows = append(c.rows, r)
 			}
 			c.after = append(c.after, a)
-		case sched.Ack, sched.Pin:
+		case sched.Pin:
+			if over, owed := s.repins(a); owed {
+				c.rows, c.after = append(c.rows, over), append(c.after, repin{a})
+				continue
+			}
+			c.after = append(c.after, a)
+		case sched.Ack:
 			c.after = append(c.after, a)
 		case sched.Expand:
 			s.expand(a)

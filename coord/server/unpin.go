@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 
 	"gaggle/coord/sched"
@@ -9,7 +10,8 @@ import (
 
 // A node's pins outlive it, and once a job has let go of one nobody would think of it again. So what a
 // member is to let go of is kept, durably, until it must have heard of it: it is told again when it
-// connects anew, to this coordinator or to its next life.
+// connects anew, to this coordinator or to its next life. If it is to pin the same again before that,
+// the unpin is forgotten: it would come after the pin.
 
 // maxUnpins bounds the pins that are kept in mind for one member that is away.
 const maxUnpins = 4096
@@ -23,11 +25,40 @@ type owedUnpin struct {
 // deadFor is longer than a connection goes on for us whose other end is gone.
 const deadFor = time.Minute
 
-// owe reports whether one more pin can be kept in mind for a member.
-func (s *Server) owe(peer wire.PeerID) bool {
+// owe keeps in mind that an unpin is recorded. It reports false if that would be too many.
+func (s *Server) owe(r sched.RowUnpin) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mayOwe(peer)
+	if !s.mayOwe(r.Peer) {
+		return false
+	}
+	s.owed[r] = true
+	return true
+}
+
+// A repin is a Pin of what an unpin was recorded of, which it ends.
+type repin struct{ sched.Pin }
+
+// repins returns the row that ends the unpin of what is to be pinned, if one was recorded.
+func (s *Server) repins(p sched.Pin) (over sched.RowUnpin, owed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := sched.RowUnpin{Peer: p.Node, Pin: p.Pin}
+	owed = s.owed[r]
+	delete(s.owed, r)
+	r.Over = true
+	return r, owed
+}
+
+// repin has a node pin an object, and not hear of an earlier unpin again.
+func (s *Server) repin(p sched.Pin) {
+	s.mu.Lock()
+	s.unpins[p.Node] = slices.DeleteFunc(s.unpins[p.Node], func(u owedUnpin) bool { return u.Pin == p.Pin })
+	if len(s.unpins[p.Node]) == 0 {
+		delete(s.unpins, p.Node)
+	}
+	s.mu.Unlock()
+	s.toNode(p)
 }
 
 func (s *Server) mayOwe(peer wire.PeerID) bool {
@@ -66,7 +97,10 @@ func (s *Server) heard(now time.Time) (rows []sched.Row) {
 	for peer := range s.nodes { // which one comes first does not matter
 		owed := s.unpins[peer]
 		for len(owed) > 0 && !owed[0].told.IsZero() && now.Sub(owed[0].told) > deadFor {
-			rows = append(rows, sched.RowUnpin{Peer: peer, Pin: owed[0].Pin, Over: true})
+			r := sched.RowUnpin{Peer: peer, Pin: owed[0].Pin}
+			delete(s.owed, r)
+			r.Over = true
+			rows = append(rows, r)
 			owed = owed[1:]
 		}
 		if len(owed) == 0 {

@@ -90,3 +90,37 @@ func TestUnpinIsNotHeardByWhoWentAway(t *testing.T) {
 		t.Errorf("told to let go of %d objects when it is back, want 1", n)
 	}
 }
+
+// TestPinEndsAnUnpin: a node is not told to let go of what it was to pin again meanwhile, be it after
+// a restart, when nobody tells it to pin what a job made that has ended.
+func TestPinEndsAnUnpin(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		dir := t.TempDir()
+		cert := testCert(1, wire.RoleNode)
+		s, end := serveOn(t, openJournal(t, dir))
+		letGo(t, s, cert.Peer, 3)
+		again := wire.Pin{Space: "anna", Owner: "j1", Object: wire.FileObject(wire.BlobID{1}, 1, false)}
+		other := wire.Pin{Space: "anna", Owner: "j2", Object: again.Object}
+		must(t, s.ask(func(*sched.State) {
+			s.carryOut([]sched.Action{sched.Pin{Node: cert.Peer, Pin: again}, sched.Pin{Node: cert.Peer, Pin: other}})
+			// Before either is recorded.
+			s.carryOut([]sched.Action{sched.Unpin{Node: cert.Peer, Pin: other}, sched.Pin{Node: cert.Peer, Pin: other}})
+		}))
+		must(t, end())
+		if restart {
+			s, end = serveOn(t, openJournal(t, dir))
+		} else {
+			s.mu.Lock()
+			n := len(s.unpins[cert.Peer])
+			s.mu.Unlock()
+			if n != 2 {
+				t.Errorf("%d unpins are owed after one of three was pinned again", n)
+			}
+			continue
+		}
+		if n := toldUnpins(t, s, cert); n != 2 {
+			t.Errorf("told to let go of %d objects, want the 2 of 3 that were not pinned again", n)
+		}
+		must(t, end())
+	}
+}

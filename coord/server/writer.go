@@ -208,6 +208,8 @@ func (s *Server) letGo(c commit) {
 			s.tell(a.Job, wire.Response{Accepted: &wire.Accepted{Job: a.Job, Trust: a.Trust}})
 		case sched.End:
 			s.tellEnd(a.Job, a.Done)
+		case repin:
+			s.repin(a.Pin)
 		case sched.Ack, sched.Pin, sched.Unpin:
 			s.toNode(a)
 		}
