@@ -61,3 +61,26 @@ func TestRefusedJobsTakeNoPlace(t *testing.T) {
 		t.Error("the detached job and its pins were forgotten for 210 refused submissions")
 	}
 }
+
+// TestBrokenOffJobsTakeNoPlace: nor do they where as many jobs are over as are remembered.
+func TestBrokenOffJobsTakeNoPlace(t *testing.T) {
+	w, client := small(t, 2)
+	w.calm = true
+	p := makePlan(t, "a -> src")
+	var ids []wire.JobID
+	for i := range maxEnded {
+		ids = append(ids, w.submit(byte(1+i), client, p, func(s *Submitted) { s.Detach = true }, "a"))
+	}
+	w.run(time.Minute, w.ended(ids...))
+	w.run(lingerFor+time.Minute, nil)
+	if n := len(w.s.over); n != maxEnded {
+		t.Fatalf("%d jobs are over, want %d", n, maxEnded)
+	}
+	w.step(Submitted{Job: wire.JobID{9, 9}, Space: "t", Tenant: "t", Client: client.peer, Tasks: p.tasks, Targets: p.target("a"), Stream: 1, Total: 2})
+	w.step(BrokeOff{Job: wire.JobID{9, 9}, Stream: 1})
+	for _, id := range ids {
+		if r, ok := w.s.jobOf[id]; !ok || len(w.s.jobs.at(r).pins) == 0 {
+			t.Errorf("job %s and its pins were forgotten for one that broke off", id)
+		}
+	}
+}

@@ -156,6 +156,17 @@ func (s *State) expireJobs() {
 
 // free gives up the tasks of a job that is over. Its targets stay pinned until they are released.
 func (s *State) free(j *job) {
+	s.freeTasks(j)
+	s.over = append(s.over, j.ref)
+	if len(s.over) > maxEnded {
+		// Rather one whose targets nobody waits for any more.
+		i := max(0, slices.IndexFunc(s.over, func(r jobRef) bool { return len(s.jobs.at(r).pins) == 0 }))
+		s.forgetJob(s.over[i])
+		s.over = slices.Delete(s.over, i, i+1)
+	}
+}
+
+func (s *State) freeTasks(j *job) {
 	if len(j.ended.Targets) > 0 {
 		s.lingering -= len(j.tasks)
 	}
@@ -170,13 +181,6 @@ func (s *State) free(j *job) {
 	}
 	j.tasks, j.targets, j.aims, j.hints, j.hintOf, j.roots, j.ready = nil, nil, nil, nil, nil, nil, nil
 	s.live = slices.DeleteFunc(s.live, func(r jobRef) bool { return r == j.ref })
-	s.over = append(s.over, j.ref)
-	if len(s.over) > maxEnded {
-		// Rather one whose targets nobody waits for any more.
-		i := max(0, slices.IndexFunc(s.over, func(r jobRef) bool { return len(s.jobs.at(r).pins) == 0 }))
-		s.forgetJob(s.over[i])
-		s.over = slices.Delete(s.over, i, i+1)
-	}
 	s.moved = true
 }
 

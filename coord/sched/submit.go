@@ -194,10 +194,6 @@ func (s *State) refuse(j *job, e *wire.Error, recorded bool) {
 func (s *State) drop(j *job) {
 	j.coming, j.wanted = nil, nil
 	j.ended, j.endedAt = new(wire.Done), s.wall
-	ref := j.ref
-	s.free(j)
-	if i := slices.Index(s.over, ref); i >= 0 {
-		s.over = slices.Delete(s.over, i, i+1)
-		s.forgetJob(ref)
-	}
+	s.freeTasks(j)
+	s.forgetJob(j.ref)
 }
