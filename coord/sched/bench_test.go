@@ -106,6 +106,28 @@ func (m *benchMesh) answer(placed int) {
 	}
 }
 
+// BenchmarkPartsAfterFailure takes the rest of a job that stopped at its first task, a task in a part,
+// as a client may send it.
+func BenchmarkPartsAfterFailure(b *testing.B) {
+	for _, n := range []int{10_000, 40_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			e := benchJob(b, n)
+			tasks := e.Tasks
+			for b.Loop() {
+				s := New(Config{})
+				step := func(events ...Event) { s.Step(time.Second, time.Unix(0, 0), events) }
+				e.Stream, e.Total, e.Tasks = 1, n, tasks[:1:1]
+				step(EpochBegan{Epoch: 1}, e)
+				s.fail(s.jobs.at(s.jobOf[e.Job]).tasks[0], wire.Failure{Cause: wire.CauseExit}, nil)
+				for i := 1; i < n; i++ {
+					step(Extended{Job: e.Job, Stream: 1, Tasks: tasks[i : i+1 : i+1], End: i+1 == n})
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "us/part")
+		})
+	}
+}
+
 // BenchmarkStep places jobs of rising size.
 func BenchmarkStep(b *testing.B) {
 	for _, tasks := range []int{1_000, 10_000, 100_000, 1_000_000} {

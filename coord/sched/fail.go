@@ -89,8 +89,11 @@ func (s *State) giveUp(r taskRef, f wire.Failure) {
 }
 
 // cancelOpen ends all tasks of a job that are not over.
-func (s *State) cancelOpen(j *job, f wire.Failure) {
-	for _, r := range j.tasks {
+func (s *State) cancelOpen(j *job, f wire.Failure) { s.cancelFrom(j, 0, f) }
+
+// cancelFrom ends those that came as the from-th or later.
+func (s *State) cancelFrom(j *job, from int, f wire.Failure) {
+	for _, r := range j.tasks[from:] {
 		if !over(s.tasks.at(r).state) {
 			s.giveUp(r, f)
 		}

@@ -86,6 +86,7 @@ func (s *State) part(j *job, tasks []wire.TaskSpec, last bool) {
 		s.refuse(j, err, e.Recorded)
 		return
 	}
+	before := len(j.tasks)
 	err := s.load(j, tasks)
 	if err == nil && last {
 		err = s.checkWhole(j)
@@ -94,8 +95,8 @@ func (s *State) part(j *job, tasks []wire.TaskSpec, last bool) {
 	case err != nil:
 		s.refuse(j, wire.Errorf(wire.CauseInvalid, "", "%v", err), e.Recorded)
 		return
-	case len(j.failures) > 0 && !j.keepGoing:
-		s.cancelOpen(j, failure(wire.CauseCancelled, "", "the job stopped when task %q failed", j.failures[0].Task))
+	case len(j.failures) > 0 && !j.keepGoing: // the tasks before these were cancelled then
+		s.cancelFrom(j, before, failure(wire.CauseCancelled, "", "the job stopped when task %q failed", j.failures[0].Task))
 	}
 	if last {
 		s.whole(j)
