@@ -166,3 +166,31 @@ func TestTrustOwnersLoses(t *testing.T) {
 	}
 	w.wantIdle()
 }
+
+// TestTrustOwnersCountsNoLiar: whoever is found to lie while further owners are asked is not one of
+// those that gave the value.
+func TestTrustOwnersCountsNoLiar(t *testing.T) {
+	w, client := owners(t, "anna", "bert", "carl")
+	liar := w.nodes[1]
+	for _, n := range w.nodes[2:] {
+		w.step(Quarantined{Peer: n.peer, Reason: "away", ByHand: true})
+	}
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, trusting(2), "a")
+	w.run(10*time.Second, nil)
+	w.runs = func(string) time.Duration { return 20 * time.Second }
+	for _, n := range w.nodes[2:] {
+		w.step(Quarantined{Peer: n.peer, Over: true})
+	}
+	w.run(5*time.Second, nil) // bert's or carl's runs it now
+	w.step(Quarantined{Peer: liar.peer, Reason: "it gave wrong values", Lied: true})
+	w.run(5*time.Minute, w.ended(id))
+	w.wantValues(id, p, "a")
+	for th, names := range w.gave() {
+		names = slices.DeleteFunc(names, func(n string) bool { return n == liar.hello.Name })
+		if len(names) < 2 {
+			t.Errorf("thunk %s: beside the liar only %v gave its value", th, names)
+		}
+	}
+	w.wantIdle()
+}

@@ -195,6 +195,25 @@ func (s *State) vouchers(k *key, outs []wire.Object, gave []string) (owners []st
 	return owners
 }
 
+// unconvince begins anew with a value that further owners are asked for, if a liar is counted among
+// those that gave it.
+func (s *State) unconvince(tr taskRef, liar *node) {
+	t := s.tasks.at(tr)
+	if t.run == 0 {
+		return
+	}
+	rep := s.runs.at(t.run).repeat
+	if rep == nil || rep.want == 0 || rep.signer != liar.peer && !slices.Contains(rep.owners, liar.owner) {
+		return
+	}
+	s.detach(tr)
+	t.node = 0
+	s.enter(tr, wire.StateBlocked, wire.Notice{})
+	if t.missing == 0 {
+		s.work = append(s.work, tr)
+	}
+}
+
 // unvouch has a task made again of which too few owners claim the value, now that a liar's claims are
 // forgotten. A task that wrote a sub-graph fails, for that cannot be taken back.
 func (s *State) unvouch(j *job, tr taskRef) {

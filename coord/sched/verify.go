@@ -182,6 +182,7 @@ func (s *State) recant(liar *node) {
 		for _, tr := range j.tasks {
 			t := s.tasks.at(tr)
 			if j.trust.Owners() > 0 {
+				s.unconvince(tr, liar)
 				s.unvouch(j, tr)
 				continue
 			}
