@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -101,7 +102,12 @@ type boltJournal struct {
 func OpenJournal(dir string, log *slog.Logger) (Journal, error) {
 	j := &boltJournal{path: filepath.Join(dir, "coord.db")}
 	err := os.MkdirAll(dir, 0o700)
+	var lock io.Closer // until bbolt has its own: it locks a file, and prepare may replace it
 	if err == nil {
+		lock, err = lockFile(j.path + ".lock")
+	}
+	if err == nil {
+		defer lock.Close()
 		err = prepare(j.path, log)
 	}
 	if err == nil {

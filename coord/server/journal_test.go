@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,6 +76,44 @@ func TestJournalGivesBackWhatWasWritten(t *testing.T) {
 	j = openJournal(t, dir)
 	if diff := cmp.Diff([]sched.Row{value, graph, job}, loadAll(t, j), cmp.AllowUnexported(wire.Value{})); diff != "" {
 		t.Errorf("Load after Write (-want +got):\n%s", diff)
+	}
+}
+
+// TestJournalOpenedByManyAtOnce: of processes that open tables in the same moment, which are not there
+// yet or are to be converted, none puts new ones into the place of those that another writes to.
+func TestJournalOpenedByManyAtOnce(t *testing.T) {
+	for round := range 10 {
+		dir := t.TempDir()
+		if round%2 == 1 {
+			must(t, openJournal(t, dir).Close())
+			downgrade(t, filepath.Join(dir, "coord.db"), []byte{0, 0, 0, 1})
+		}
+		var mu sync.Mutex
+		var wrote []wire.JobID
+		var all sync.WaitGroup
+		for i := range 8 {
+			job := wire.JobID{1, byte(i)}
+			all.Go(func() {
+				j, err := OpenJournal(dir, slog.New(slog.DiscardHandler))
+				if err != nil {
+					if wire.CauseOf(err) != wire.CauseBusy {
+						t.Errorf("opening: %v", err)
+					}
+					return
+				}
+				err = j.Write([]sched.Row{sched.RowJobState{Job: job, Cancelled: true, At: time.UnixMicro(1)}})
+				if err = errors.Join(err, j.Close()); err != nil {
+					t.Errorf("writing: %v", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				wrote = append(wrote, job)
+			})
+		}
+		all.Wait()
+		if rows := loadAll(t, openJournal(t, dir)); len(rows) != len(wrote) || len(wrote) == 0 {
+			t.Errorf("%d of %d rows are left", len(rows), len(wrote))
+		}
 	}
 }
 
