@@ -76,6 +76,9 @@ func (s *State) placeRun(r runRef) {
 		return
 	}
 	n, f, now := s.best(run, nil)
+	if n != nil && run.unfit != 0 {
+		run.troubled().unfit = 0
+	}
 	switch {
 	case n == nil:
 		s.stick(r)

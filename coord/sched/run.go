@@ -54,6 +54,7 @@ type trouble struct {
 	attempts []wire.Failure
 	avoid    []nodeRef     // where it failed, and need not be tried next
 	until    time.Duration // when it leaves placeBacking
+	unfit    time.Duration // since when no node fits it; 0 if one did when it was looked at last
 	infra    uint8         // attempts that failed for reasons of the infrastructure
 	failures uint8         // attempts that failed for its own
 	doubled  bool          // its memory was

@@ -12,6 +12,9 @@ import (
 func (s *State) stick(r runRef) {
 	run := s.runs.at(r)
 	run.place = placeStuck
+	if tr := run.troubled(); tr.unfit == 0 {
+		tr.unfit = s.now
+	}
 	s.stuck = append(s.stuck, s.waiter(r))
 	why := s.whyStuck(run)
 	for _, tr := range run.waiters {
@@ -72,7 +75,8 @@ func (s *State) unstick() {
 }
 
 // impossibleAfter is how long a run waits for a node that could run it before it fails: nodes join
-// and reconnect in that time.
+// and reconnect in that time. It begins when no node fits, not when the run came: the one that it was
+// queued for may be away.
 const impossibleAfter = 30 * time.Second
 
 // failStuck fails runs that no node can run, once nodes are there and time has been given to others
@@ -87,7 +91,8 @@ func (s *State) failStuck() {
 			continue
 		}
 		s.stuck = append(s.stuck, w)
-		if run.repeat != nil && run.repeat.blind && s.now-run.since >= impossibleAfter && !s.judgeable(run) {
+		late := s.now-run.unfit >= impossibleAfter
+		if run.repeat != nil && run.repeat.blind && late && !s.judgeable(run) {
 			s.unjudged(w.run)
 			continue
 		}
@@ -97,16 +102,16 @@ func (s *State) failStuck() {
 		live := func(r nodeRef) bool { return s.nodes[r].hoped() }
 		switch {
 		case s.foreign(run.class):
-			if s.now-run.since >= impossibleAfter {
+			if late {
 				s.failWaiters(w.run, foreignFailure(run.class), nobody)
 			}
-		case s.shy(run.class) && s.now-run.since >= impossibleAfter:
+		case s.shy(run.class) && late:
 			s.failWaiters(w.run, failure(wire.CauseNoPlatform,
 				"node doctor tells there what is missing; node --unbounded takes tasks of all tenants without bounds",
 				"no node both bounds the memory of tasks and has %s, and those that do not bound it take no tasks of %s",
 				cmp.Or(run.class.String(), "slots"), run.class.space), nobody)
 		case !slices.ContainsFunc(run.class.nodes, live):
-			if s.now-run.since >= impossibleAfter {
+			if late {
 				s.failWaiters(w.run, failure(wire.CauseNoPlatform,
 					"join one (coord ticket), or change the platform or labels; coord nodes lists what there is",
 					"no node has %s", cmp.Or(run.class.String(), "slots")), nobody)

@@ -220,3 +220,30 @@ func TestTrustOwnTakesNoForeignGraph(t *testing.T) {
 		w.wantValues(id, p, "sub")
 	}
 }
+
+// TestTrustOwnNodeAwayForAMoment: runs that were queued for long do not fail the moment that the one
+// node which may run them is lost: it has half a minute to come back.
+func TestTrustOwnNodeAwayForAMoment(t *testing.T) {
+	w, client := owners(t, "anna", "bert")
+	mine := w.nodes[1]
+	w.runs = func(string) time.Duration { return 5 * time.Second }
+	text, names := independent(40)
+	p := makePlan(t, text)
+	id := w.submit(1, client, p, trusting(wire.TrustOwn), names...)
+	w.run(40*time.Second, nil)
+	if w.done[id] != nil {
+		t.Fatalf("the job ended before the node is away: %+v", w.done[id])
+	}
+	mine.disconnect()
+	w.run(lostAfter+10*time.Second, nil)
+	mine.connect()
+	mine.beat()
+	w.run(10*time.Minute, w.ended(id))
+	w.wantValues(id, p, names...)
+	mine.disconnect() // for good: it fails in time
+	p = makePlan(t, "late -> src")
+	id = w.submit(2, client, p, trusting(wire.TrustOwn), "late")
+	if !w.run(2*time.Minute, w.ended(id)) || w.done[id].Failures[0].Failure.Cause != wire.CauseNoPlatform {
+		t.Errorf("with its only node away the job ends with %+v", w.done[id])
+	}
+}
