@@ -10,8 +10,8 @@ import (
 	"gaggle/wire"
 )
 
-// maxJobBytes bounds the encoded thunks of one job while it streams in: wire.MaxJobThunks of
-// ordinary size.
+// maxJobBytes bounds the tasks of one job while it streams in, see room: wire.MaxJobThunks of ordinary
+// size.
 const maxJobBytes = 2 << 30
 
 // maxIncoming bounds the jobs that stream in at once, together.
@@ -148,15 +148,28 @@ func (in *incoming) add(t *wire.TaskSpec) error {
 		return err
 	}
 	in.tasks++
-	in.size += len(t.Thunk)
+	n := room(t)
+	in.size += n
 	in.gangs = in.gangs || t.Gang != nil
 	switch {
-	case in.c.s.incoming.Add(int64(len(t.Thunk))) > maxIncoming:
+	case in.c.s.incoming.Add(int64(n)) > maxIncoming:
 		return wire.Errorf(wire.CauseBusy, "submit again in a moment", "too many large jobs are being submitted at once")
 	case in.tasks > in.sub.Tasks || in.size > maxJobBytes:
 		return wire.Errorf(wire.CauseTooLarge, "split it", "job %s exceeds %d tasks or %d bytes", in.sub.Job, in.sub.Tasks, int64(maxJobBytes))
 	}
 	return nil
+}
+
+// room is what a task takes of what its sender decides: the bytes of its thunk and of all texts.
+func room(t *wire.TaskSpec) int {
+	n := len(t.Thunk) + len(t.Name)
+	for k, v := range t.Hints.Labels {
+		n += len(k) + len(v)
+	}
+	if t.Gang != nil {
+		n += len(t.Gang.Name)
+	}
+	return n
 }
 
 // complete checks what only the whole job can fulfil.

@@ -158,3 +158,23 @@ func TestJobOfWhichALaterPartIsBad(t *testing.T) {
 		t.Errorf("left of it: %+v", list)
 	}
 }
+
+// TestJobOfLongTexts: what a submission takes is bounded whatever it is made of.
+func TestJobOfLongTexts(t *testing.T) {
+	in := &incoming{c: &client{s: &Server{}}, sub: &wire.Submit{Tasks: wire.MaxJobThunks}, check: newTaskCheck()}
+	long := strings.Repeat("x", wire.MaxFrame/2) // the tasks share it here
+	for i := range 2 * maxJobBytes / len(long) {
+		_, enc := testThunk(t, i)
+		spec := wire.TaskSpec{Name: "t", Thunk: enc, Hints: wire.Hints{Labels: map[string]string{"k": long}}}
+		if i%2 == 1 {
+			spec.Hints.Labels, spec.Gang = nil, &wire.Gang{Name: long, Size: 2}
+		}
+		if err := in.add(&spec); err != nil {
+			if wire.CauseOf(err) != wire.CauseTooLarge {
+				t.Errorf("refused with %v", err)
+			}
+			return
+		}
+	}
+	t.Errorf("%d tasks that take %d bytes are taken", in.tasks, in.tasks*len(long))
+}
