@@ -71,8 +71,11 @@ func TestSoak(t *testing.T) {
 	}
 	s.healDue(time.Now().Add(time.Hour))
 	calm := time.Now()
-	for _, j := range s.jobs {
+	for i, j := range s.jobs {
 		if j != nil {
+			if <-j.done; j.Unreached() {
+				j = s.clients[i].StartWork(j.work)
+			}
 			j.Check()
 			s.ended++
 		}
@@ -111,6 +114,11 @@ func (s *soak) work() {
 		if j := s.jobs[i]; j != nil {
 			select {
 			case <-j.done:
+				if j.Unreached() { // it began while the coordinator was down or cut off: users begin again
+					s.counts["a submission finds no coordinator"]++
+					s.jobs[i] = h.StartWork(j.work)
+					continue
+				}
 				j.Check()
 				s.ended++
 			default:

@@ -149,6 +149,12 @@ func (r *Running) Check() {
 	}
 }
 
+// Unreached reports whether the command, which has ended, found no coordinator to submit the job to.
+func (r *Running) Unreached() bool {
+	log := r.Log()
+	return strings.Contains(log, `"cause":"unreachable"`) && strings.Contains(log, "cannot be reached") && !strings.Contains(log, `"event":"task"`)
+}
+
 // Done returns when tasks ended, those of one node or of all if it is "", in order.
 func (r *Running) Done(node string) (at []time.Time) {
 	for line := range strings.Lines(r.Log()) {
