@@ -84,7 +84,12 @@ func serial(b *testing.B, all []contender, program string, inputs int) {
 				continue
 			}
 			begun := time.Now()
-			if err := c.run(program, inputs, int64(r)); err != nil {
+			err := c.run(program, inputs, int64(r))
+			if err != nil && c.name != "gaggle" { // runc finds its copy of itself busy, now and then
+				begun = time.Now()
+				err = c.run(program, inputs, int64(r))
+			}
+			if err != nil {
 				b.Fatalf("%s: %v", c.name, err)
 			}
 			took[i] = append(took[i], time.Since(begun))

@@ -130,7 +130,7 @@ func BenchmarkPartsAfterFailure(b *testing.B) {
 
 // BenchmarkStep places jobs of rising size.
 func BenchmarkStep(b *testing.B) {
-	for _, tasks := range []int{1_000, 10_000, 100_000, 1_000_000} {
+	for _, tasks := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(tasks), func(b *testing.B) {
 			e := benchJob(b, tasks)
 			encoded := 0
@@ -164,7 +164,7 @@ func BenchmarkStep(b *testing.B) {
 
 // BenchmarkCancel ends a job half-way, and says how much of its memory is left.
 func BenchmarkCancel(b *testing.B) {
-	const tasks = 1_000_000
+	const tasks = 200_000
 	e := benchJob(b, tasks)
 	for b.Loop() {
 		m := newBenchMesh()
