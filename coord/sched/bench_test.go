@@ -36,11 +36,12 @@ type benchMesh struct {
 	beaten time.Duration // when all nodes were last heard of
 	peers  []wire.PeerID
 	placed int
-	queue  []Event // answers
+	queue  []Event                  // answers
+	then   map[wire.LeaseID][]Event // those about the continuations of leases
 }
 
 func newBenchMesh() *benchMesh {
-	m := &benchMesh{State: New(Config{})}
+	m := &benchMesh{State: New(Config{}), then: map[wire.LeaseID][]Event{}}
 	m.step(EpochBegan{Epoch: 1})
 	leaves := []wire.Object{testRoot}
 	for i := range 1000 {
@@ -72,7 +73,7 @@ func (m *benchMesh) step(events ...Event) {
 			m.queue = append(m.queue, Started{o.Node, o.Offer.Lease}, Resulted{Peer: o.Node, Value: v,
 				Result: wire.Result{Lease: o.Offer.Lease, Space: "t", Thunk: wire.ThunkID(wire.Sum(o.Offer.Thunk)), Run: time.Millisecond}})
 			for _, next := range o.Offer.Then { // rare here, and not to be counted
-				m.queue = append(m.queue, Recalled{o.Node, next.Lease})
+				m.then[o.Offer.Lease] = append(m.then[o.Offer.Lease], Recalled{o.Node, next.Lease})
 			}
 		}
 	}
@@ -103,6 +104,12 @@ func (m *benchMesh) answer(placed int) {
 		events := m.queue[:k]
 		m.queue = m.queue[k:]
 		m.step(events...)
+		for _, e := range events {
+			if r, ok := e.(Resulted); ok { // the continuation's turn has come
+				m.queue = append(m.queue, m.then[r.Result.Lease]...)
+				delete(m.then, r.Result.Lease)
+			}
+		}
 	}
 }
 
