@@ -8,7 +8,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"gaggle/blobstore"
 	"gaggle/wire"
@@ -132,7 +131,7 @@ const fetchTries = 15
 
 // fetchTargets brings the targets here. After a failure it asks the coordinator anew who has them.
 func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Target, end *End) error {
-	pause, said := retryFirst, ""
+	said, pauses := "", backoff{}
 	for try := 1; ; try++ {
 		want, err := j.b.lacking(from.space, targets)
 		if err != nil || len(want) == 0 {
@@ -154,12 +153,9 @@ func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Tar
 			said = why
 			j.tell(&Event{Note: "waiting for the targets: " + why})
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
+		if err := pauses.wait(ctx); err != nil {
+			return err
 		}
-		pause = min(2*pause, retryMost)
 	}
 }
 

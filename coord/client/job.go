@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -53,13 +52,8 @@ type submission struct {
 // errJobOver ends the following of a job.
 var errJobOver = errors.New("the job is over")
 
-const (
-	// retryFirst and retryMost bound the pauses between attempts to reach the coordinator again.
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 5 * time.Second
-	// submitTimeout is how long a job is offered to a coordinator that says nothing of it.
-	submitTimeout = 30 * time.Second
-)
+// submitTimeout is how long a job is offered to a coordinator that says nothing of it.
+const submitTimeout = 30 * time.Second
 
 // errAbandoned ends the following of a job.
 var errAbandoned error = wire.Errorf(wire.CauseCancelled, "", "the command went away before the job was accepted")
@@ -67,7 +61,7 @@ var errAbandoned error = wire.Errorf(wire.CauseCancelled, "", "the command went 
 // run follows the job until it ends, through lost connections and restarts of the coordinator.
 func (j *job) run(ctx context.Context) {
 	defer close(j.over)
-	began, pause := time.Now(), retryFirst
+	began, pauses := time.Now(), backoff{}
 	for {
 		before := time.Now()
 		err := j.follow(ctx)
@@ -89,13 +83,9 @@ func (j *job) run(ctx context.Context) {
 		j.b.log.Info("lost the coordinator", "job", j.id, "error", err)
 		j.tell(&Event{Note: fmt.Sprintf("lost the coordinator, trying again: %v", err)})
 		if time.Since(before) > time.Minute {
-			pause = retryFirst
+			pauses = backoff{}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause/2)): // or all come back in the same moment
-		}
-		pause = min(2*pause, retryMost)
+		_ = pauses.wait(ctx) // follow fails at once if ctx has ended
 	}
 }
 
@@ -129,13 +119,6 @@ func (j *job) unpin() {
 	for _, d := range j.pinned {
 		j.b.store.Unpin(j.link.space, d, j.id.String())
 	}
-}
-
-// final reports whether asking again cannot help: the coordinator has answered, and not that it
-// is going away.
-func final(err error) bool {
-	var e *wire.Error
-	return errors.As(err, &e) && e.Cause != wire.CauseUnreachable && e.Cause != wire.CauseBusy
 }
 
 // notice takes notices in and passes them on, with the names of machines they speak of.

@@ -38,8 +38,18 @@ type link struct {
 	space  wire.Space
 }
 
-// ask sends a request that has one response. An Error in the response is returned as such.
-func (l *link) ask(ctx context.Context, req *wire.Request) (*wire.Response, error) {
+// ask sends a request that has one response. An Error in the response is returned as such. A
+// coordinator that goes away meanwhile is asked again when it is back: no request of this kind
+// does more when it comes twice.
+func (l *link) ask(ctx context.Context, req *wire.Request) (r *wire.Response, err error) {
+	err = patiently(ctx, func() error {
+		r, err = l.askOnce(ctx, req)
+		return err
+	}, nil)
+	return r, err
+}
+
+func (l *link) askOnce(ctx context.Context, req *wire.Request) (*wire.Response, error) {
 	rw, err := l.Open(ctx)
 	if err != nil {
 		return nil, err

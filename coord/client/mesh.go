@@ -200,8 +200,10 @@ func (d stateDir) listMeshes() ([]MeshInfo, error) {
 // link returns the link that a command asks for: none but this machine if it says so or nothing
 // is configured, else the mesh it names or the one in use.
 //
-// That the coordinator cannot be reached is an error: silently working elsewhere would surprise.
-func (b *backend) link(ctx context.Context, cmd *Command) (*link, error) {
+// That the coordinator cannot be reached, with patience, is an error: silently working elsewhere
+// would surprise.
+func (s *session) link(ctx context.Context, cmd *Command) (*link, error) {
+	b := s.a.backend
 	name := cmd.Mesh
 	if cmd.Local {
 		name = ""
@@ -215,7 +217,14 @@ func (b *backend) link(ctx context.Context, cmd *Command) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, l.Reach(ctx)
+	said := false
+	return l, patiently(ctx, func() error { return l.Reach(ctx) }, func(error) {
+		if !said {
+			said = true
+			note := fmt.Sprintf("mesh %s cannot be reached, trying again for %v; --local works on this machine only", name, patience)
+			_ = s.send(&Event{Note: note}) // a command that is gone ends ctx
+		}
+	})
 }
 
 // linkTo returns the link to a mesh, or to this machine alone if the name is empty, and makes it

@@ -26,7 +26,7 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 	case cmd.GC != nil:
 		return s.gc(ctx)
 	}
-	l, err := s.a.backend.link(ctx, cmd)
+	l, err := s.link(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}

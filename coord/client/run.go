@@ -129,7 +129,7 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.a.backend.link(ctx, cmd)
+	l, err := s.link(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.a.backend.link(ctx, cmd)
+	l, err := s.link(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
