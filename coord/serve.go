@@ -165,7 +165,7 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 	}
 	m.server, err = server.New(server.Config{
 		Key: m.key, Mesh: client.HostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
-		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1}},
+		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: wire.ThunkFormats()},
 		Weights:  m.weights, MaxQueued: m.queued,
 	})
 	if err != nil {

@@ -210,8 +210,8 @@ func (n *node) serve(ctx context.Context) error {
 func (n *node) hello() wire.Hello {
 	return wire.Hello{
 		Versions: wire.Versions{Release: release, Protocol: wire.ProtocolVersion,
-			Thunks:    []uint64{1},
-			Platforms: []string{runtime.GOOS + "/" + runtime.GOARCH}, ABIs: []uint64{wire.ABI}},
+			Thunks:    wire.ThunkFormats(),
+			Platforms: []string{runtime.GOOS + "/" + runtime.GOARCH}, ABIs: wire.ABIs()},
 		Name: n.settings.name(), Slots: n.slots(), MemBytes: memory(), StoreMax: n.storeMax, Labels: n.settings.Labels,
 		OwnOnly: n.ownOnly(),
 	}

@@ -17,10 +17,11 @@ import (
 // A collector hands outputs to a sink. Everything that could change them is dead by then, yet
 // nothing is opened that is not seen to lie in /job.
 type collector struct {
-	ctx    context.Context
-	sink   Sink
-	job    int // descriptor of /job
-	stdout *stream
+	ctx     context.Context
+	sink    Sink
+	job     int // descriptor of /job
+	spec    *Spec
+	streams *[2]stream // stdout, stderr
 
 	filesLeft int
 	bytesLeft int64
@@ -73,23 +74,22 @@ func (c *collector) output(o wire.Output) (wire.Object, error) {
 			return g, err
 		}
 	}
-	if o.Path == wire.Stdout {
-		return c.stream()
+	if i := c.spec.streamOf(o.Path); i >= 0 {
+		return c.stream(&c.streams[i], [...]string{"standard output", "standard error"}[i])
 	}
 	return c.entry(o.Path, o.Kind)
 }
 
-// stream stores the whole standard output.
-func (c *collector) stream() (wire.Object, error) {
-	s := c.stdout
+// stream stores the whole of a stream.
+func (c *collector) stream(s *stream, name string) (wire.Object, error) {
 	switch {
 	case s.full:
 		return wire.Object{}, refused{&wire.Failure{Cause: wire.CauseOutputBound,
 			Hint:    "have it write less, or in several tasks",
-			Message: fmt.Sprintf("the standard output exceeds its bound of %d bytes", s.limit)}}
+			Message: fmt.Sprintf("the %s exceeds its bound of %d bytes", name, s.limit)}}
 	case s.err != nil:
 		return wire.Object{}, wire.Errorf(wire.CauseDiskFull, "free some space on this node",
-			"keeping the standard output: %v", s.err)
+			"keeping the %s: %v", name, s.err)
 	}
 	var id wire.BlobID
 	var err error

@@ -10,6 +10,9 @@ import (
 // DefaultPath is PATH unless the thunk sets it.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// jobDir is where a command finds its job directory unless Spec.JobDir says otherwise.
+const jobDir = "/job"
+
 // fixedEnv is the same on every machine. HOME and TMPDIR are where a command may write without
 // leaving anything in the job directory. LC_ALL=C sorts bytes the same way everywhere.
 var fixedEnv = []string{
@@ -17,17 +20,16 @@ var fixedEnv = []string{
 	"LC_ALL=C",
 	"LOGNAME=thunk",
 	"PATH=" + DefaultPath,
-	"PWD=/job",
 	"SOURCE_DATE_EPOCH=" + strconv.Itoa(wire.FileTime),
 	"TMPDIR=/tmp",
 	"TZ=UTC",
 	"USER=thunk",
 }
 
-// environment returns the fixed variables that env does not set, then env.
-func environment(env []string) []string {
-	all := make([]string, 0, len(fixedEnv)+len(env))
-	for _, f := range fixedEnv {
+// environment returns the fixed variables, and PWD=cwd, that env does not set, then env.
+func environment(env []string, cwd string) []string {
+	all := make([]string, 0, len(fixedEnv)+1+len(env))
+	for _, f := range append(fixedEnv[:len(fixedEnv):len(fixedEnv)], "PWD="+cwd) {
 		name, _, _ := strings.Cut(f, "=")
 		if _, set := lookupEnv(env, name); !set {
 			all = append(all, f)
@@ -45,5 +47,5 @@ func lookupEnv(env []string, name string) (string, bool) {
 	return "", false
 }
 
-// Environment returns what a command sees whose thunk sets env.
-func Environment(env []string) []string { return environment(env) }
+// Environment returns what a command sees whose thunk sets env, in /job.
+func Environment(env []string) []string { return environment(env, jobDir) }

@@ -11,8 +11,8 @@ import (
 
 // A programKey is a name that was sought along a PATH in the root at an index.
 type programKey struct {
-	root       int
-	path, name string
+	root            int
+	cwd, path, name string
 }
 
 // maxPrograms bounds those that are remembered.
@@ -22,7 +22,7 @@ const maxPrograms = 256
 // alone decides about is remembered while that is mounted.
 func (z *zygote) program(x *execRequest) (string, error) {
 	search, _ := lookupEnv(x.Env, "PATH")
-	k := programKey{z.scratch.index, search, x.Argv[0]}
+	k := programKey{z.scratch.index, x.Cwd, search, x.Argv[0]}
 	if p := z.programs[k]; p != "" {
 		return p, nil
 	}
@@ -35,7 +35,7 @@ func (z *zygote) program(x *execRequest) (string, error) {
 	if strings.Contains(x.Argv[0], "/") {
 		find = findFile
 	}
-	p, lasting, err := find(root, search, x.Argv[0])
+	p, lasting, err := find(root, x.Cwd, search, x.Argv[0])
 	if err == nil && lasting {
 		if z.programs == nil || len(z.programs) >= maxPrograms {
 			z.programs = map[programKey]string{}
@@ -46,10 +46,10 @@ func (z *zygote) program(x *execRequest) (string, error) {
 }
 
 // findFile is findInPath for a name with a slash.
-func findFile(root int, _, name string) (program string, lasting bool, err error) {
+func findFile(root int, cwd, _, name string) (program string, lasting bool, err error) {
 	p := name
 	if !path.IsAbs(p) {
-		p = path.Join("/job", p)
+		p = path.Join(cwd, p)
 	}
 	lasting, err = executable(root, p)
 	switch {
@@ -67,11 +67,11 @@ func findFile(root int, _, name string) (program string, lasting bool, err error
 
 // findInPath seeks a name in the directories of PATH. What it finds is lasting if nothing that it
 // looked at can change while the root is mounted.
-func findInPath(root int, search, name string) (program string, lasting bool, err error) {
+func findInPath(root int, cwd, search, name string) (program string, lasting bool, err error) {
 	forbidden := ""
 	lasting = true
 	for dir := range strings.SplitSeq(search, ":") {
-		p := path.Join("/job", dir, name)
+		p := path.Join(cwd, dir, name)
 		if path.IsAbs(dir) {
 			p = path.Join(dir, name)
 		}

@@ -28,6 +28,7 @@ type request struct {
 	Bytes  int64          `cbor:"bytes"` // size of /job, and of /tmp
 	Inodes int64          `cbor:"inodes"`
 	Inputs []inputRequest `cbor:"inputs,omitempty"`
+	Work   string         `cbor:"work,omitempty"` // working directory in /job, to be made; with an Exec
 	Exec   *execRequest   `cbor:"exec,omitempty"`
 }
 
@@ -58,6 +59,8 @@ type execRequest struct {
 	Env   []string `cbor:"env"`
 	Stdin string   `cbor:"stdin,omitempty"`
 	Empty bool     `cbor:"empty,omitempty"` // standard input is /dev/null
+	Job   string   `cbor:"job,omitempty"`   // where /job is to be seen instead; "" is there
+	Cwd   string   `cbor:"cwd"`             // working directory, absolute
 	Pids  int      `cbor:"pids,omitempty"`  // limit by RLIMIT_NPROC; 0 for none
 	Mem   int64    `cbor:"mem,omitempty"`   // limit by sampling; 0 for none
 

@@ -20,7 +20,8 @@ import (
 //	/dev         cloned into every root
 //	/host        the machine's, only where engine and zygote have one uid
 //	/r0 ... /rN  root trees, each with clones of /proc and /dev; a command is chrooted into one
-//	/rX/job /rX/tmp   two tmpfs, on the root that is used next
+//	/rX/job /rX/tmp   two tmpfs, on the root that is used next; the first is moved to where the
+//	                  command is to see it
 const keptRoots = 4
 
 // cloneTree returns a descriptor of a detached, read-only mount of what is at path below dir
@@ -220,6 +221,7 @@ func (z *zygote) mountRoot(i, fd int) error {
 type scratch struct {
 	mounted       bool
 	index         int
+	placed        string // where the first is instead of /job; "" is there
 	bytes, inodes int64
 	fresh         [len(scratchDirs)]scratchState // as they were when mounted
 	used          [len(scratchDirs)]uint64       // inodes, after a command; 0 before
@@ -241,7 +243,17 @@ func usage(dir string) (inodes uint64, full bool, err error) {
 	return fs.Files - fs.Ffree, fs.Bfree == 0 || fs.Ffree == 0, nil
 }
 
-var scratchDirs = [...]string{"/job", "/tmp"}
+const tmpDir = "/tmp"
+
+var scratchDirs = [...]string{jobDir, tmpDir}
+
+// path returns where scratch directory i is mounted.
+func (s *scratch) path(i int) string {
+	if i == 0 && s.placed != "" {
+		return rootPath(s.index) + s.placed
+	}
+	return rootPath(s.index) + scratchDirs[i]
+}
 
 const scratchFlags = unix.MS_NOSUID | unix.MS_NODEV
 
@@ -249,16 +261,17 @@ const scratchFlags = unix.MS_NOSUID | unix.MS_NODEV
 // has touched stay. A descriptor of the old ones keeps them for whoever holds it.
 func (z *zygote) renew(s scratch) error {
 	old := z.scratch
-	keep := old.mounted && old.index == s.index && old.bytes == s.bytes && old.inodes == s.inodes
+	keep := old.mounted && old.placed == "" && old.index == s.index && old.bytes == s.bytes && old.inodes == s.inodes
 	z.scratch.mounted = false
+	s.placed = ""
 	for i, d := range scratchDirs {
-		at := rootPath(s.index) + d
+		at := s.path(i)
 		if keep && old.used[i] == old.fresh[i].inodes && untouched(at, &old.fresh[i].dir) {
 			s.fresh[i] = old.fresh[i]
 			continue
 		}
 		if old.mounted {
-			if err := unix.Unmount(rootPath(old.index)+d,
+			if err := unix.Unmount(old.path(i),
 				unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 				return fmt.Errorf("unmounting %s: %w", d, err)
 			}
@@ -313,8 +326,8 @@ func (z *zygote) resize(s scratch) error {
 	if have.bytes == s.bytes && have.inodes == s.inodes {
 		return nil
 	}
-	for _, d := range scratchDirs {
-		if err := unix.Mount("", rootPath(s.index)+d, "", unix.MS_REMOUNT|scratchFlags,
+	for i, d := range scratchDirs {
+		if err := unix.Mount("", have.path(i), "", unix.MS_REMOUNT|scratchFlags,
 			s.options(false)); err != nil {
 			return fmt.Errorf("resizing %s: %w", d, err)
 		}
@@ -326,8 +339,8 @@ func (z *zygote) resize(s scratch) error {
 // full reports whether a scratch directory has no room left, and notes what is in use of each: all
 // is dead, so that lasts.
 func (z *zygote) full() (full bool) {
-	for i, d := range scratchDirs {
-		inodes, none, err := usage(rootPath(z.scratch.index) + d)
+	for i := range scratchDirs {
+		inodes, none, err := usage(z.scratch.path(i))
 		if err == nil {
 			z.scratch.used[i] = inodes
 			full = full || none

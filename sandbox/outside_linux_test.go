@@ -52,7 +52,7 @@ func TestSameAsOutside(t *testing.T) {
 			b.t = t
 			outside := exec.Command("sh", "-c", script)
 			outside.Dir = t.TempDir()
-			outside.Env = environment(nil)
+			outside.Env = environment(nil, jobDir)
 			want, err := outside.Output()
 			var exit *exec.ExitError
 			if err != nil && !errors.As(err, &exit) {

@@ -58,7 +58,7 @@ func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
 	if f, err := r.verdict(); f != nil || err != nil || spec.Session != nil {
 		return r.report(f), err
 	}
-	c := collector{ctx: ctx, sink: spec.Sink, job: r.job, stdout: &r.out[0],
+	c := collector{ctx: ctx, sink: spec.Sink, job: r.job, spec: spec, streams: &r.out,
 		filesLeft: r.limits.OutputFiles, bytesLeft: r.limits.OutputBytes}
 	outputs, failure, err := c.collect(spec.Outputs)
 	if err != nil {
@@ -76,8 +76,10 @@ func (r *run) release() {
 		unix.Close(r.job)
 		r.job = -1
 	}
-	if r.out[0].whole != nil {
-		r.out[0].whole.Close()
+	for i := range r.out {
+		if r.out[i].whole != nil {
+			r.out[i].whole.Close()
+		}
 	}
 }
 
@@ -150,8 +152,10 @@ func (r *run) openStreams() {
 	r.release()
 	r.out[0] = stream{live: r.spec.Stdout, room: r.spec.streamRoom(r.limits)}
 	r.out[1] = stream{live: r.spec.Stderr, room: r.spec.streamRoom(r.limits)}
-	if r.spec.Session == nil && slices.ContainsFunc(r.spec.Outputs, func(o wire.Output) bool { return o.Path == wire.Stdout }) {
-		r.out[0].spool, r.out[0].limit = r.slot.engine.spool, r.limits.OutputBytes
+	for i := range r.out {
+		if r.spec.Session == nil && slices.ContainsFunc(r.spec.Outputs, func(o wire.Output) bool { return r.spec.streamOf(o.Path) == i }) {
+			r.out[i].spool, r.out[i].limit = r.slot.engine.spool, r.limits.OutputBytes
+		}
 	}
 }
 
@@ -164,8 +168,8 @@ func (r *run) begin(starts func()) (d *drain, err error) {
 	if err := r.layOut(b); err != nil {
 		return nil, err
 	}
-	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(spec.Env),
-		Empty: spec.Stdin == ""}
+	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(spec.Env, spec.cwd()),
+		Empty: spec.Stdin == "", Job: spec.JobDir, Cwd: spec.cwd()}
 	if s.zygote.group == nil || s.zygote.group.pids == "" {
 		x.Pids = r.limits.Pids + zygoteThreads
 	}
@@ -185,7 +189,7 @@ func (r *run) begin(starts func()) (d *drain, err error) {
 	case !x.Empty:
 		x.Stdin, err = b.tree(spec.Stdin)
 	}
-	b.q.Exec = &x
+	b.q.Work, b.q.Exec = spec.WorkDir, &x
 	if err == nil {
 		starts()
 		err = b.flush()
@@ -237,7 +241,7 @@ func arrange(spec *Spec) []Input {
 	})
 	var outs []string
 	for _, o := range spec.Outputs {
-		if o.Path != wire.Stdout {
+		if spec.streamOf(o.Path) < 0 {
 			outs = append(outs, o.Path)
 		}
 		if o.Graph != "" {

@@ -10,7 +10,7 @@
 // What the command sees:
 //
 //	/            its root tree, read-only
-//	/job         the working directory: its inputs, and room to write (a tmpfs)
+//	/job         the working directory: its inputs, and room to write (a tmpfs); see Spec.JobDir
 //	/tmp         empty, writable; also HOME and /dev/shm
 //	/proc        its own processes, nothing of the machine
 //	/dev         null zero full random urandom fd stdin stdout stderr shm
@@ -80,6 +80,11 @@ type Spec struct {
 	Stdin   string        // host path of a file; "" is an empty one
 	Outputs []wire.Output // what must be left below /job
 	Limits  Limits
+
+	// JobDir is where the command finds its job directory instead of /job: as wire.Thunk.JobDir.
+	// The output wire.Stderr is then the whole standard error. WorkDir is the working directory
+	// in it; "" is itself.
+	JobDir, WorkDir string
 
 	// Stdout and Stderr, unless nil, are given the streams as they come, up to
 	// Limits.StreamBytes each. They must not block for long: the command would.

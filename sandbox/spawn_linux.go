@@ -26,6 +26,11 @@ func (z *zygote) run(x *execRequest, fds *[]int, r *reply) error {
 		return err
 	}
 	*fds = files
+	if x.Job != "" {
+		if err := z.place(x.Job); err != nil {
+			return err
+		}
+	}
 	program, err := z.program(x)
 	if err != nil {
 		return err
@@ -135,7 +140,7 @@ func (z *zygote) start(program string, x *execRequest, files []int) (pid int, er
 	// No CLONE_NEW flag: ForkExec would fork without CLONE_VM, twice as dear. Not
 	// os.StartProcess: it opens a pidfd and makes an os.Process each time.
 	pid, err = syscall.ForkExec(program, x.Argv, &syscall.ProcAttr{
-		Dir:   "/job",
+		Dir:   x.Cwd,
 		Env:   x.Env,
 		Files: []uintptr{uintptr(files[0]), uintptr(files[1]), uintptr(files[2])},
 		Sys: &syscall.SysProcAttr{Chroot: rootPath(z.scratch.index), Setsid: true,

@@ -205,10 +205,10 @@ func (z *zygote) carryOut(q *request, fds *[]int) error {
 	if err := z.resize(scratch{index: q.Use, bytes: q.Bytes, inodes: q.Inodes}); err != nil {
 		return err
 	}
-	if len(q.Inputs) == 0 {
+	if len(q.Inputs) == 0 && q.Work == "" {
 		return nil
 	}
-	l, err := openLayout(rootPath(q.Use)+"/job", z.host)
+	l, err := openLayout(z.scratch.path(0), z.host)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,13 @@ func (z *zygote) carryOut(q *request, fds *[]int) error {
 			return err
 		}
 	}
-	return nil
+	if q.Work == "" {
+		return nil
+	}
+	if err := wire.CheckPath(q.Work); err != nil {
+		return err
+	}
+	return l.enter(q.Work)
 }
 
 // answer runs the command and replies, then makes the slot ready for the next.
@@ -242,7 +248,7 @@ func (z *zygote) answer(x *execRequest, fds []int) error {
 	if err != nil {
 		r = reply{Trouble: troubleOf(err)}
 	} else {
-		job := rootPath(z.scratch.index) + "/job"
+		job := z.scratch.path(0)
 		const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOFOLLOW
 		fd, err := unix.Open(job, flags, 0)
 		if err == unix.EACCES { // the command has locked itself out

@@ -32,7 +32,11 @@ func appendList[T any](b []byte, list []T, item func([]byte, *T) []byte) []byte 
 }
 
 func (t *Thunk) append(b []byte) []byte {
-	b = appendUint(append(b, majorArray|9), t.Version)
+	fields := byte(9)
+	if t.Placed() {
+		fields = 11
+	}
+	b = appendUint(append(b, majorArray|fields), t.Version)
 	b = appendList(b, t.Command, func(b []byte, s *string) []byte { return appendText(b, *s) })
 	b = appendList(b, t.Env, func(b []byte, v *EnvVar) []byte {
 		return appendText(appendText(append(b, majorArray|2), v.Name), v.Value)
@@ -46,8 +50,11 @@ func (t *Thunk) append(b []byte) []byte {
 		b = appendText(append(b, majorArray|3), o.Path)
 		return appendText(appendUint(b, uint64(o.Kind)), o.Graph)
 	})
-	b = appendText(appendText(b, t.Stdin), t.Platform)
-	return appendUint(b, t.ABI)
+	b = appendUint(appendText(appendText(b, t.Stdin), t.Platform), t.ABI)
+	if t.Placed() {
+		b = appendText(appendText(b, t.JobDir), t.WorkDir)
+	}
+	return b
 }
 
 func (t *Tree) append(b []byte) []byte {

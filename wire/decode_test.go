@@ -111,8 +111,8 @@ func TestDecodeCanonicalOnly(t *testing.T) {
 func TestDecodeUnknownVersion(t *testing.T) {
 	for name, b := range samples(t) {
 		for what, change := range map[string]func([]byte) []byte{
-			"another version":            func(b []byte) []byte { b[1] = 2; return b },
-			"and a field more":           func(b []byte) []byte { b[0]++; b[1] = 2; return append(b, 0) },
+			"another version":            func(b []byte) []byte { b[1] = 9; return b },
+			"and a field more":           func(b []byte) []byte { b[0]++; b[1] = 9; return append(b, 0) },
 			"of two bytes, and no field": func(b []byte) []byte { return []byte{0x81, 0x18, 0x20} },
 		} {
 			t.Run(name+" "+what, func(t *testing.T) {
@@ -185,6 +185,13 @@ func TestThunkRefuses(t *testing.T) {
 		{"a graph that escapes", func(k *Thunk) { k.Outputs[0].Graph = "/g" }, "not a usable path"},
 		{"no platform", func(k *Thunk) { k.Platform = "linux" }, "os/arch"},
 		{"an unknown builtin", func(k *Thunk) { k.Command = []string{"gaggle:fly"} }, "not known here"},
+		{"a job directory that is relative", func(k *Thunk) { k.JobDir, k.ABI = "home/u", ABIPlaced }, "not a clean absolute path"},
+		{"a job directory that escapes", func(k *Thunk) { k.JobDir, k.ABI = "/home/../u", ABIPlaced }, "not a clean absolute path"},
+		{"a job directory in /proc", func(k *Thunk) { k.JobDir, k.ABI = "/proc/self", ABIPlaced }, "which the sandbox fills"},
+		{"a job directory that is /tmp", func(k *Thunk) { k.JobDir, k.ABI = "/tmp", ABIPlaced }, "temporary files"},
+		{"a job directory in the plain profile", func(k *Thunk) { k.JobDir = "/home/u" }, "sandbox profile 1"},
+		{"a working directory alone", func(k *Thunk) { k.WorkDir = "src" }, "without a job directory"},
+		{"a working directory that escapes", func(k *Thunk) { k.JobDir, k.ABI, k.WorkDir = "/home/u", ABIPlaced, "../v" }, "not a usable path"},
 		{"a builtin of a wrong form", func(k *Thunk) { k.Command = []string{BuiltinSelect} }, "wants one path"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -223,6 +230,9 @@ var (
 			Root:     TreeID(genDigest.Draw(t, "root")),
 			Inputs:   rapid.SliceOfNDistinct(genInput, 0, 12, func(i Input) string { return i.Path }).Draw(t, "inputs"),
 			Platform: "linux/amd64", ABI: rapid.Uint64().Draw(t, "abi"),
+		}
+		if rapid.Bool().Draw(t, "placed") {
+			k.ABI, k.JobDir, k.WorkDir = ABIPlaced, "/"+genPath.Draw(t, "job directory"), rapid.SampledFrom([]string{"", "src", "a/b"}).Draw(t, "working directory")
 		}
 		for _, name := range rapid.SliceOfNDistinct(genName, 0, 4, rapid.ID).Draw(t, "env") {
 			k.Env = append(k.Env, EnvVar{Name: name, Value: genName.Draw(t, "value")})
@@ -270,7 +280,12 @@ func TestThunkRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := genThunk.Draw(t, "thunk")
 		_, b := k.Encode()
-		if want := reflectHashed(k); !bytes.Equal(b, want) {
+		var form any = k
+		if k.Placed() {
+			form = &placedThunk{Version: k.Version, Command: k.Command, Env: k.Env, Root: k.Root, Inputs: k.Inputs, Outputs: k.Outputs, Stdin: k.Stdin,
+				Platform: k.Platform, ABI: k.ABI, JobDir: k.JobDir, WorkDir: k.WorkDir}
+		}
+		if want := reflectHashed(form); !bytes.Equal(b, want) {
 			t.Fatalf("encoded as %x, by reflection %x", b, want)
 		}
 		got, err := DecodeThunk(b)

@@ -13,6 +13,10 @@ import (
 //	[1, command, [[name, value], ...], root, [[path, [kind, link, size], output], ...],
 //	 [[path, kind, graph], ...], stdin, platform, abi]
 //
+// and if it has a JobDir
+//
+//	[2, command, ... abi, jobdir, workdir]
+//
 // Hints (memory, timeout, priority ...) are not part of it: they steer where and for how long it
 // runs, not what it computes.
 type Thunk struct {
@@ -30,7 +34,19 @@ type Thunk struct {
 	// Platform is the "os/arch" it runs on, as in GOOS/GOARCH and OCI.
 	Platform string
 	ABI      uint64 // version of the sandbox profile
+
+	// JobDir is where the command sees the job directory, for one whose outputs name their
+	// sources by absolute paths: absolute and clean, a directory of the root or below /tmp.
+	// "" is /job. With one the output path Stderr stands for the standard error, and ABI is
+	// ABIPlaced.
+	JobDir string `cbor:"-"`
+	// WorkDir is the working directory, relative to the job directory; "" is that itself. It is
+	// made if no input is in it.
+	WorkDir string `cbor:"-"`
 }
+
+// Placed reports whether the thunk says where its job directory is to be seen.
+func (t *Thunk) Placed() bool { return t.JobDir != "" }
 
 // An EnvVar is one environment variable.
 type EnvVar struct {
@@ -62,11 +78,28 @@ type Output struct {
 // Stdout is the output path that stands for a command's standard output.
 const Stdout = "stdout"
 
-const thunkVersion = 1
+// Stderr is the output path that stands for the standard error of a thunk with a JobDir. Of
+// others it is a file like any.
+const Stderr = "stderr"
+
+// Formats of thunks.
+const (
+	thunkPlain  = 1
+	thunkPlaced = 2 // with a JobDir
+)
+
+// ThunkFormats are the formats of thunks that this build reads.
+func ThunkFormats() []uint64 { return []uint64{thunkPlain, thunkPlaced} }
 
 // ABI is the version of the sandbox profile that this build gives a thunk: what DESIGN calls its
 // abi. It changes when the same thunk could compute something else.
 const ABI = 1
+
+// ABIPlaced is that of a thunk with a JobDir.
+const ABIPlaced = 2
+
+// ABIs are the sandbox profiles that this build gives.
+func ABIs() []uint64 { return []uint64{ABI, ABIPlaced} }
 
 // FileTime is the modification time of every file that a command finds, and its SOURCE_DATE_EPOCH,
 // in seconds: 1980-01-01 00:00:00 UTC. gzip refuses 0, and zip knows no earlier year.
@@ -87,7 +120,10 @@ func (t *Thunk) Builtin() bool {
 
 // NewThunk sorts the parts of t that have an order, sets its version, checks it and returns it.
 func NewThunk(t Thunk) (*Thunk, error) {
-	t.Version = thunkVersion
+	t.Version = thunkPlain
+	if t.Placed() {
+		t.Version = thunkPlaced
+	}
 	slices.SortFunc(t.Env, func(a, b EnvVar) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(t.Inputs, func(a, b Input) int { return strings.Compare(a.Path, b.Path) })
 	slices.SortFunc(t.Outputs, func(a, b Output) int { return strings.Compare(a.Path, b.Path) })
@@ -103,7 +139,15 @@ func (t *Thunk) Encode() (ThunkID, []byte) {
 // DecodeThunk reads a canonical encoding and checks it.
 func DecodeThunk(b []byte) (*Thunk, error) {
 	t := new(Thunk)
-	err := decodeHashed(b, t, MaxThunk, thunkVersion)
+	var err error
+	if v, _ := formatOf(b); v == thunkPlaced {
+		p := new(placedThunk)
+		if err = decodeHashed(b, p, MaxThunk, thunkPlaced); err == nil {
+			t = p.thunk()
+		}
+	} else {
+		err = decodeHashed(b, t, MaxThunk, thunkPlain)
+	}
 	if err == nil {
 		err = t.check()
 	}
@@ -154,7 +198,7 @@ func (t *Thunk) InputBytes() (n uint64) {
 }
 
 func (t *Thunk) check() error {
-	if t.Version != thunkVersion {
+	if t.Version != thunkPlain && t.Version != thunkPlaced || (t.Version == thunkPlaced) != t.Placed() {
 		return &Error{Cause: CauseVersion, Message: fmt.Sprintf("thunk format %d is not known here", t.Version), Hint: "update gaggle on this machine"}
 	}
 	if len(t.Command) == 0 || t.Command[0] == "" {
@@ -187,6 +231,9 @@ func (t *Thunk) check() error {
 	}
 	if os, arch, ok := strings.Cut(t.Platform, "/"); !ok || !ValidName(os) || !ValidName(arch) {
 		return fmt.Errorf("platform %q is not os/arch", t.Platform)
+	}
+	if err := t.checkPlace(); err != nil {
+		return err
 	}
 	return t.checkOutputs()
 }

@@ -107,9 +107,9 @@ func aloneCertificate(k ed25519.PrivateKey) (*wire.Certificate, error) {
 
 // versions is what this build reads and does; slots says whether it runs thunks.
 func versions(slots bool) wire.Versions {
-	v := wire.Versions{Release: Release, Protocol: wire.ProtocolVersion, Thunks: []uint64{1}}
+	v := wire.Versions{Release: Release, Protocol: wire.ProtocolVersion, Thunks: wire.ThunkFormats()}
 	if slots {
-		v.Platforms, v.ABIs = []string{runtime.GOOS + "/" + runtime.GOARCH}, []uint64{wire.ABI}
+		v.Platforms, v.ABIs = []string{runtime.GOOS + "/" + runtime.GOARCH}, wire.ABIs()
 	}
 	return v
 }

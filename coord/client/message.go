@@ -254,6 +254,8 @@ type Shell struct {
 	Env     []string        `cbor:"env,omitempty"`
 	Stdin   string          `cbor:"stdin,omitempty"` // path of the task's standard input in the sandbox
 	Outputs []wire.Output   `cbor:"outputs"`
+	JobDir  string          `cbor:"job_dir,omitempty"`  // as in wire.Thunk
+	WorkDir string          `cbor:"work_dir,omitempty"` // likewise
 	Hints   wire.Hints      `cbor:"hints"`
 }
 

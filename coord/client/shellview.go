@@ -144,7 +144,7 @@ const shellWall = 30 * 24 * time.Hour
 func (v *shellView) spec() sandbox.Spec {
 	sh := &v.sandbox
 	spec := sandbox.Spec{
-		Root: sh.Root, Inputs: sh.Inputs, Argv: v.argv, Env: sh.Env, Outputs: sh.Outputs, Stdout: v.out, Stderr: v.err,
+		Root: sh.Root, Inputs: sh.Inputs, Argv: v.argv, Env: sh.Env, Outputs: sh.Outputs, JobDir: sh.JobDir, WorkDir: sh.WorkDir, Stdout: v.out, Stderr: v.err,
 		Limits: sandbox.Limits{Wall: sh.Hints.Deadline(), MemBytes: sh.Hints.Memory()},
 	}
 	if len(v.argv) == 0 {

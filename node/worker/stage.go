@@ -49,7 +49,7 @@ func (s *hostStage) fill(ctx context.Context, files Files, space wire.Space, t *
 		return fmt.Errorf("laying out the root: %w", err)
 	}
 	s.release = append(s.release, release)
-	s.spec = sandbox.Spec{Root: root, Argv: t.Command, Outputs: t.Outputs,
+	s.spec = sandbox.Spec{Root: root, Argv: t.Command, Outputs: t.Outputs, JobDir: t.JobDir, WorkDir: t.WorkDir,
 		Inputs: make([]sandbox.Input, 0, len(t.Inputs))}
 	for _, v := range t.Env {
 		s.spec.Env = append(s.spec.Env, v.Name+"="+v.Value)
