@@ -1,0 +1,95 @@
+// Package infer takes the command lines of compilers, assemblers, linkers and archivers apart:
+// what a call reads, what it writes, and whether that can be said at all. It runs nothing. What
+// sources include is found by package scan, to which a Call hands its units.
+//
+// # How flags are classified
+//
+// A tool has hundreds of flags and gets new ones with each release; a list of them would be
+// wrong soon. What matters of a flag is only whether it names an input, an output or a directory
+// that is searched, whether it takes the next word along, and whether it changes what the tool
+// does. Flags of that kind have a row in a table (ccflags.go, ldflags.go ...), with the role
+// they play; all others pass through unseen. For these, the rules are:
+//
+//  1. A flag of a family whose members take no word along and only tune a tool (-f, -m, -W, -O,
+//     -g of compilers) passes if it has no value, or a value that cannot be taken for the name
+//     of a file: without slash and dot, and of nothing that exists.
+//  2. Any other unknown flag makes the call local, as does a known flag whose files depend on
+//     what only a run tells (-fdump-*, ar -M).
+//  3. Files whose names follow from other names (.d, .dwo, .gcno, .su) are told by the tool's own
+//     rules, which differ between gcc and clang. A case whose rule was not compared with the real
+//     tool is local.
+//
+// So an answer is never a guess: a Call without Local says everything the tool reads and writes
+// outside of its own installation and /tmp, and the tests compare that with what tools do.
+package infer
+
+import (
+	"path"
+
+	"gaggle/coord/infer/scan"
+)
+
+// A Mode is what a call is for: of a compiler, the last step that it takes.
+type Mode int
+
+// The modes. The zero Mode is of a call that is not modelled, or that only asks something.
+const (
+	Preprocess Mode = iota + 1 // cc -E, -M
+	Check                      // cc -fsyntax-only
+	Compile                    // cc -S: to assembly
+	Assemble                   // cc -c, as: to an object; also a header that is precompiled
+	Link
+	Archive // ar, ranlib
+	Change  // strip, objcopy
+	List    // nm, ar t: prints what a file holds
+	User    // of a user's model
+)
+
+var modeNames = [...]string{"none", "preprocess", "check", "compile", "assemble", "link", "archive", "change", "list", "user"}
+
+func (m Mode) String() string { return modeNames[m] }
+
+// A Call is a tool's command line, taken apart. Paths are as the command line names them, so a
+// relative one is meant from Dir; what was found by searching is the directory as named, a slash
+// and the name.
+type Call struct {
+	Tool  string // absolute path of the program
+	Model string // who answers: "gcc", "clang", "as", "ld", "ar" ..., or the name in a user's model
+	Mode  Mode
+	Dir   string // working directory, absolute
+
+	// Local says, in words for the user, why the call must run where it was made, as it is:
+	// because it cannot be modelled or is a mere question. If it is not empty, all below are.
+	Local string
+
+	Units   []scan.Unit // sources whose includes have to be scanned; the source itself is one that it reads
+	Reads   []string    // other files that it reads: objects, libraries, archives and members of thin ones, scripts, response files; no name twice
+	Absent  []string    // names at which the linker looks in vain before it finds a library, so that one that appears there is noticed
+	Wants   []string    // libraries (as after -l) that none of the named directories has: the toolchain's, or missing
+	Writes  []Output
+	Prints  bool     // what it writes to standard output is a result (-E, nm), not messages
+	Sysroot string   // of --sysroot or -isysroot: the directory taken for / by header and library search; "" is /
+	Env     []string // NAME=value of what it reads of the environment, apart from locale and PATH; in order of names
+}
+
+// An Output is a file that a call writes.
+type Output struct {
+	Path    string
+	InPlace bool // it is read, too, if it exists: what strip and ranlib change, an archive that is updated
+	Maybe   bool // a run that succeeds may leave it out
+	Thin    bool // a thin archive: useless without its members, and who reads it reads them
+}
+
+// Model takes a command line apart. The tool is the absolute path of the program that would run,
+// argv its arguments from argv[0], dir the absolute working directory and env NAME=value pairs.
+// It looks at files only for what the answer depends on: response files, linker scripts, symbols
+// of thin archives, libraries. The result is never nil; who made it says Model, "" meaning that
+// no model knows the tool, which is then Local. Equal arguments and files give an equal Call.
+func Model(tool string, argv []string, dir string, env []string, files Files) *Call {
+	r := &reader{view: view{files, dir}, call: &Call{Tool: tool, Dir: dir}, name: path.Base(tool), env: env}
+	r.model(argv)
+	if c := r.call; c.Local != "" {
+		r.call = &Call{Tool: tool, Dir: dir, Model: c.Model, Local: c.Local}
+	}
+	return r.call
+}

@@ -1,0 +1,204 @@
+package infer
+
+import (
+	"strings"
+)
+
+// A linker is the command line of a linker while it is read, its own or within a compiler's.
+type linker struct {
+	*reader
+	driver    bool // of a compiler, which names the output itself
+	output    string
+	dirs      []string // of -L
+	rpath     []string
+	rpathLink []string
+	inputs    []linked
+	state     linkState
+	pushed    []linkState
+
+	visited map[string]bool // scripts, archives and libraries looked into
+	depth   int
+	looked  int // at files
+}
+
+// A linkState is what flags change for the inputs after them.
+type linkState struct{ static, relocatable bool }
+
+// A linked is an input in its place: a file, or a library by its name.
+type linked struct {
+	name    string
+	library bool
+	script  bool // of -T
+	linkState
+}
+
+// maxLooked bounds how many files are looked into for one link.
+const maxLooked = 20000
+
+func (r *reader) ld() {
+	r.call.Mode = Link
+	l := &linker{reader: r}
+	l.run(r.words)
+	if l.output == "" {
+		l.output = "a.out"
+	}
+	r.writes(Output{Path: l.output})
+	r.keepEnv("LD_RUN_PATH", "LD_LIBRARY_PATH", "SOURCE_DATE_EPOCH")
+	for _, n := range []string{"GNUTARGET", "LDEMULATION", "COLLECT_NO_DEMANGLE"} {
+		if r.lookup(n) != "" {
+			r.local("the variable %s changes what the linker does", n)
+		}
+	}
+}
+
+// link says what a compiler's linker reads.
+func (c *cc) link() {
+	l := &linker{reader: c.reader, driver: true}
+	for _, f := range c.linker {
+		if f == "-static" || f == "--static" {
+			l.state.static = true // the driver hands it on first
+		}
+	}
+	l.run(c.linker)
+	c.keepEnv(append([]string{"LIBRARY_PATH", "LD_RUN_PATH", "LD_LIBRARY_PATH"}, ccEnv...)...)
+}
+
+// run reads the words and then looks for all that they name.
+func (l *linker) run(words []string) {
+	l.visited = map[string]bool{}
+	for len(words) > 0 && l.call.Local == "" {
+		words = words[l.word(words):]
+	}
+	if l.driver {
+		for _, d := range strings.Split(l.lookup("LIBRARY_PATH"), ":") {
+			if d != "" {
+				l.dirs = append(l.dirs, d)
+			}
+		}
+	}
+	if len(l.inputs) == 0 && !l.driver {
+		l.local("it names no input")
+	}
+	for _, in := range l.inputs {
+		if l.call.Local != "" {
+			return
+		}
+		l.resolve(in, "")
+	}
+}
+
+func (l *linker) word(words []string) int {
+	w := words[0]
+	switch {
+	case w == "-" || w == "":
+		l.local("it has an empty input")
+		return 1
+	case w[0] != '-':
+		l.inputs = append(l.inputs, linked{name: w, linkState: l.state})
+		return 1
+	}
+	u, ok := l.find(words)
+	if !ok {
+		l.weigh(words)
+		return 1
+	}
+	if u.role == reads && u.name == "--plugin" && l.driver {
+		l.local("%s: a plugin may read and write anything", w)
+	}
+	if !l.common(u) {
+		l.flag(u)
+	}
+	return len(u.words)
+}
+
+// find looks a flag up as getopt_long_only does: a long one may have one dash, and goes before a
+// short one with its operand; but -oX is always an output.
+func (l *linker) find(words []string) (use, bool) {
+	w := words[0]
+	if len(w) > 2 && w[1] != '-' && w[1] != 'o' {
+		long := append([]string{"-" + w}, words[1:]...)
+		if u, ok := ldFlags.find(long); ok && u.form&joined == 0 {
+			u.words = words[:len(u.words)]
+			return u, true
+		}
+	}
+	return ldFlags.find(words)
+}
+
+// weigh judges a flag that has no row: its value must not look like a file, and the word after
+// it must not be one that it might take along.
+func (l *linker) weigh(words []string) {
+	_, value, valued := strings.Cut(words[0], "=")
+	switch {
+	case valued && l.looksLikeFile(value):
+		l.local("%s may name a file, and is no flag of a linker that is known here", words[0])
+	case !valued && len(words) > 1 && !strings.HasPrefix(words[1], "-"):
+		l.local("%s may take %s along, and is no flag of a linker that is known here", words[0], words[1])
+	}
+}
+
+func (l *linker) flag(u use) {
+	switch u.role {
+	case ldOutput:
+		if l.driver {
+			l.local("the linker is given an output of its own")
+		}
+		l.output = u.value
+	case ldDir:
+		if strings.HasPrefix(u.value, "=") || strings.HasPrefix(u.value, "$SYSROOT") {
+			l.local("-L%s is meant within the sysroot, which is not modelled", u.value)
+		}
+		l.dirs = append(l.dirs, u.value)
+	case ldLibrary:
+		l.inputs = append(l.inputs, linked{name: u.value, library: true, linkState: l.state})
+	case ldScript:
+		l.inputs = append(l.inputs, linked{name: u.value, script: true, linkState: l.state})
+	case ldFile:
+		if u.value == "-" {
+			l.call.Prints = true
+		} else if l.dir0(u.value) {
+			l.local("%s names a directory", strings.Join(u.words, " "))
+		} else {
+			l.writes(Output{Path: u.value})
+		}
+	case ldSysroot:
+		l.call.Sysroot = u.value
+	case ldRpath:
+		l.rpath = append(l.rpath, strings.Split(u.value, ":")...)
+	case ldRpathLink:
+		l.rpathLink = append(l.rpathLink, strings.Split(u.value, ":")...)
+	case ldSymbols:
+		if l.file(u.value) {
+			l.readsFile(u.value)
+		} else {
+			l.rpath = append(l.rpath, u.value)
+		}
+	case ldPrints:
+		l.call.Prints = true
+	case ldState:
+		l.change(u.name)
+	}
+}
+
+func (l *linker) dir0(name string) bool {
+	i, err := l.files.Stat(l.at(name))
+	return err == nil && i.IsDir()
+}
+
+// change follows flags that hold for the inputs after them.
+func (l *linker) change(name string) {
+	switch strings.TrimLeft(name, "-") {
+	case "push-state":
+		l.pushed = append(l.pushed, l.state)
+	case "pop-state":
+		if n := len(l.pushed); n > 0 {
+			l.state, l.pushed = l.pushed[n-1], l.pushed[:n-1]
+		}
+	case "Bdynamic", "dy", "call_shared":
+		l.state.static = false
+	case "r", "i", "relocatable", "Ur":
+		l.state.relocatable = true
+	default:
+		l.state.static = true
+	}
+}

@@ -1,0 +1,199 @@
+package infer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A reader takes one command line apart.
+type reader struct {
+	view
+	call  *Call
+	name  string   // of the tool, plain
+	llvm  bool     // it is LLVM's
+	words []string // the arguments after argv[0], response files expanded
+	env   []string
+
+	seen map[string]bool // of Reads and Absent
+}
+
+// local makes the call local. The first reason stays.
+func (r *reader) local(format string, args ...any) {
+	if r.call.Local == "" {
+		r.call.Local = fmt.Sprintf(format, args...)
+	}
+}
+
+// readsFile notes a file that the call reads.
+func (r *reader) readsFile(name string) {
+	if name == "" || name == "/dev/null" {
+		return
+	}
+	if r.seen == nil {
+		r.seen = map[string]bool{}
+	}
+	if !r.seen[name] {
+		r.seen[name] = true
+		r.call.Reads = append(r.call.Reads, name)
+	}
+}
+
+// absent notes a name at which nothing was found.
+func (r *reader) absent(name string) {
+	if r.seen == nil {
+		r.seen = map[string]bool{}
+	}
+	if key := "\x00" + name; !r.seen[key] {
+		r.seen[key] = true
+		r.call.Absent = append(r.call.Absent, name)
+	}
+}
+
+// writes notes an output. Devices are none: what goes to /dev/null stays there.
+func (r *reader) writes(o Output) {
+	switch {
+	case o.Path == "":
+		r.local("it names an output without a name")
+	case o.Path == "/dev/null":
+	case strings.HasPrefix(o.Path, "/dev/"), strings.HasPrefix(o.Path, "/proc/"):
+		r.local("it writes to %s", o.Path)
+	default:
+		for i, old := range r.call.Writes {
+			if old.Path == o.Path {
+				r.call.Writes[i].Maybe = old.Maybe && o.Maybe
+				return
+			}
+		}
+		r.call.Writes = append(r.call.Writes, o)
+	}
+}
+
+// reasonless flags of a tool get this.
+func (r *reader) unknown(word string) {
+	r.local("%s is no flag of %s that is known here", word, r.name)
+}
+
+// common does what is alike for the tools: refused flags, questions and inputs named by flags.
+// It reports whether it did.
+func (r *reader) common(u use) bool {
+	switch u.role {
+	case pass:
+	case question:
+		r.local("%s only asks something", u.words[0])
+	case refuse:
+		r.local("%s: %s", u.words[0], u.why)
+	case reads:
+		r.readsFile(u.value)
+	default:
+		return false
+	}
+	return true
+}
+
+// looksLikeFile weighs the value of a flag that has no row: could it name a file?
+func (r *reader) looksLikeFile(value string) bool {
+	return strings.ContainsAny(value, "/.") && !number(value) || r.exists(value)
+}
+
+// number tells whether a value is digits and dots, as versions and sizes are.
+func number(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789.") == ""
+}
+
+// lookup finds a variable of the environment; "" is as none.
+func (r *reader) lookup(name string) string {
+	for i := len(r.env) - 1; i >= 0; i-- {
+		if v, ok := strings.CutPrefix(r.env[i], name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// keepEnv notes the variables that the tool reads, and returns them.
+func (r *reader) keepEnv(names ...string) []string {
+	var kept []string
+	for _, n := range names {
+		if v := r.lookup(n); v != "" {
+			kept = append(kept, n+"="+v)
+		}
+	}
+	slices.Sort(kept)
+	r.call.Env = kept
+	return kept
+}
+
+func (r *reader) model(argv []string) {
+	c := r.call
+	if !strings.HasPrefix(c.Tool, "/") || !strings.HasPrefix(c.Dir, "/") {
+		r.local("its program or directory is not named by an absolute path")
+		return
+	}
+	for _, w := range append([]string{c.Tool, c.Dir}, argv...) {
+		if strings.Contains(w, "\x00") {
+			r.local("a word has a zero byte")
+			return
+		}
+	}
+	if len(argv) == 0 {
+		r.local("it has no words")
+		return
+	}
+	kind := r.kind()
+	if kind == "" {
+		return
+	}
+	c.Model = kind
+	words, err := r.expand(argv[1:])
+	if err != nil {
+		r.local("%v", err)
+		return
+	}
+	r.words = words
+	switch kind {
+	case "gcc", "clang":
+		r.cc()
+	case "as":
+		r.as()
+	case "ld":
+		r.ld()
+	case "ar":
+		r.ar()
+	case "ranlib":
+		r.ranlib()
+	default:
+		r.binutil(kind)
+	}
+}
+
+// kind finds the reader for a tool by its own name and by that of the file that it is a link to:
+// cc is what it links to, and a gcc that is ccache is no gcc.
+func (r *reader) kind() string {
+	name := plain(r.name)
+	kind := kinds[name]
+	if kind == "" {
+		r.local("no model knows %s", r.name)
+		return ""
+	}
+	r.name = name
+	file, err := r.files.Resolve(r.call.Tool)
+	if err != nil {
+		r.local("%s cannot be found", r.call.Tool)
+		return ""
+	}
+	target := plain(file)
+	is := kinds[target]
+	r.llvm = strings.Contains(target, "llvm") || is == "clang" || strings.Contains(target, "lld")
+	switch {
+	case kind == "cc" && (is == "gcc" || is == "clang"):
+		return is
+	case kind == "cc":
+		r.local("%s is %s, which is neither gcc nor clang by its name", r.name, file)
+	case is == kind, kind == "ranlib" && target == "llvm-ar", kind == "strip" && target == "llvm-objcopy":
+		return kind
+	default:
+		r.local("%s is in truth %s", r.name, file)
+	}
+	return ""
+}
