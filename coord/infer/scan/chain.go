@@ -23,6 +23,7 @@ type chain struct {
 type searchDir struct {
 	*listing
 	spelled string // as the command or the compiler names it
+	system  bool   // -isystem and all that come after
 }
 
 // dirIdentity tells directories apart; it is zero for one that is not there.
@@ -73,10 +74,10 @@ func (p *pass) findChain() *chain {
 	lists := p.unit.searched(p.probe)
 	var key strings.Builder
 	var dirs []searchDir
-	for _, list := range [][]string{lists.quote, lists.bracket, lists.system} {
+	for i, list := range [][]string{lists.quote, lists.bracket, lists.system} {
 		for _, d := range list {
 			path, _ := p.fold(p.unit.Dir, d)
-			dirs = append(dirs, searchDir{p.c.listing(path), d})
+			dirs = append(dirs, searchDir{p.c.listing(path), d, i == 2})
 			key.WriteString(path + "\x00" + d + "\x00")
 		}
 		key.WriteByte(0)

@@ -1,24 +1,31 @@
 package scan
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
-// character reads a character constant without a prefix, as gcc: of several characters each
-// shifts those before it by eight bits. Others are left to the compiler.
+// character reads a character constant as gcc: of several characters each shifts those before it
+// by eight bits. What is not ASCII is left to the compiler.
 func (c *condition) character(text string) number {
-	if text[0] != '\'' || len(text) < 3 || text[len(text)-1] != '\'' {
+	prefix, body, _ := strings.Cut(text, "'")
+	body, closed := strings.CutSuffix(body, "'")
+	var v, n uint32
+	for n = 0; len(body) > 0 && closed; n++ {
+		b, size := charByte(body)
+		if closed = size > 0 && n < 4; closed {
+			v, body = v<<8|uint32(b), body[size:]
+		}
+	}
+	narrow := prefix == ""
+	if !closed || n == 0 || !narrow && (n > 1 || v >= 0x80 || prefix == "u8") {
 		c.fail("the character constant " + clip(text))
 		return number{}
 	}
-	var v, n uint32
-	for s := text[1 : len(text)-1]; len(s) > 0; n++ {
-		b, size := charByte(s)
-		if size == 0 || n == 4 {
-			c.fail("the character constant " + clip(text))
-			return number{}
-		}
-		v, s = v<<8|uint32(b), s[size:]
-	}
-	if n == 1 && !c.p.probe.unsignedChar {
+	switch {
+	case !narrow:
+		return number{int64(v), prefix != "L" || c.p.probe.unsignedWide}
+	case n == 1 && !c.p.probe.unsignedChar:
 		return number{v: int64(int8(v))}
 	}
 	return number{v: int64(int32(v))}

@@ -1,18 +1,27 @@
 package scan
 
-// An expansion replaces macros in tokens by Prosser's algorithm with hide sets
-// (https://www.spinellis.gr/blog/20060626/cpp.algo.pdf), which gives what gcc and clang give
-// wherever the standards say what that is. Its stack holds what is yet to be read: the last
-// element first.
+// An expansion replaces macros in tokens as gcc's libcpp does (cpp_get_token_1 and
+// enter_macro_context of macro.cc): a macro is off while its replacement is being read, and a name
+// that is met while it is off is spent. That is what the standards ask for where they ask, and
+// what libraries rely on where they do not: with hide sets, which tokens keep, deferred recursion
+// would end too early.
 type expansion struct {
 	p     *pass
 	cond  bool // operands of defined are left alone
 	depth int  // expansions of arguments around this one
-	stack [][]token
+	stack []reading
 	out   []token
 }
 
-// expand returns in with its macros expanded. The slices it returns share nothing that it writes.
+// A reading is tokens yet to be read, and the macro that is off until they are.
+type reading struct {
+	ts      []token
+	macro   nameID
+	respace bool // the first token has the blank of the macro's name
+	blank   bool
+}
+
+// expand returns in with its macros expanded. Nothing of in is written to.
 func (p *pass) expand(in []token, cond bool, depth int) []token {
 	if depth > maxNested {
 		p.refuse("macros nested too deeply")
@@ -21,7 +30,7 @@ func (p *pass) expand(in []token, cond bool, depth int) []token {
 	if p.plain(in) {
 		return in[:len(in):len(in)]
 	}
-	x := expansion{p: p, cond: cond, depth: depth, stack: [][]token{in}, out: make([]token, 0, len(in)+8)}
+	x := expansion{p: p, cond: cond, depth: depth, stack: []reading{{ts: in}}, out: make([]token, 0, len(in)+8)}
 	for p.refused == "" {
 		t, ok := x.next()
 		if !ok {
@@ -52,32 +61,38 @@ func (p *pass) afterDefined(ts []token, i int) bool {
 		i > 1 && ts[i-1].is("(") && ts[i-2].id == p.c.defined && ts[i-2].kind == tokName
 }
 
-func (x *expansion) next() (token, bool) {
-	for n := len(x.stack); n > 0; n = len(x.stack) {
-		top := x.stack[n-1]
-		if len(top) > 0 {
-			x.stack[n-1] = top[1:]
-			return top[0], true
-		}
-		x.stack = x.stack[:n-1]
-	}
-	return token{}, false
-}
-
-// peek returns the token that next would return, or nil.
+// peek returns the token that next would return, or nil. Readings at their end are left, and
+// their macros may be used again.
 func (x *expansion) peek() *token {
-	for i := len(x.stack) - 1; i >= 0; i-- {
-		if len(x.stack[i]) > 0 {
-			return &x.stack[i][0]
+	for n := len(x.stack); n > 0; n = len(x.stack) {
+		top := &x.stack[n-1]
+		if len(top.ts) > 0 {
+			return &top.ts[0]
 		}
+		delete(x.p.off, top.macro)
+		x.stack = x.stack[:n-1]
 	}
 	return nil
 }
 
-func (x *expansion) push(ts []token) {
-	if len(ts) > 0 {
-		x.stack = append(x.stack, ts)
+func (x *expansion) next() (token, bool) {
+	o := x.peek()
+	if o == nil {
+		return token{}, false
 	}
+	t := *o
+	top := &x.stack[len(x.stack)-1]
+	if top.ts = top.ts[1:]; top.respace {
+		t.blank, top.respace = top.blank, false
+	}
+	t.spent = t.spent || t.kind == tokName && x.p.off[t.id]
+	return t, true
+}
+
+// read has the replacement of a macro read next.
+func (x *expansion) read(ts []token, m *macro, name token) {
+	x.p.off[m.id] = true
+	x.stack = append(x.stack, reading{ts, m.id, true, name.blank})
 }
 
 // token handles one token of the input.
@@ -94,7 +109,7 @@ func (x *expansion) token(t token) {
 		return
 	}
 	m := x.p.macro(t.id)
-	if m == nil || !x.p.step(t.hidden.len()) || t.hidden.has(t.id) {
+	if m == nil || t.spent {
 		x.out = append(x.out, t)
 		return
 	}
@@ -107,7 +122,7 @@ func (x *expansion) token(t token) {
 		return
 	}
 	if !m.function {
-		x.push(x.replace(m, t, nil, t.hidden.with(t.id)))
+		x.read(x.replace(m, nil), m, t)
 		return
 	}
 	x.call(m, t)
@@ -127,15 +142,14 @@ func (x *expansion) definedOperand(t token) {
 	}
 }
 
-// call expands a function-like macro if an argument list follows. What hides the name alone does
-// not hide the result: only what hides the closing parenthesis too, since a name made by one
-// macro may take its arguments from outside of it (Boost.Preprocessor needs this).
+// call expands a function-like macro if an argument list follows, which may stand beyond the
+// replacement that the name is in.
 func (x *expansion) call(m *macro, t token) {
 	if o := x.peek(); o == nil || !o.is("(") {
 		x.out = append(x.out, t)
 		return
 	}
-	list, closing, ok := x.parenthesised()
+	list, _, ok := x.parenthesised()
 	if !ok {
 		x.p.refuse("unterminated arguments of macro " + m.name)
 		return
@@ -145,10 +159,7 @@ func (x *expansion) call(m *macro, t token) {
 		x.p.refuse("wrong number of arguments of macro " + m.name)
 		return
 	}
-	if !x.p.step(t.hidden.len() * (1 + closing.hidden.len())) {
-		return
-	}
-	x.push(x.replace(m, t, args, t.hidden.intersect(closing.hidden).with(t.id)))
+	x.read(x.replace(m, args), m, t)
 }
 
 // parenthesised reads a list in parentheses, which begins with the next token, and returns what

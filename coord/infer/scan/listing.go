@@ -4,6 +4,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type view struct {
 	absent   bool
 	unlisted bool
 	dev, ino uint64
+	real     string // the path without links
 	names    map[string]entryKind
 }
 
@@ -67,6 +69,9 @@ func (l *listing) look(now time.Time) (*view, error) {
 		}
 		v.absent = err != nil
 	}
+	if v.real, err = filepath.EvalSymlinks(l.path); err != nil {
+		v.real = l.path // absent
+	}
 	l.stamp, l.fresh = s, s.fresh(now)
 	if l.view != nil && !l.view.differs(v) {
 		return l.view, nil
@@ -79,7 +84,7 @@ func (l *listing) look(now time.Time) (*view, error) {
 }
 
 func (v *view) differs(o *view) bool {
-	return v.absent != o.absent || v.unlisted != o.unlisted || v.dev != o.dev || v.ino != o.ino || !maps.Equal(v.names, o.names)
+	return v.absent != o.absent || v.unlisted != o.unlisted || v.dev != o.dev || v.ino != o.ino || v.real != o.real || !maps.Equal(v.names, o.names)
 }
 
 // read lists the directory. One that is too large or that may not be listed is not, nor any on

@@ -8,9 +8,10 @@ import (
 
 // A lookupKey is one question to a search path.
 type lookupKey struct {
-	name  string
-	from  *listing // where to look first: the includer's directory; or nil
-	start int      // of the search path
+	name   string
+	from   *listing // where to look first: the includer's directory; or nil
+	system bool     // from is that of a system header
+	start  int      // of the search path
 }
 
 // besideIncluder is where a lookup ends that was answered by the includer's directory, or by an
@@ -20,9 +21,11 @@ const besideIncluder = -1
 // A lookup is the answer to one question, and what it depends on. It is immutable.
 type lookup struct {
 	path        string // of the file; "" if there is none
+	link        string // the path that it was found by, if gcc goes on with a shorter one
 	index       int    // in the search path, or besideIncluder
 	precompiled bool   // a compiler would look at a .gch first
 	unstable    bool   // it depends on more than needs
+	linked      bool   // path may be a link
 	needs       []need
 	absent      []missing
 }
@@ -83,11 +86,11 @@ func (p *pass) search(k lookupKey) *lookup {
 		p.tryPath(a, "/", k.name)
 		return a
 	}
-	if k.from != nil && p.try(a, k.from, k.name) {
+	if k.from != nil && p.try(a, searchDir{k.from, k.from.path, k.system}, k.name) {
 		return a
 	}
 	for i := k.start; i < len(p.chain.dirs) && p.refused == ""; i++ {
-		if p.try(a, p.chain.dirs[i].listing, k.name) {
+		if p.try(a, p.chain.dirs[i], k.name) {
 			a.index = i
 			return a
 		}
@@ -96,10 +99,38 @@ func (p *pass) search(k lookupKey) *lookup {
 }
 
 // try looks for a header in one directory.
-func (p *pass) try(a *lookup, l *listing, name string) bool {
+func (p *pass) try(a *lookup, dir searchDir, name string) bool {
+	found := false
 	if strings.HasPrefix(name, "../") || strings.Contains(name, "/../") {
-		return p.tryPath(a, l.path, name)
+		found = p.tryPath(a, dir.path, name)
+	} else {
+		found = p.tryListed(a, dir.listing, name)
 	}
+	if found && dir.system && p.canonical {
+		p.shorten(a, len(join(dir.spelled, name)))
+	}
+	return found
+}
+
+// shorten carries out gcc's -fcanonical-system-headers: it goes on with a system header's path
+// without links if that is shorter than the one as spelled (maybe_shorter_path of libcpp), and
+// looks there for what the header includes.
+func (p *pass) shorten(a *lookup, spelled int) {
+	real := join(p.need(a, p.c.listing(filepath.Dir(a.path))).real, filepath.Base(a.path))
+	if a.linked {
+		var err error
+		if real, err = filepath.EvalSymlinks(a.path); err != nil {
+			return
+		}
+		a.unstable = true
+	}
+	if len(real) < spelled && real != a.path {
+		a.link, a.path = a.path, real
+	}
+}
+
+// tryListed looks for a header by the listings of directories.
+func (p *pass) tryListed(a *lookup, l *listing, name string) bool {
 	for {
 		v := p.need(a, l)
 		if v.absent {
@@ -137,7 +168,7 @@ func (p *pass) tryName(a *lookup, l *listing, v *view, name string) bool {
 		return true
 	case aLink, uncertain:
 		if p.open(path, l.path) != nil {
-			a.path = path
+			a.path, a.linked = path, true
 			a.unstable = v.unlisted
 			return true
 		}
@@ -156,7 +187,7 @@ func (p *pass) tryPath(a *lookup, dir, name string) bool {
 	parent := filepath.Dir(path)
 	a.precompiled = a.precompiled || exists(path+".gch")
 	if found && p.open(path, parent) != nil {
-		a.path = path
+		a.path, a.linked = path, true
 		return true
 	}
 	a.absent = append(a.absent, missing{p.c.listing(parent), filepath.Base(path)})

@@ -16,8 +16,11 @@ type pass struct {
 	chain   *chain
 	now     time.Time
 
+	canonical bool // gcc's -fcanonical-system-headers, which is its default
+
 	table  []*macro // by nameID
 	pushed map[nameID][]*macro
+	off    map[nameID]bool // macros whose replacement is being read
 	at     *frame
 
 	refused string
@@ -34,6 +37,7 @@ type pass struct {
 	answers  map[lookupKey]*lookup
 	folds    map[string]folded
 	crossed  map[string]bool // directories that a ".." leaves
+	links    map[string]bool // by which gcc finds shorter paths
 }
 
 // opened is a file as this unit sees it; nil content means that there is none to read.
@@ -51,6 +55,8 @@ type frame struct {
 	file   *opened
 	index  int    // of the search path's directory in which it was found
 	name   string // by which it was included
+	short  string // the path that gcc took instead; or ""
+	system bool   // a system header, or included by one
 	up     *frame // the includer; nil for the source and what the command line includes
 	main   bool   // the source
 	placed bool   // found by an absolute name
@@ -120,6 +126,8 @@ func (f *frame) spelled(p *pass) (string, bool) {
 	switch {
 	case f.main || f.placed:
 		return f.name, true
+	case f.short != "":
+		return f.short, true
 	case f.index >= 0:
 		return join(p.chain.dirs[f.index].spelled, f.name), true
 	case f.up == nil:

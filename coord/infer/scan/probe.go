@@ -28,6 +28,7 @@ type probe struct {
 	strict       bool // -std=c99 and its like, not gnu99
 	c90          bool // strict, and // is no comment
 	unsignedChar bool
+	unsignedWide bool // wchar_t
 	trueKnown    bool // in conditions
 
 	mu      sync.Mutex // guards the fields below and probed.Answers
@@ -188,7 +189,7 @@ func (p *probe) readMessages(text string, u *Unit) error {
 			_, path, _ := strings.Cut(line, " /")
 			paths = append(paths, "/"+path)
 		case listed && len(paths) == 1:
-			if part := strings.Trim(strings.Fields(dir+" .")[0], `"`); filepath.IsAbs(part) {
+			if part := strings.Trim(strings.Fields(dir + " .")[0], `"`); filepath.IsAbs(part) {
 				paths = append(paths, part) // cc1
 			}
 		}
@@ -281,7 +282,7 @@ func (p *probe) derive() {
 		}
 	}
 	p.cplus, p.clang, p.assembly = has("__cplusplus"), has("__clang__"), has("__ASSEMBLER__")
-	p.strict, p.unsignedChar = has("__STRICT_ANSI__"), has("__CHAR_UNSIGNED__")
+	p.strict, p.unsignedChar, p.unsignedWide = has("__STRICT_ANSI__"), has("__CHAR_UNSIGNED__"), has("__WCHAR_UNSIGNED__")
 	p.c90 = p.strict && !p.cplus && (!has("__STDC_VERSION__") || strings.HasPrefix(value["__STDC_VERSION__"], "1994"))
 	p.trueKnown = p.Traits["true"]
 }

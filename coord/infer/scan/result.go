@@ -19,8 +19,9 @@ type Result struct {
 	// that is read by two names is here by both, but see Exists.
 	Files []string
 
-	// Exists are files that are looked for but not read: by __has_include, or as another name of
-	// a file that is read once. They must be the same where the task runs.
+	// Exists are files that are looked for but not read: by __has_include, as another name of a
+	// file that is read once, or a link by which gcc finds the shorter path of a system header.
+	// They must be the same where the task runs.
 	Exists []string
 
 	// Dirs are directories, or links to such, that a ".." in a name leaves: they must be there.
@@ -59,6 +60,7 @@ func (p *pass) result() *Result {
 			r.Exists = append(r.Exists, o.path)
 		}
 	}
+	r.Exists = slices.AppendSeq(r.Exists, maps.Keys(p.links))
 	sort.Strings(r.Exists)
 	r.Dirs = slices.Sorted(maps.Keys(p.crossed))
 	r.Absent = p.absent()

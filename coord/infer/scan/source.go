@@ -24,6 +24,7 @@ const (
 	once      // #pragma once
 	pushMacro // #pragma push_macro("X")
 	popMacro
+	systemHeader // #pragma GCC system_header
 )
 
 // A directive is one line that begins with #.
@@ -59,7 +60,6 @@ func (e *expression) tokens(n *names) []token {
 type source struct {
 	directives []directive
 	size       int
-	hasOnce    bool   // #pragma once is in it, perhaps in a group that is skipped
 	renumbers  bool   // #line is in it
 	slashes    bool   // a // is in a directive that counts, or hides the begin of a comment
 	trigraphs  bool   // ??= or ??/ is in it
@@ -124,7 +124,7 @@ func (p *parser) logicalLine(s []byte, i int) int {
 			i += max(1, splice(s, i))
 		case c == '/':
 			end := comment(s, i)
-			if end > i && s[i+1] == '/' && bytes.Contains(s[i:end], []byte("/*")) {
+			if end > i && s[spliced(s, i+1)] == '/' && bytes.Contains(s[i:end], []byte("/*")) {
 				p.src.slashes = true
 			}
 			i = max(i+1, end)
@@ -145,11 +145,19 @@ func skipBlanks(s []byte, i int) int {
 			i++
 		case c == '\\' && splice(s, i) > 0:
 			i += splice(s, i)
-		case c == '/' && comment(s, i) > i && s[comment(s, i)-1] == '/' && s[i+1] == '*':
-			i = comment(s, i)
+		case c == '/' && blockComment(s, i) > i:
+			i = blockComment(s, i)
 		default:
 			return i
 		}
+	}
+	return i
+}
+
+// blockComment is comment for those that may end before the line does.
+func blockComment(s []byte, i int) int {
+	if j := spliced(s, i+1); j < len(s) && s[j] == '*' {
+		return comment(s, i)
 	}
 	return i
 }
@@ -264,10 +272,16 @@ func (p *parser) conditional(word, arg string) {
 }
 
 func (p *parser) pragma(arg string) {
-	switch word := leadingName(arg); word {
+	word := leadingName(arg)
+	if word == "GCC" || word == "clang" {
+		arg = strings.TrimSpace(arg[len(word):])
+		word = leadingName(arg)
+	}
+	switch word {
 	case "once":
-		p.src.hasOnce = true
 		p.add(directive{kind: once}, false)
+	case "system_header":
+		p.add(directive{kind: systemHeader}, false)
 	case "push_macro", "pop_macro":
 		p.pragmas++
 		parts := strings.Split(arg, `"`)
@@ -280,15 +294,7 @@ func (p *parser) pragma(arg string) {
 			kind = popMacro
 		}
 		p.add(directive{kind: kind, id: p.names.id(parts[1])}, false)
-	case "GCC":
-		if strings.HasPrefix(strings.TrimSpace(arg[len(word):]), "dependency") {
-			p.broken("#pragma GCC dependency")
-		}
-	case "clang":
-		if strings.HasPrefix(strings.TrimSpace(arg[len(word):]), "module") {
-			p.broken("#pragma clang module")
-		}
-	case "include_alias":
-		p.broken("#pragma include_alias")
+	case "dependency", "module", "include_alias":
+		p.broken("#pragma " + word)
 	}
 }

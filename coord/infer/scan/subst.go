@@ -1,6 +1,9 @@
 package scan
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A call is one use of a macro: its arguments as given, and expanded where they are needed so.
 type call struct {
@@ -10,29 +13,14 @@ type call struct {
 	expanded [][]token
 }
 
-// replace returns what a use of m comes to before it is scanned again; its tokens are hidden by h.
-func (x *expansion) replace(m *macro, name token, args [][]token, h *hideSet) []token {
+// replace returns what a use of m comes to before it is read again.
+func (x *expansion) replace(m *macro, args [][]token) []token {
 	body := m.tokens(x.p.c.names)
+	if !m.function && !slices.ContainsFunc(body, func(t token) bool { return t.kind == tokPaste }) {
+		return body
+	}
 	c := call{x: x, m: m, args: args, expanded: make([][]token, len(args))}
-	out := c.substitute(body)
-	kept := out[:0]
-	for _, t := range out {
-		if t.kind == tokPlace {
-			continue
-		}
-		if t.kind == tokName || t.is(")") { // nothing else is ever asked
-			if t.hidden != nil && t.hidden != h && !x.p.step(t.hidden.len()*h.len()) {
-				return nil
-			}
-			t.hidden = h.union(t.hidden)
-		}
-		kept = append(kept, t)
-	}
-	if len(kept) > 0 {
-		kept[0].blank = name.blank
-	}
-	x.p.step(len(kept))
-	return kept
+	return slices.DeleteFunc(c.substitute(body), func(t token) bool { return t.kind == tokPlace })
 }
 
 // substitute puts the arguments in place of the parameters.

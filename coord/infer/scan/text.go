@@ -35,24 +35,37 @@ func splice(s []byte, i int) int {
 	return 0
 }
 
-// comment returns the end of the comment at s[i], or i if there is none.
+// comment returns the end of the comment at s[i], or i if there is none. Splices may part the
+// two characters that begin or end it.
 func comment(s []byte, i int) int {
-	for i := i + 1; i < len(s); {
-		switch s[i] {
-		case '*':
-			if e := bytes.Index(s[i+1:], []byte("*/")); e >= 0 {
-				return i + 1 + e + 2
+	j := spliced(s, i+1)
+	switch {
+	case j >= len(s):
+	case s[j] == '/':
+		return lineEnd(s, j)
+	case s[j] == '*':
+		for j++; ; j++ {
+			n := bytes.IndexByte(s[j:], '*')
+			if n < 0 {
+				return len(s)
 			}
-			return len(s)
-		case '/':
-			return lineEnd(s, i)
-		case '\\': // a splice within the two characters that begin it
-			if n := splice(s, i); n > 0 {
-				i += n
-				continue
+			j += n
+			if end := spliced(s, j+1); end < len(s) && s[end] == '/' {
+				return end + 1
 			}
 		}
-		break
+	}
+	return i
+}
+
+// spliced returns the index from i on that is no splice.
+func spliced(s []byte, i int) int {
+	for i < len(s) && s[i] == '\\' {
+		n := splice(s, i)
+		if n == 0 {
+			break
+		}
+		i += n
 	}
 	return i
 }
@@ -154,7 +167,7 @@ func (l *line) gather(s []byte, i int, mode lexMode) int {
 			}
 		case '/':
 			if end := comment(s, i); end > i {
-				l.slashes = l.slashes || s[i+1] == '/'
+				l.slashes = l.slashes || s[spliced(s, i+1)] == '/'
 				l.text, i = append(l.text, ' '), end
 				continue
 			}

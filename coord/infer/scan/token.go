@@ -17,73 +17,22 @@ const (
 )
 
 type token struct {
-	kind   tokenKind
-	blank  bool   // a blank stands before it
-	param  int16  // in a macro's body: 1 + the number of the parameter that it names
-	id     nameID // of a tokName or tokHas
-	text   string
-	hidden *hideSet // of a tokName or a ")"
+	kind  tokenKind
+	blank bool   // a blank stands before it
+	spent bool   // a name that was met within its own expansion: it stays as it is for good
+	param int16  // in a macro's body: 1 + the number of the parameter that it names
+	id    nameID // of a tokName or tokHas
+	text  string
 }
 
 func (t *token) is(punct string) bool { return t.kind == tokPunct && t.text == punct }
 
-// A hideSet has the macros whose expansion made a token: those do not expand it again (Prosser's
-// algorithm, the one that C89 4.8.3 put into prose). Sets share their tails.
-type hideSet struct {
-	id nameID
-	n  int // members from here on
-	up *hideSet
-}
-
-func (h *hideSet) has(id nameID) bool {
-	for ; h != nil; h = h.up {
-		if h.id == id {
-			return true
-		}
-	}
-	return false
-}
-
-func (h *hideSet) len() int {
-	if h == nil {
-		return 0
-	}
-	return h.n
-}
-
-func (h *hideSet) with(id nameID) *hideSet {
-	if h.has(id) {
-		return h
-	}
-	return &hideSet{id, h.len() + 1, h}
-}
-
-// union returns what is in h or in o.
-func (h *hideSet) union(o *hideSet) *hideSet {
-	if h == nil || h == o {
-		return o
-	}
-	for ; o != nil; o = o.up {
-		h = h.with(o.id)
-	}
-	return h
-}
-
-// intersect returns what is in h and in o.
-func (h *hideSet) intersect(o *hideSet) (both *hideSet) {
-	for ; h != nil; h = h.up {
-		if o.has(h.id) {
-			both = both.with(h.id)
-		}
-	}
-	return both
-}
-
 // digraphs are other spellings of punctuators, C11 6.4.6.
 var digraphs = map[string]string{"%:": "#", "%:%:": "##", "<:": "[", ":>": "]", "<%": "{", "%>": "}"}
 
-// puncts are the punctuators of two characters that can matter in conditions.
-const puncts = "&& || == != <= >= << >> ## "
+// puncts are the longer punctuators, those of three characters first. "::" is not among them:
+// where it matters it is spelled the same.
+var puncts = strings.Fields("... <<= >>= && || == != <= >= << >> ## -> ++ -- += -= *= /= %= &= |= ^=")
 
 // A tokeniser takes a directive's text apart. Its comments and splices are gone already.
 type tokeniser struct {
@@ -147,14 +96,21 @@ func undigraph(s string, mode lexMode) string {
 
 func (t *tokeniser) punct() {
 	rest := t.s[t.i:]
-	switch {
-	case t.mode&lexDigraph != 0 && strings.HasPrefix(rest, "%:%:"):
-		t.i += 4
-	case len(rest) > 1 && (strings.Contains(puncts, rest[:2]+" ") || t.mode&lexDigraph != 0 && digraphs[rest[:2]] != ""):
-		t.i += 2
-	default:
-		t.i++
+	if t.mode&lexDigraph != 0 {
+		for _, n := range []int{4, 2} {
+			if len(rest) >= n && digraphs[rest[:n]] != "" {
+				t.i += n
+				return
+			}
+		}
 	}
+	for _, p := range puncts {
+		if strings.HasPrefix(rest, p) {
+			t.i += len(p)
+			return
+		}
+	}
+	t.i++
 }
 
 // number skips a preprocessing number, C11 6.4.8.

@@ -19,7 +19,7 @@ func (p *pass) run() {
 	for _, name := range p.probe.Implicit {
 		k := lookupKey{name: name, start: p.chain.bracket}
 		if a := p.find(k); a.path != "" {
-			p.enter(a, frame{name: name, index: a.index})
+			p.enter(a, frame{name: name})
 		}
 	}
 	for _, name := range p.unit.Forced {
@@ -70,7 +70,7 @@ func (p *pass) force(name string) {
 	if p.probe.clang && (exists(a.path+".pch") || exists(a.path+".gch")) {
 		p.refuse("a precompiled header")
 	}
-	p.enter(a, frame{name: name, index: a.index, placed: filepath.IsAbs(name)})
+	p.enter(a, frame{name: name, placed: filepath.IsAbs(name)})
 }
 
 // question returns where an include looks.
@@ -85,7 +85,7 @@ func (p *pass) question(name string, angle, next bool) lookupKey {
 	case angle:
 		return lookupKey{name: name, start: p.chain.bracket}
 	}
-	return lookupKey{name: name, from: at.file.dir}
+	return lookupKey{name: name, from: at.file.dir, system: at.system}
 }
 
 // hasInclude answers __has_include. The answer must be the same where the task runs.
@@ -111,6 +111,10 @@ func (p *pass) found(a *lookup) *opened {
 	o := p.open(a.path, filepath.Dir(a.path))
 	if o == nil {
 		p.refuse("gone while it was looked for: " + a.path)
+		return nil
+	}
+	if a.link != "" {
+		p.links[a.link] = true
 	}
 	return o
 }
@@ -119,9 +123,16 @@ func (p *pass) enter(a *lookup, f frame) {
 	if p.refused != "" {
 		return
 	}
-	if o := p.found(a); o != nil {
-		p.enterFile(o, f)
+	o := p.found(a)
+	if o == nil {
+		return
 	}
+	f.index = a.index
+	f.system = f.up != nil && f.up.system || a.index >= 0 && p.chain.dirs[a.index].system
+	if a.link != "" {
+		f.short = a.path
+	}
+	p.enterFile(o, f)
 }
 
 // enterFile reads a file, unless it is one to be read once.
@@ -257,6 +268,8 @@ func (p *pass) perform(d *directive) {
 		p.setMacro(d.id, nil)
 	case once:
 		p.markOnce(p.at.file)
+	case systemHeader:
+		p.at.system = p.at.system || !p.at.main
 	case pushMacro:
 		p.pushed[d.id] = append(p.pushed[d.id], p.macro(d.id))
 	case popMacro:
@@ -286,5 +299,5 @@ func (p *pass) include(d *directive) {
 		p.refuse("not found: " + clip(name)) // let the compiler say so
 		return
 	}
-	p.enter(a, frame{name: name, index: a.index, up: p.at, placed: filepath.IsAbs(name), once: d.kind == importOnce})
+	p.enter(a, frame{name: name, up: p.at, placed: filepath.IsAbs(name), once: d.kind == importOnce})
 }
