@@ -34,6 +34,11 @@ func testMain(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building the binaries: %v\n%s", err, out)
 		return 1
 	}
+	shim := exec.Command("cc", "-O2", "-o", filepath.Join(dir, "gaggle-shim"), "../coord/shim/shim.c")
+	if out, err := shim.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the shim: %v\n%s", err, out)
+		return 1
+	}
 	bin = dir
 	return m.Run()
 }

@@ -43,6 +43,11 @@ func (r *result) Error() string {
 	return r.err.Error()
 }
 
+// An exitCode ends coord with that of a program it ran, which has said why.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 // run carries out a command line and returns the exit code.
 func run(args []string, in, out, errOut *os.File) int {
 	a := &app{in: in, out: out, err: errOut}
@@ -53,9 +58,12 @@ func run(args []string, in, out, errOut *os.File) int {
 	root.SetErr(errOut)
 	err := root.Execute()
 	var r *result
+	var other exitCode
 	switch {
 	case err == nil:
 		return client.ExitOK
+	case errors.As(err, &other):
+		return int(other)
 	case !errors.As(err, &r):
 		printError(errOut, err)
 		return client.ExitUsage
@@ -96,6 +104,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVar(&a.local, "local", false, "use this machine only, whatever mesh is configured")
 	root.AddCommand(a.submitCmd(), a.runCmd(), a.captureCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
 		a.explainCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())
+	root.AddCommand(a.toolCmds()...)
 	return root
 }
 

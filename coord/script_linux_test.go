@@ -42,6 +42,11 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building coord: %v\n%s", err, out)
 		return 1
 	}
+	shim := exec.Command("cc", "-O2", "-o", filepath.Join(dir, shimName), "shim/shim.c")
+	if out, err := shim.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the shim: %v\n%s", err, out)
+		return 1
+	}
 	binDir = dir
 	return m.Run()
 }

@@ -38,6 +38,7 @@ type agent struct {
 	wake chan struct{}  // has one element when what idle depends on has changed
 
 	backend *backend
+	tools   *tools
 
 	mu    sync.Mutex // guards the fields below
 	conns int
@@ -81,39 +82,54 @@ func runAgent(ctx context.Context, cfg *AgentConfig) error {
 	if err != nil {
 		return err
 	}
-	l, err := listen(dir)
+	a := &agent{cfg: *cfg, dir: dir, log: cfg.Logger, wake: make(chan struct{}, 1), backend: backend, tools: newTools(backend)}
+	commands, shims, err := a.listen()
 	if err != nil {
 		return errors.Join(err, backend.close())
 	}
-	a := &agent{cfg: *cfg, dir: dir, log: cfg.Logger, wake: make(chan struct{}, 1), backend: backend}
 	a.ctx, a.end = context.WithCancel(ctx)
 	backend.begin(a.ctx, a.nudge)
 	if err := tell(cfg, saidReady); err != nil {
 		a.log.Info("the command that started this has gone", "error", err)
 	}
 	a.log.Info("serving", "state", cfg.State, "pid", os.Getpid(), "build", cfg.Build)
-	a.work.Go(func() { a.accept(l) })
+	a.work.Go(func() { a.accept(commands, a.serve) })
+	a.work.Go(func() { a.accept(shims, a.serveTool) })
 	a.waitIdle()
 	a.end()
-	err = l.Close() // removes the socket, so that nobody dials what ends
+	err = errors.Join(commands.Close(), shims.Close()) // removes the sockets, so that nobody dials what ends
 	a.work.Wait()
 	err = errors.Join(err, backend.close())
 	a.log.Info("ended", "error", err)
 	return err
 }
 
-// listen makes the socket. The lock is ours, so a socket that lies there is a dead agent's.
-func listen(dir stateDir) (*net.UnixListener, error) {
-	path, err := dir.socket()
-	if err != nil {
-		return nil, err
+// listen makes the sockets, of commands and of tools.
+func (a *agent) listen() (commands, shims *net.UnixListener, err error) {
+	var paths [2]string
+	if paths[0], err = a.dir.socket(); err == nil {
+		paths[1], err = a.dir.toolSocket()
 	}
+	if err == nil {
+		commands, err = listen(paths[0])
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if shims, err = listen(paths[1]); err != nil {
+		return nil, nil, errors.Join(err, commands.Close())
+	}
+	return commands, shims, nil
+}
+
+// listen makes a socket. The lock is ours, so a socket that lies there is a dead agent's.
+func listen(path string) (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing the socket of an earlier process: %w", err)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("listening for commands: %w", err)
+		return nil, fmt.Errorf("listening on a socket: %w", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -121,14 +137,14 @@ func listen(dir stateDir) (*net.UnixListener, error) {
 	return l, nil
 }
 
-func (a *agent) accept(l *net.UnixListener) {
+func (a *agent) accept(l *net.UnixListener, serve func(*net.UnixConn)) {
 	for {
 		c, err := l.AcceptUnix()
 		switch {
 		case err == nil && a.enter():
 			a.work.Go(func() {
 				defer a.leave()
-				a.serve(c)
+				serve(c)
 			})
 		case err == nil:
 			c.Close()

@@ -51,6 +51,7 @@ type Command struct {
 	Explain *TaskArg      `cbor:"explain,omitempty"`
 	Shell   *TaskArg      `cbor:"shell,omitempty"`
 	GC      *wire.Nothing `cbor:"gc,omitempty"`
+	Build   *wire.Nothing `cbor:"build,omitempty"` // tools are called until it is cancelled
 	Login   *Login        `cbor:"login,omitempty"`
 	Meshes  *MeshArg      `cbor:"meshes,omitempty"`
 }
@@ -155,6 +156,8 @@ type Event struct {
 	Traffic  *wire.Traffic     `cbor:"traffic,omitempty"`
 	Meshes   []MeshInfo        `cbor:"meshes,omitempty"`
 	Shell    *Shell            `cbor:"shell,omitempty"`
+	Building *Building         `cbor:"building,omitempty"`
+	Calls    *Calls            `cbor:"calls,omitempty"`
 	Text     string            `cbor:"text,omitempty"`
 	End      *End              `cbor:"end,omitempty"` // last
 }
@@ -257,6 +260,21 @@ type Shell struct {
 	JobDir  string          `cbor:"job_dir,omitempty"`  // as in wire.Thunk
 	WorkDir string          `cbor:"work_dir,omitempty"` // likewise
 	Hints   wire.Hints      `cbor:"hints"`
+}
+
+// Building says how tools of a build reach the agent.
+type Building struct {
+	Socket string `cbor:"socket"`
+	Build  string `cbor:"build"` // names the build
+}
+
+// Calls counts what became of the calls of tools in a build.
+type Calls struct {
+	Ran    int            `cbor:"ran"`    // on a node
+	Memo   int            `cbor:"memo"`   // were known
+	Shared int            `cbor:"shared"` // with another build at the same time
+	Here   int            `cbor:"here"`   // by the tool itself, on this machine
+	Why    map[string]int `cbor:"why,omitempty"`
 }
 
 // MeshInfo is a mesh this machine may use.

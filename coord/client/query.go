@@ -25,6 +25,8 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 		return s.meshes(s.a.dir, cmd.Meshes)
 	case cmd.GC != nil:
 		return s.gc(ctx)
+	case cmd.Build != nil:
+		return s.building(ctx, cmd)
 	}
 	l, err := s.link(ctx, cmd)
 	if err != nil {

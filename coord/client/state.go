@@ -35,7 +35,10 @@ func (d stateDir) path(elem ...string) string {
 
 // maxSocketPath is what every system takes as the path of a unix socket: sun_path has 104 bytes
 // on macOS and 108 on Linux, with a NUL at the end.
-const maxSocketPath = 103
+const maxSocketPath = 103 - len(toolSuffix)
+
+// toolSuffix is what the socket of tools is called besides.
+const toolSuffix = ".tools"
 
 // socket returns where the agent listens. A path too long for a socket is replaced by one in the
 // temporary directory, named by its hash and in a directory that only this user can enter.

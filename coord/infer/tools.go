@@ -32,3 +32,12 @@ func plain(name string) string {
 	}
 	return ""
 }
+
+// Compiler reports whether a program of this name is a compiler that is modelled.
+func Compiler(name string) bool {
+	switch kinds[plain(name)] {
+	case "gcc", "clang", "cc":
+		return path.Base(name) == name
+	}
+	return false
+}

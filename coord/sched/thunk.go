@@ -35,7 +35,9 @@ type viewOutput struct {
 func (v *view) read(enc []byte) bool {
 	c := cursor{b: enc}
 	*v = view{inputs: v.inputs[:0], outputs: v.outputs[:0]}
-	if c.list() != 9 || c.uint() != 1 {
+	fields, version := c.list(), c.uint()
+	placed := fields == 11 && version == 2
+	if !placed && (fields != 9 || version != 1) {
 		return false
 	}
 	for i := range c.list() {
@@ -73,6 +75,10 @@ func (v *view) read(enc []byte) bool {
 	c.text() // stdin
 	v.platform = c.text()
 	v.abi = c.uint()
+	if placed {
+		c.text() // job directory
+		c.text() // working directory
+	}
 	return !c.bad && c.at == len(enc)
 }
 

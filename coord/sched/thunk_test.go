@@ -17,8 +17,13 @@ func sampleThunks(t testing.TB) (thunks []*wire.Thunk) {
 			Outputs: []wire.Output{{Path: "dir", Kind: wire.Dir, Graph: "next.json"}, {Path: "stdout", Kind: wire.File}}},
 		{Command: []string{wire.BuiltinSelect, "x"}, Inputs: []wire.Input{{Path: "in", Object: pending, Output: "d"}},
 			Outputs: []wire.Output{{Path: "out", Kind: wire.Dir}}},
+		{Command: []string{"gcc"}, ABI: wire.ABIPlaced, JobDir: "/home/u", WorkDir: "src", Inputs: []wire.Input{{Path: "a", Object: pending, Output: "out"}},
+			Outputs: []wire.Output{{Path: "out", Kind: wire.File}}},
 	} {
-		th.Platform, th.ABI = "linux/amd64", 1
+		th.Platform = "linux/amd64"
+		if !th.Placed() {
+			th.ABI = wire.ABI
+		}
 		x, err := wire.NewThunk(th)
 		if err != nil {
 			t.Fatal(err)

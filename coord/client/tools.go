@@ -1,0 +1,261 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gaggle/blobstore"
+	"gaggle/coord/graph"
+	"gaggle/coord/infer"
+	"gaggle/coord/infer/scan"
+	"gaggle/wire"
+)
+
+// tools answers the calls of compilers that builds on this machine make.
+type tools struct {
+	b       *backend
+	scanner *scan.Scanner
+
+	mu     sync.Mutex // guards the fields below
+	builds map[string]*build
+	chains map[chainKey]*chain
+}
+
+// A chainKey names a toolchain by the program that was called.
+type chainKey struct {
+	space wire.Space
+	tool  string
+}
+
+// A chain is a toolchain that is looked at now and then.
+type chain struct {
+	mu    sync.Mutex // held while it is made
+	is    *infer.Toolchain
+	asked time.Time // when it was last seen to be unchanged
+}
+
+// chainLasts is how long a toolchain is taken to be unchanged: looking costs some thousand stats.
+const chainLasts = 5 * time.Second
+
+// A build is a command under which tools are called, or all calls that belong to none.
+type build struct {
+	tools *tools
+	cmd   Command // whose mesh it uses
+	base  string  // its directory; "" is to be found for each call
+	path  string  // its PATH, for the toolchain
+
+	mu     sync.Mutex // guards the field below
+	counts Calls
+}
+
+// BuildVar is the variable that names the build which a tool is called in.
+const BuildVar = "GAGGLE_BUILD"
+
+// ToolsVar is the variable that tells a shim where to ask.
+const ToolsVar = "GAGGLE_TOOLS"
+
+// newTools makes what answers shims.
+func newTools(b *backend) *tools {
+	s := scan.New(scan.Options{Dir: b.dir.path("probes"), Log: b.log})
+	t := &tools{b: b, scanner: s, builds: map[string]*build{}, chains: map[chainKey]*chain{}}
+	t.builds[""] = &build{tools: t}
+	return t
+}
+
+// begin notes a build and returns its name.
+func (t *tools) begin(cmd *Command) (string, *build) {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	name := hex.EncodeToString(id[:])
+	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, path: cmd.Path}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.builds[name] = b
+	return name, b
+}
+
+func (t *tools) end(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.builds, name)
+}
+
+// buildOf returns the build that a call belongs to.
+func (t *tools) buildOf(c *toolCall) *build {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b := t.builds[c.variable(BuildVar)]; b != nil {
+		return b
+	}
+	return t.builds[""]
+}
+
+// linked returns the link of the build's mesh.
+func (b *build) linked() (*link, error) {
+	name := b.cmd.Mesh
+	if name == "" && !b.cmd.Local {
+		var err error
+		if name, err = b.tools.b.dir.currentMesh(); err != nil {
+			return nil, err
+		}
+	}
+	if b.cmd.Local {
+		name = ""
+	}
+	return b.tools.b.linkTo(name)
+}
+
+// baseOf is the directory below which a call's files are the user's own: the build's, or that of
+// the working copy, or the working directory.
+func (b *build) baseOf(c *toolCall) string {
+	if b.base != "" {
+		return b.base
+	}
+	for dir := c.dir; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
+			return dir
+		}
+	}
+	return c.dir
+}
+
+func (b *build) done(how wire.How) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch how {
+	case wire.HowMemo:
+		b.counts.Memo++
+	case wire.HowShared:
+		b.counts.Shared++
+	default:
+		b.counts.Ran++
+	}
+}
+
+// maxReasons bounds the reasons that a build keeps; most name a file.
+const maxReasons = 10_000
+
+// here counts a call that runs on this machine.
+func (b *build) here(why error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts.Here++
+	b.tools.b.log.Debug("a tool runs here", "why", why)
+	if b.counts.Why == nil {
+		b.counts.Why = map[string]int{}
+	}
+	if len(b.counts.Why) < maxReasons {
+		b.counts.Why[wire.AsError(why).Message]++
+	}
+}
+
+// planner returns what makes thunks in the space of a link.
+func (t *tools) planner(l *link, path string) *infer.Planner {
+	return &infer.Planner{Store: spaceStore{t.b.store, l.space}, Scanner: t.scanner, Toolchain: func(ctx context.Context, tool string) (*infer.Toolchain, error) {
+		return t.toolchain(ctx, l.space, tool, path)
+	}}
+}
+
+// toolchain returns what belongs to a compiler.
+func (t *tools) toolchain(ctx context.Context, space wire.Space, tool, path string) (*infer.Toolchain, error) {
+	k := chainKey{space, tool}
+	t.mu.Lock()
+	c := t.chains[k]
+	if c == nil {
+		c = new(chain)
+		t.chains[k] = c
+	}
+	t.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.asked) < chainLasts {
+		return c.is, nil
+	}
+	r := &roots{b: t.b, space: space, path: path, dir: "/", send: func(*Event) error { return nil }, from: new(sources)}
+	root, err := r.Root(ctx, graph.RootSpec{Tools: []string{tool}})
+	if err != nil {
+		return nil, err
+	}
+	if c.is == nil || c.is.Root != root {
+		c.is = infer.NewToolchain(root, spaceStore{t.b.store, space})
+	}
+	c.asked = time.Now()
+	return c.is, nil
+}
+
+// A spaceStore is the store as one space sees it.
+type spaceStore struct {
+	*blobstore.Store
+	space wire.Space
+}
+
+func (s spaceStore) Tree(id wire.TreeID) (*wire.Tree, error) { return s.Store.Tree(s.space, id) }
+
+func (s spaceStore) PutTree(ctx context.Context, t *wire.Tree) (wire.TreeID, error) {
+	return s.Store.PutTree(ctx, s.space, t)
+}
+
+// Add takes a file in, without reading it again if it has not changed.
+func (s spaceStore) Add(ctx context.Context, path string) (wire.Object, error) {
+	return s.AddPath(ctx, s.space, path, blobstore.AddOptions{})
+}
+
+// building lets tools be called by a command of the user's until it goes away, and tells what
+// became of the calls.
+func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
+	if _, err := s.link(ctx, cmd); err != nil {
+		return nil, err
+	}
+	t := s.a.tools
+	name, b := t.begin(cmd)
+	defer t.end(name)
+	socket, err := s.a.dir.toolSocket()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.interrupt: // the command has what it wanted and asks for the sum
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	counts := b.counts
+	return nil, s.send(&Event{Calls: &counts})
+}
+
+// shownReasons is how many reasons are told.
+const shownReasons = 5
+
+// String tells people what became of the calls.
+func (c *Calls) String() string {
+	done := c.Ran + c.Memo + c.Shared
+	text := fmt.Sprintf("%d of %d compiler calls on the mesh: %d ran, %d memo, %d shared", done, done+c.Here, c.Ran, c.Memo, c.Shared)
+	if c.Here == 0 {
+		return text
+	}
+	text += fmt.Sprintf("; %d here:", c.Here)
+	reasons := slices.SortedFunc(maps.Keys(c.Why), func(a, b string) int {
+		return cmp.Or(c.Why[b]-c.Why[a], strings.Compare(a, b))
+	})
+	for _, why := range reasons[:min(len(reasons), shownReasons)] {
+		text += fmt.Sprintf("\n  %d  %s", c.Why[why], printable(why))
+	}
+	if more := len(reasons) - shownReasons; more > 0 {
+		text += fmt.Sprintf("\n  and %d other reasons", more)
+	}
+	return text
+}

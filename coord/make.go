@@ -1,0 +1,178 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"gaggle/coord/client"
+	"gaggle/coord/infer"
+	"gaggle/wire"
+)
+
+// shimName is the program that stands in for compilers; it lies beside coord.
+const shimName = "gaggle-shim"
+
+// toolCmds are the commands that stand between a build and its compilers.
+func (a *app) toolCmds() []*cobra.Command { return []*cobra.Command{a.makeCmd(), a.ccCmd()} }
+
+func (a *app) makeCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "make [ARGS...]",
+		Short: "Run make with its compilers' calls on the mesh",
+		Long: `Run make as it is, with the arguments given, but have what its compilers compile done by the nodes
+of the mesh, in parallel as -j says, and not at all if it was done before. Compilers are found by
+their names on PATH. What cannot be done elsewhere (links, and whatever is not understood) is done
+here by the tool itself, so the result is that of make; coord says at the end how often and why.
+
+--local, --mesh NAME and --state DIR are coord's own.`,
+		DisableFlagParsing: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			args, help, err := a.ownFlags(args)
+			switch {
+			case err != nil:
+				return err
+			case help:
+				return c.Help()
+			}
+			return a.build("make", args)
+		},
+	}
+}
+
+func (a *app) ccCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "cc [COMPILER] ARGS...",
+		Short: "Run a compiler's call on the mesh: CC='coord cc', CXX='coord cc g++'",
+		Long: `Stand for a compiler (cc, or the one named first): what it would compile is done by a node of the
+mesh, or known from before; anything else the compiler does here. Files and messages are as ever.
+
+coord make is faster: there a small program asks the background process.`,
+		DisableFlagParsing: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			tool := "cc"
+			if infer.Compiler(filepath.Base(args[0])) {
+				tool, args = args[0], args[1:]
+			}
+			return a.compile(tool, args)
+		},
+	}
+}
+
+// ownFlags takes coord's flags out of the arguments of a command that passes others on.
+func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
+	for i := 0; i < len(args); i++ {
+		name, value, joined := strings.Cut(args[i], "=")
+		var to *string
+		switch name {
+		case "--local":
+			a.local = true
+			continue
+		case "--help":
+			return nil, true, nil
+		case "--mesh":
+			to = &a.mesh
+		case "--state":
+			to = &a.state
+		default:
+			rest = append(rest, args[i])
+			continue
+		}
+		if !joined {
+			if i++; i == len(args) {
+				return nil, false, fmt.Errorf("flag needs an argument: %s", name)
+			}
+			value = args[i]
+		}
+		*to = value
+	}
+	return rest, false, nil
+}
+
+// shim returns the path of the stand-in for compilers.
+func shim() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(filepath.Dir(self), shimName), nil
+}
+
+// build runs a program whose compilers are the shims.
+func (a *app) build(program string, args []string) error {
+	opt, err := a.options()
+	if err != nil {
+		return &result{err: err}
+	}
+	path := os.Getenv("PATH")
+	standIn, err := shim()
+	if err != nil {
+		return &result{err: err}
+	}
+	dir, err := client.Shims(opt.State, path, standIn)
+	if err != nil {
+		return &result{err: err}
+	}
+	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: new(wire.Nothing)}
+	if cmd.Dir, err = os.Getwd(); err != nil {
+		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
+	}
+	signal.Ignore(os.Interrupt) // the program gets it as well, and ends as it likes
+	code := 0
+	calls, err := client.Build(context.Background(), opt, cmd, a.err, func(b *client.Building) error {
+		p := exec.Command(program, args...)
+		p.Stdin, p.Stdout, p.Stderr = a.in, a.out, a.err
+		p.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+path, client.ToolsVar+"="+b.Socket, client.BuildVar+"="+b.Build)
+		err := p.Run()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+			if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+				code = 128 + int(status.Signal())
+			}
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return &result{err: err}
+	}
+	fmt.Fprintln(a.err, calls)
+	if code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
+
+// compile becomes the shim for one call.
+func (a *app) compile(tool string, args []string) error {
+	opt, err := a.options()
+	if err != nil {
+		return &result{err: err}
+	}
+	standIn, err := shim()
+	if err != nil {
+		return &result{err: err}
+	}
+	socket, err := client.Wait(context.Background(), opt)
+	if err != nil {
+		fmt.Fprintf(a.err, "coord cc: %s runs here: %v\n", tool, err)
+	}
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, client.ToolsVar+"=") })
+	err = syscall.Exec(standIn, append([]string{tool}, args...), append(env, client.ToolsVar+"="+socket))
+	return &result{err: wire.Errorf(wire.CauseInvalid, "make build makes it, beside coord", "running %s: %v", standIn, err)}
+}
