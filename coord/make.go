@@ -131,7 +131,10 @@ func (a *app) build(program string, args []string) error {
 	if cmd.Dir, err = os.Getwd(); err != nil {
 		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
 	}
-	signal.Ignore(os.Interrupt) // the program gets it as well, and ends as it likes
+	// The program gets an interrupt as well, and ends as it likes. Ignored, it would be by both.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
 	code := 0
 	calls, err := client.Build(context.Background(), opt, cmd, a.err, func(b *client.Building) error {
 		p := exec.Command(program, args...)

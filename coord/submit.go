@@ -73,24 +73,21 @@ func (t *trust) Set(s string) error {
 	return err
 }
 
-// trustVar holds the policy of commands that are not given one.
-const trustVar = "GAGGLE_TRUST"
-
 // defaultTrust takes the policy of the environment if the command was given none.
 func defaultTrust(c *cobra.Command, t *wire.Trust) error {
-	env := os.Getenv(trustVar)
+	env := os.Getenv(client.TrustVar)
 	if env == "" || c.Flags().Changed("trust") {
 		return nil
 	}
 	var err error
 	if *t, err = wire.ParseTrust(env); err != nil {
-		return fmt.Errorf("$%s: %w", trustVar, err)
+		return fmt.Errorf("$%s: %w", client.TrustVar, err)
 	}
 	return nil
 }
 
 func trustFlags(c *cobra.Command, twice *bool, verify *int, believe *wire.Trust) {
-	c.Flags().Var((*trust)(believe), "trust", "believe values of any node, of your own nodes only, or those that nodes of K owners give alike (default $"+trustVar+", else any)")
+	c.Flags().Var((*trust)(believe), "trust", "believe values of any node, of your own nodes only, or those that nodes of K owners give alike (default $"+client.TrustVar+", else any)")
 	c.Flags().Var((*percent)(verify), "verify", "have nodes of another owner run this share of the tasks, too: a node that gives other values than all others is shut out")
 	c.Flags().BoolVar(twice, "check-determinism", false, "run every task twice, on different nodes or slots, and fail those that give two values")
 	c.MarkFlagsMutuallyExclusive("verify", "check-determinism")

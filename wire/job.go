@@ -56,16 +56,19 @@ type Where struct {
 
 // Submit describes a job. Its tasks follow in SubmitChunks, each after those it depends on.
 type Submit struct {
-	Job       JobID        `cbor:"job"`
-	Space     Space        `cbor:"space"`
-	Name      string       `cbor:"name"` // for people: the graph file's
-	Detach    bool         `cbor:"detach,omitempty"`
-	KeepGoing bool         `cbor:"keep_going,omitempty"` // finish what does not need the failed
-	Twice     bool         `cbor:"twice,omitempty"`      // run every thunk again and compare
-	Verify    int          `cbor:"verify,omitempty"`     // percent of the thunks that another owner's node runs too
-	Trust     Trust        `cbor:"trust,omitempty"`      // whose values it believes
-	Tasks     int          `cbor:"tasks"`
-	Targets   []TargetSpec `cbor:"targets"`
+	Job       JobID  `cbor:"job"`
+	Space     Space  `cbor:"space"`
+	Name      string `cbor:"name"` // for people: the graph file's
+	Detach    bool   `cbor:"detach,omitempty"`
+	KeepGoing bool   `cbor:"keep_going,omitempty"` // finish what does not need the failed
+	Twice     bool   `cbor:"twice,omitempty"`      // run every thunk again and compare
+	Verify    int    `cbor:"verify,omitempty"`     // percent of the thunks that another owner's node runs too
+	Trust     Trust  `cbor:"trust,omitempty"`      // whose values it believes
+	// Passing is a job whose submitter waits for it, and submits it again if need be: it is not
+	// recorded, not accepted but only begun, and forgotten when it has ended.
+	Passing bool         `cbor:"passing,omitempty"`
+	Tasks   int          `cbor:"tasks"`
+	Targets []TargetSpec `cbor:"targets"`
 }
 
 // TargetSpec is an output that the user wants.
@@ -230,7 +233,8 @@ type JobStatus struct {
 	Ended    int64    `cbor:"ended,omitempty"`
 	Detached bool     `cbor:"detached,omitempty"`
 	Trust    Trust    `cbor:"trust,omitempty"`
-	Client   string   `cbor:"client"` // name of the submitting machine
+	Passing  bool     `cbor:"passing,omitempty"` // see Submit
+	Client   string   `cbor:"client"`            // name of the submitting machine
 	Targets  []Target `cbor:"targets,omitempty"`
 }
 

@@ -11,6 +11,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+
+	"gaggle/wire"
 )
 
 // A toolCall is a tool's command line as a shim sends it; coord/shim/shim.c draws the bytes.
@@ -107,6 +109,18 @@ func (c *toolCall) variable(name string) string {
 		}
 	}
 	return ""
+}
+
+// TrustVar is the variable with the policy of commands that are not given one.
+const TrustVar = "GAGGLE_TRUST"
+
+// trust returns whose values the call believes.
+func (c *toolCall) trust() (wire.Trust, error) {
+	text := c.variable(TrustVar)
+	if text == "" {
+		return wire.TrustAny, nil
+	}
+	return wire.ParseTrust(text)
 }
 
 // toolSocket returns where the agent listens for tools.

@@ -27,7 +27,11 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	if err != nil {
 		return err
 	}
-	v, how, err := b.tools.value(ctx, l, plan, taskName(call))
+	trust, err := c.trust()
+	if err != nil {
+		return err
+	}
+	v, how, err := b.tools.value(ctx, l, plan, taskName(call), trust)
 	if err != nil {
 		return err
 	}
@@ -48,9 +52,9 @@ func taskName(c *infer.Call) string {
 }
 
 // value returns what a plan gives, every object of which is in the store then.
-func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string) (*wire.Value, wire.How, error) {
+func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string, trust wire.Trust) (*wire.Value, wire.How, error) {
 	id, encoded := p.Thunk.Encode()
-	known, err := l.values(ctx, []wire.ThunkID{id}, wire.TrustAny)
+	known, err := l.values(ctx, []wire.ThunkID{id}, trust)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -67,7 +71,7 @@ func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string) 
 		defer t.b.store.Unpin(l.space, o.Digest, pin)
 	}
 	l.worker.Announce(l.space, p.Leaves)
-	head := wire.Submit{Job: job, Space: l.space, Name: name, Tasks: 1}
+	head := wire.Submit{Job: job, Space: l.space, Name: name, Tasks: 1, Trust: trust, Passing: true}
 	for _, o := range p.Thunk.Outputs {
 		head.Targets = append(head.Targets, wire.TargetSpec{Path: o.Path, Thunk: id, Output: o.Path})
 	}
@@ -166,7 +170,7 @@ func (t *tools) fetch(ctx context.Context, l *link, d *wire.Done) error {
 
 // release lets the coordinator forget the targets of a job, which are here.
 func (t *tools) release(l *link, job wire.JobID) {
-	if _, err := l.ask(t.b.ctx, &wire.Request{Release: &wire.JobRef{Job: job}}); err != nil {
+	if _, err := l.ask(t.b.ctx, &wire.Request{Release: &wire.JobRef{Job: job}}); err != nil && wire.CauseOf(err) != wire.CauseNotFound {
 		t.b.log.Info("the coordinator was not told that outputs are here", "job", job, "error", err)
 	}
 }

@@ -24,6 +24,7 @@ type Submitted struct {
 	Verify    int        // percent of the thunks that another owner's node runs too, see verify.go
 	Trust     wire.Trust // whose values it believes, see trust.go
 	Owner     string     // of the submitter, to whom TrustOwn refers
+	Passing   bool       // neither recorded nor remembered, see wire.Submit
 	Tasks     []wire.TaskSpec
 	Targets   []wire.TargetSpec
 	At        time.Time // wall clock, for people

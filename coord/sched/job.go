@@ -25,6 +25,7 @@ type job struct {
 	verify    int // percent
 	trust     wire.Trust
 	owner     string // of the submitter
+	passing   bool   // neither recorded nor remembered
 	begun     time.Time
 	seq       uint64
 	accepted  bool
@@ -72,6 +73,9 @@ const (
 	// lingerFor is how long a job that is over keeps its tasks unless its targets are released;
 	// fetching begins at once when somebody watches.
 	lingerFor = 10 * time.Minute
+	// passingLingers is lingerFor of one that passes: its submitter fetches at once, and a target
+	// that is lost then it makes by itself.
+	passingLingers = 30 * time.Second
 	// maxLingering bounds the tasks so kept; the oldest jobs go first.
 	maxLingering = 200_000
 )
@@ -131,7 +135,9 @@ func (s *State) heldBy(space uint32, o wire.Object) wire.Held {
 // that are lost before they are fetched can be made again.
 func (s *State) end(j *job, done wire.Done) {
 	j.ended, j.endedAt, j.since = &done, s.wall, s.now
-	s.emit(Record{RowJobState{Job: j.id, Cancelled: j.cancelled, Done: &done, At: s.wall}})
+	if !j.passing {
+		s.emit(Record{RowJobState{Job: j.id, Cancelled: j.cancelled, Done: &done, At: s.wall}})
+	}
 	s.emit(End{j.id, done})
 	if len(done.Targets) == 0 {
 		s.free(j)
@@ -148,10 +154,29 @@ func (s *State) end(j *job, done wire.Done) {
 // expireJobs frees the jobs that have lingered long enough.
 func (s *State) expireJobs() {
 	for _, r := range slices.Clone(s.live) {
-		if j := s.jobs.at(r); j.ended != nil && s.now-j.since > lingerFor {
+		if j := s.jobs.at(r); j.ended != nil && s.now-j.since > j.lingers() {
 			s.free(j)
 		}
 	}
+	for _, r := range slices.Clone(s.over) {
+		if s.jobs.at(r).passing {
+			s.forgetPassing(r)
+		}
+	}
+}
+
+// forgetPassing frees a job that is over and that nobody asks about.
+func (s *State) forgetPassing(r jobRef) {
+	s.over = slices.DeleteFunc(s.over, func(o jobRef) bool { return o == r })
+	s.forgetJob(r)
+}
+
+// lingers is how long a job that is over keeps its tasks.
+func (j *job) lingers() time.Duration {
+	if j.passing {
+		return passingLingers
+	}
+	return lingerFor
 }
 
 // free gives up the tasks of a job that is over. Its targets stay pinned until they are released.
@@ -202,6 +227,10 @@ func (s *State) released(id wire.JobID) {
 	j := s.jobs.at(r)
 	if j.tasks != nil {
 		s.free(j)
+	}
+	if j.passing {
+		s.forgetPassing(r)
+		return
 	}
 	s.unpin(j)
 	s.emit(Record{RowJobState{Job: j.id, Released: true, Cancelled: j.cancelled, At: s.wall}})

@@ -297,3 +297,39 @@ func TestGangIsNotStarved(t *testing.T) {
 	}
 	w.run(time.Minute, w.ended(filler))
 }
+
+// A job that passes gives what any other gives, and leaves no trace but its values.
+func TestPassingJob(t *testing.T) {
+	w, client := small(t, 2)
+	p := makePlan(t, "a -> src; b -> a src2")
+	passing := func(e *Submitted) { e.Passing = true }
+	id := w.submit(1, client, p, passing, "b")
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "b")
+	for _, r := range w.rows {
+		switch r.(type) {
+		case RowJob, RowJobState:
+			t.Errorf("recorded %+v", r)
+		}
+	}
+	if w.accept[id] {
+		t.Error("it was said to be accepted, as if it were durable")
+	}
+	if jobs := w.s.Jobs(); len(jobs) != 1 || !jobs[0].Passing || jobs[0].State != "done" {
+		t.Errorf("just ended: %+v", jobs)
+	}
+	w.step(Released{id})
+	if len(w.s.Jobs()) != 0 || len(w.s.over) != 0 {
+		t.Errorf("released, but remembered: %+v", w.s.Jobs())
+	}
+	// Nobody releases the next one, whose values are known.
+	again := w.submit(2, client, p, passing, "b")
+	w.run(time.Minute, w.ended(again))
+	if d := w.done[again]; d == nil || d.Counts.Memo != 2 && d.Counts.Memo != 1 || d.Counts.Ran != 0 {
+		t.Errorf("submitted again: %+v", d)
+	}
+	w.run(passingLingers+2*time.Second, nil)
+	if len(w.s.Jobs()) != 0 || len(w.s.jobOf) != 0 {
+		t.Errorf("after %v it is remembered: %+v", passingLingers, w.s.Jobs())
+	}
+}

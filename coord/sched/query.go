@@ -23,7 +23,7 @@ func (s *State) Jobs() []wire.JobStatus {
 
 func (s *State) jobStatus(j *job) wire.JobStatus {
 	st := wire.JobStatus{Job: j.id, Space: s.spaces[j.space], Name: j.name, State: "running", Counts: j.counts,
-		Begun: j.begun.UnixMicro(), Detached: j.detach, Trust: j.trust}
+		Begun: j.begun.UnixMicro(), Detached: j.detach, Trust: j.trust, Passing: j.passing}
 	if n := s.nodeOf[j.client]; n != 0 {
 		st.Client = s.nodes[n].hello.Name
 	}

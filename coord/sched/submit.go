@@ -22,7 +22,7 @@ func (s *State) submitted(e *Submitted) {
 			s.drop(j) // its stream broke off, and nobody has noticed so far
 		default:
 			if j.accepted {
-				s.emit(Accept{j.id, j.trust})
+				s.tellAccepted(j)
 			}
 			if j.ended != nil {
 				s.emit(End{j.id, *j.ended})
@@ -34,7 +34,7 @@ func (s *State) submitted(e *Submitted) {
 	j := s.jobs.at(r)
 	*j = job{
 		ref: r, id: e.Job, space: s.space(e.Space), tenant: s.tenant(e.Tenant), name: e.Name, client: e.Client, detach: e.Detach,
-		keepGoing: e.KeepGoing, twice: e.Twice, verify: e.Verify, trust: e.Trust, owner: e.Owner, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
+		keepGoing: e.KeepGoing, twice: e.Twice, verify: e.Verify, trust: e.Trust, owner: e.Owner, passing: e.Passing, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
 		wanted: make(map[wire.ThunkID][]int, len(e.Targets)), aims: make(map[taskRef][]target, len(e.Targets)),
 	}
 	for i, t := range e.Targets {
@@ -109,9 +109,11 @@ func (s *State) whole(j *job) {
 	e := *j.coming
 	e.Stream, e.Total = 0, 0
 	j.coming, j.wanted = nil, nil
-	if e.Recorded {
+	switch {
+	case e.Passing:
+	case e.Recorded:
 		s.holdUntil = max(s.holdUntil, s.now+recoveryHold)
-	} else {
+	default:
 		s.emit(Record{RowJob{e}})
 	}
 	if j.detach {
@@ -173,6 +175,13 @@ func (s *State) outputOf(r taskRef, path string) (int, bool) {
 func (s *State) accept(j *job) {
 	if !j.accepted && j.coming == nil {
 		j.accepted = true
+		s.tellAccepted(j)
+	}
+}
+
+// tellAccepted tells the submitter that the job is durable, which one that passes never is.
+func (s *State) tellAccepted(j *job) {
+	if !j.passing {
 		s.emit(Accept{j.id, j.trust})
 	}
 }

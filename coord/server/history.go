@@ -106,10 +106,10 @@ func (s *Server) allJobs() ([]wire.JobStatus, error) {
 }
 
 // jobs lists the jobs of the client's tenants, oldest first, without their targets, which one
-// answer might not hold.
+// answer might not hold, and without those that have passed.
 func (c *client) jobs() ([]wire.JobStatus, error) {
 	jobs, err := c.s.allJobs()
-	mine := slices.DeleteFunc(jobs, func(j wire.JobStatus) bool { return !c.maySee(j) })
+	mine := slices.DeleteFunc(jobs, func(j wire.JobStatus) bool { return !c.maySee(j) || j.Passing && j.Ended != 0 })
 	for i := range mine {
 		mine[i].Targets = nil
 	}

@@ -40,7 +40,7 @@ func (c *client) submit(sub *wire.Submit) error {
 	defer c.s.unsubscribe(sub.Job, w)
 	e := sched.Submitted{
 		Job: sub.Job, Space: sub.Space, Tenant: string(sub.Space), Name: sub.Name, Client: c.cert.Peer,
-		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Verify: sub.Verify, Trust: sub.Trust, Owner: c.cert.Owner, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
+		Detach: sub.Detach, KeepGoing: sub.KeepGoing, Twice: sub.Twice, Verify: sub.Verify, Trust: sub.Trust, Owner: c.cert.Owner, Passing: sub.Passing, Tasks: tasks, Targets: sub.Targets, At: time.Now(),
 	}
 	if !end {
 		e.Stream, e.Total = in.stream, sub.Tasks
@@ -79,6 +79,8 @@ func (c *client) checkSubmit(sub *wire.Submit) error {
 		return wire.Errorf(wire.CauseInvalid, "", "space %q is not a name", sub.Space)
 	case !c.cert.Has(wire.RoleClient) || !c.cert.May(sub.Space):
 		return wire.Errorf(wire.CauseUnauthorized, "log in with a ticket of that tenant", "the certificate does not let you submit to %q", sub.Space)
+	case sub.Passing && sub.Detach:
+		return wire.Errorf(wire.CauseInvalid, "", "a passing job cannot be detached")
 	case sub.Tasks <= 0 || len(sub.Targets) == 0:
 		return wire.Errorf(wire.CauseInvalid, "name at least one target", "a job of %d tasks and %d targets does nothing", sub.Tasks, len(sub.Targets))
 	case sub.Tasks > wire.MaxJobThunks || len(sub.Targets) > wire.MaxJobThunks:
