@@ -154,7 +154,11 @@ func (a *app) build(program string, args []string) error {
 	if err != nil {
 		return &result{err: err}
 	}
-	fmt.Fprintln(a.err, calls)
+	if calls == nil {
+		fmt.Fprintln(a.err, "the background process went away; what it had not answered was compiled here")
+	} else {
+		fmt.Fprintln(a.err, calls)
+	}
 	if code != 0 {
 		return exitCode(code)
 	}

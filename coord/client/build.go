@@ -14,7 +14,8 @@ import (
 )
 
 // Build asks the agent to answer calls of tools while run goes on, and returns what became of them.
-// Notes for people go to notes. That the agent goes away meanwhile is no error: tools then run here.
+// Notes for people go to notes. That the agent goes away meanwhile is no error: tools then run here,
+// and the result is nil.
 func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run func(*Building) error) (*Calls, error) {
 	c, err := Dial(ctx, opt)
 	if err != nil {
@@ -29,7 +30,7 @@ func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run 
 		e, err := c.Next()
 		switch {
 		case err != nil && ran:
-			return new(Calls), nil
+			return nil, nil
 		case err != nil:
 			return nil, err
 		case e.Note != "":
@@ -40,7 +41,7 @@ func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run 
 				return nil, err
 			}
 			if c.Cancel() != nil {
-				return new(Calls), nil
+				return nil, nil
 			}
 		case e.Calls != nil:
 			return e.Calls, nil

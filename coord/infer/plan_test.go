@@ -1,0 +1,150 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"gaggle/coord/infer/scan"
+	"gaggle/wire"
+)
+
+// memoryStore is a Store in memory.
+type memoryStore struct{ memoryTrees }
+
+func (m memoryStore) Add(_ context.Context, path string) (wire.Object, error) {
+	b, err := os.ReadFile(path)
+	return wire.FileObject(wire.BlobID(wire.Sum(b)), uint64(len(b)), false), err
+}
+
+// TestPlan: what a compile's thunk consists of, or why there is none.
+func TestPlan(t *testing.T) {
+	gcc, err := exec.LookPath("gcc")
+	if err != nil {
+		t.Skip("there is no gcc")
+	}
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"p/src/a.c": "#include \"../inc/h.h\"\n", "p/inc/h.h": "", "p/obj/.keep": "", "other/o.h": "", "p/src/o.c": "#include \"../../other/o.h\"\n",
+		"p/src/l.c": "#include \"l/h.h\"\n", "p/src/sys.c": "#include <errno.h>\n", "p/src/bad.c": "asm(\".incbin \\\"x\\\"\");\n",
+	} {
+		file := filepath.Join(top, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../inc", filepath.Join(top, "p/src/l")); err != nil {
+		t.Fatal(err)
+	}
+	store := memoryStore{memoryTrees{}}
+	ctx := t.Context()
+	root, err := emptyDir(ctx, store)
+	if err == nil {
+		root, err = graft(ctx, store, root, map[string]wire.Object{gcc[1:]: sized(1)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := NewToolchain(root, store)
+	p := &Planner{Store: store, Scanner: scan.New(scan.Options{}), Toolchain: func(context.Context, string) (*Toolchain, error) { return chain, nil }}
+	for _, c := range []struct {
+		args string // working directory, then arguments
+		want string // of what it has and makes; or the reason
+	}{
+		{"src -c a.c", "p src: inc/h.h src/a.c -> src/a.o"},
+		{"src -c a.c -o ../obj/a.o", "p src: inc/h.h obj/ src/a.c -> obj/a.o"},
+		{". -Iinc -I. -Inone -c src/a.c -o obj/a.o", "p .: inc/h.h obj/ src/a.c -> obj/a.o"},
+		{"src -c o.c", ". p/src: other/o.h p/src/o.c -> p/src/o.o"},
+		{"src -c a.c -o ../../far.o", ". p/src: p/inc/h.h p/src/a.c -> far.o"},
+		{"src -MMD -c a.c", "p src: inc/h.h src/a.c -> src/a.d src/a.o"},
+		{"src -S a.c", "p src: inc/h.h src/a.c -> src/a.s"},
+		{"src -c sys.c", "p src: src/sys.c + usr/include/errno.h -> src/sys.o"},
+		{"src -c l.c", "is a symbolic link"},
+		{"src -c bad.c", "incbin"},
+		{"src a.c -o a", "a call to link"},
+		{"src -c a.c -o /usr/a.o", "outside of the build"},
+		{"src -c a.c -o /dev/null", "" /* nothing or /dev in common: here in any case */},
+		{"src -c none.c", "none.c"},
+	} {
+		words := strings.Fields(c.args)
+		dir := filepath.Join(top, "p", words[0])
+		args := words[1:]
+		call := Model(gcc, append([]string{gcc}, args...), dir, nil, Disk{})
+		got := call.Local
+		if got == "" {
+			plan, err := p.Plan(ctx, call, args, filepath.Join(top, "p"), []string{"LANG=de_DE.UTF-8", "CPATH=", "EDITOR=vi"})
+			var reason Local
+			switch {
+			case errors.As(err, &reason):
+				got = string(reason)
+			case err != nil:
+				t.Fatalf("%s: %v", c.args, err)
+			default:
+				got = planText(t, store, top, plan)
+			}
+		}
+		if strings.Contains(c.want, "->") && got != c.want || !strings.Contains(got, c.want) || c.want == "" && strings.Contains(got, "->") {
+			t.Errorf("%s: %s\nwant %s", c.args, got, c.want)
+		}
+	}
+}
+
+// planText draws a plan as "JOBDIR WORKDIR: INPUTS + ADDED TO THE ROOT -> OUTPUTS". Only errno.h is
+// looked for in the root.
+func planText(t *testing.T, store memoryStore, top string, p *Plan) string {
+	t.Helper()
+	th := p.Thunk
+	dir, err := filepath.Rel(top, th.JobDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := th.WorkDir
+	if work == "" {
+		work = "."
+	}
+	var in, out []string
+	for _, i := range th.Inputs {
+		name := i.Path
+		if i.Object.Kind == wire.Dir {
+			name += "/"
+		}
+		in = append(in, name)
+	}
+	for _, m := range p.Made {
+		if m.Path != filepath.Join(th.JobDir, m.Output) {
+			t.Errorf("output %s belongs to %s", m.Output, m.Path)
+		}
+		out = append(out, m.Output)
+	}
+	slices.Sort(out)
+	if _, ok := lookup(store, wire.DirObject(th.Root, 0), "/usr/include/errno.h"); ok {
+		in = append(in, "+", "usr/include/errno.h")
+	}
+	if want := []wire.EnvVar{{Name: "CPATH"}, {Name: "LC_ALL", Value: "C.UTF-8"}}; fmt.Sprint(th.Env) != fmt.Sprint(want) {
+		t.Errorf("environment %v, want %v", th.Env, want)
+	}
+	if len(p.Leaves) != len(th.Inputs)+1 {
+		t.Errorf("%d leaves of %d inputs and a root", len(p.Leaves), len(th.Inputs))
+	}
+	return fmt.Sprintf("%s %s: %s -> %s", dir, work, strings.Join(in, " "), strings.Join(out, " "))
+}
+
+func TestLocale(t *testing.T) {
+	for env, want := range map[string]string{
+		"": "C", "LANG=en_US.UTF-8": "C.UTF-8", "LANG=de_DE.utf8": "C.UTF-8", "LANG=en_US.UTF-8 LC_ALL=C": "C", "LC_ALL= LANG=C.UTF-8": "C.UTF-8",
+		"LC_CTYPE=ru_RU.KOI8-R LANG=C.UTF-8": "C",
+	} {
+		if got := locale(strings.Fields(env)); got != want {
+			t.Errorf("locale(%q) = %s, want %s", env, got, want)
+		}
+	}
+}
