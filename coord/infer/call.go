@@ -23,11 +23,7 @@
 // outside of its own installation and /tmp, and the tests compare that with what tools do.
 package infer
 
-import (
-	"path"
-
-	"gaggle/coord/infer/scan"
-)
+import "gaggle/coord/infer/scan"
 
 // A Mode is what a call is for: of a compiler, the last step that it takes.
 type Mode int
@@ -86,10 +82,5 @@ type Output struct {
 // of thin archives, libraries. The result is never nil; who made it says Model, "" meaning that
 // no model knows the tool, which is then Local. Equal arguments and files give an equal Call.
 func Model(tool string, argv []string, dir string, env []string, files Files) *Call {
-	r := &reader{view: view{files, dir}, call: &Call{Tool: tool, Dir: dir}, name: path.Base(tool), env: env}
-	r.model(argv)
-	if c := r.call; c.Local != "" {
-		r.call = &Call{Tool: tool, Dir: dir, Model: c.Model, Local: c.Local}
-	}
-	return r.call
+	return newReader(tool, dir, env, files).run(nil, argv)
 }

@@ -25,12 +25,14 @@ type cc struct {
 	depFile string // -MF
 	emit    bool   // -emit-llvm
 
-	side    map[string]string // flags that make files beside the output, with their values
-	profile []use
-	linker  []string // words for the linker, inputs among them
-	inputs  int      // linker inputs that are files
-	as      []string // words for the assembler
-	pre     []string // words for the preprocessor, which stand behind the others
+	side       map[string]string // flags that make files beside the output, with their values
+	profile    []use
+	profileDir string   // -fprofile-dir
+	debug      bool     // -g
+	linker     []string // words for the linker, inputs among them
+	inputs     int      // linker inputs that are files
+	as         []string // words for the assembler
+	pre        []string // words for the preprocessor, which stand behind the others
 }
 
 // A source is an input that is compiled.
@@ -39,7 +41,7 @@ type source struct{ name, language string }
 // ccEnv are variables that compilers and what they start read; ccEnvRefused make them write more,
 // or use other parts.
 var (
-	ccEnv = []string{"CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS"}
+	ccEnv = []string{"CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "PWD"}
 
 	ccEnvRefused = []string{"DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "COMPILER_PATH", "GCC_EXEC_PREFIX", "GCC_COMPARE_DEBUG",
 		"GCC_ROOT", "CCC_OVERRIDE_OPTIONS", "CCC_ADD_ARGS", "CC_PRINT_OPTIONS", "CC_PRINT_HEADERS", "CC_LOG_DIAGNOSTICS", "CC_PRINT_PROC_STAT", "COLLECT_GCC_OPTIONS", "LDEMULATION", "GNUTARGET"}
@@ -105,7 +107,9 @@ func (c *cc) family(w string) {
 		c.local("%s asks for the processor of the machine on which it runs", w)
 	case valued && c.looksLikeFile(value):
 		c.local("%s may name a file, and is no flag that is known here", name)
-	case w[1] != 'W' && w[1] != 'g' && !strings.HasPrefix(w, "-fdiagnostics"):
+	case w[1] == 'g':
+		c.debug = c.debug && strings.HasPrefix(w, "-gno-") || w != "-g0" && !strings.HasPrefix(w, "-gno-")
+	case w[1] != 'W' && !strings.HasPrefix(w, "-fdiagnostics"):
 		c.unit.Flags = append(c.unit.Flags, w)
 	}
 }
@@ -151,6 +155,8 @@ func (c *cc) flag(u use) {
 		c.side[strings.TrimLeft(u.name, "-")] = u.value
 	case ccSideFile:
 		c.writes(Output{Path: u.value})
+	case ccProfileDir:
+		c.profileDir = u.value
 	case ccProfile:
 		c.profile = append(c.profile, u)
 	case ccDump:
@@ -324,10 +330,11 @@ func (c *cc) finish() {
 
 // source notes what a source reads.
 func (c *cc) source(s source) {
-	if !c.file(s.name) {
+	if !c.file(s.name) && s.name != "/dev/null" {
 		c.local("the source %s is not there", s.name)
 		return
 	}
+	c.profiles(s)
 	asm := c.assembler()
 	if phases[s.language].preprocessed {
 		c.readsFile(s.name)

@@ -2,30 +2,31 @@ package infer
 
 // Roles of a compiler's flags.
 const (
-	ccMode      role = own + iota // -c, -S, -E, -M ...: by name
-	ccOutput                      // -o
-	ccLanguage                    // -x
-	ccMacro                       // -D, -U
-	ccDir                         // -I, -iquote, -isystem, -idirafter
-	ccForced                      // -include
-	ccImacros                     // -imacros
-	ccDepend                      // -MD, -MMD
-	ccDepFile                     // -MF
-	ccProbe                       // may change macros or directories: to Unit.Flags
-	ccSysroot                     // --sysroot, -isysroot
-	ccSpecs                       // -specs
-	ccLink                        // for the linker as it stands, operand and all
-	ccLinkWords                   // -Wl,A,B
-	ccLinkWord                    // -Xlinker A
-	ccAsWords                     // -Wa,A,B
-	ccAsWord                      // -Xassembler A
-	ccPreWords                    // -Wp,A,B
-	ccPreWord                     // -Xpreprocessor A
-	ccSide                        // makes a file beside the output, named after it: by name
-	ccSideFile                    // its operand is a file that is written
-	ccProfile                     // -fprofile-use and the like: reads what runs left
-	ccDump                        // -dLETTERS
-	ccOptInfo                     // -fopt-info
+	ccMode       role = own + iota // -c, -S, -E, -M ...: by name
+	ccOutput                       // -o
+	ccLanguage                     // -x
+	ccMacro                        // -D, -U
+	ccDir                          // -I, -iquote, -isystem, -idirafter
+	ccForced                       // -include
+	ccImacros                      // -imacros
+	ccDepend                       // -MD, -MMD
+	ccDepFile                      // -MF
+	ccProbe                        // may change macros or directories: to Unit.Flags
+	ccSysroot                      // --sysroot, -isysroot
+	ccSpecs                        // -specs
+	ccLink                         // for the linker as it stands, operand and all
+	ccLinkWords                    // -Wl,A,B
+	ccLinkWord                     // -Xlinker A
+	ccAsWords                      // -Wa,A,B
+	ccAsWord                       // -Xassembler A
+	ccPreWords                     // -Wp,A,B
+	ccPreWord                      // -Xpreprocessor A
+	ccSide                         // makes a file beside the output, named after it: by name
+	ccSideFile                     // its operand is a file that is written
+	ccProfile                      // -fprofile-use and the like: reads what runs left
+	ccProfileDir                   // -fprofile-dir
+	ccDump                         // -dLETTERS
+	ccOptInfo                      // -fopt-info
 	ccEmitLLVM
 )
 
@@ -62,13 +63,14 @@ var ccFlags = table{}.
 	add(apart, ccSideFile, "-aux-info").
 	add(alone|equal, ccProfile, "-fprofile-use -fauto-profile -fprofile-instr-use -fprofile-sample-use").
 	add(alone, ccProfile, "-fbranch-probabilities").
+	add(equal, ccProfileDir, "-fprofile-dir").
 	add(joined, ccDump, "-d").
 	add(alone|joined, ccOptInfo, "-fopt-info").
 	add(alone, pass, "-pipe -w -p -pg -pedantic -pedantic-errors -pass-exit-codes -no-canonical-prefixes -P -C -CC -H "+
 		"-pie -no-pie -nopie -rdynamic -symbolic -nostartfiles -nodefaultlibs -nolibc -nostdlib -nostdlib++ -shared-libgcc -N -n "+
 		"-no-integrated-cpp -integrated-as -no-integrated-as -Qunused-arguments -fno-lto -fprofile-generate -ObjC++").
 	add(joined, pass, "-static-lib").
-	add(equal, pass, "-rtlib --rtlib -unwindlib --unwindlib -fprofile-generate -fprofile-dir -fprofile-prefix-path -fprofile-update "+
+	add(equal, pass, "-rtlib --rtlib -unwindlib --unwindlib -fprofile-generate -fprofile-prefix-path -fprofile-update "+
 		"-fdebug-prefix-map -fcoverage-prefix-map -fdebug-compilation-dir -fcoverage-compilation-dir -frandom-seed -fmessage-length "+
 		"-fprofile-filter-files -fprofile-exclude-files -fcf-protection").
 	add(apart, pass, "-mllvm -G").
@@ -78,7 +80,7 @@ var ccFlags = table{}.
 	add(alone, question, "--version --help --target-help -dumpmachine -dumpversion -dumpfullversion -dumpspecs -v -### -Q --verbose").
 	add(equal, question, "--help -dumpmachine").
 	add(joined, question, "-print- --print-").
-	refuse(joined|alone, "what it leaves beside the output only a run tells", "-fdump- -fsave-optimization-record -foptimization-record-file -ftime-trace -ftime-report -fcompare-debug -fprofile-note -time").
+	refuse(joined|alone, "what it leaves beside the output only a run tells", "-fdump- -fsave-optimization-record -foptimization-record -fproc-stat-report -ftime-trace -ftime-report -fcompare-debug -fprofile-note -frepo -fanalyzer-dump -fdiagnostics-add-output -fdiagnostics-set-output -time").
 	refuse(alone|joined|apart, "it lets a program run the compiler's parts", "-wrapper").
 	refuse(joined|apart, "it changes which assembler, linker and other parts the compiler runs", "-B").
 	refuse(joined, "a plugin may read and write anything", "-fplugin -fpass-plugin").

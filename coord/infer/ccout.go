@@ -141,16 +141,19 @@ func (c *cc) dependencies(s source) {
 func (c *cc) splitDwarf(s source, add func(string)) {
 	p := phases[s.language]
 	switch v := c.side["gsplit-dwarf"]; {
-	case v == "single", c.has("gno-split-dwarf"):
-		c.local("-gsplit-dwarf is given and taken back")
+	case v != "" && v != "split", c.has("gno-split-dwarf"):
+		c.local("-gsplit-dwarf with a value, or taken back, is not modelled")
 	case c.output == "/dev/null":
 		c.local("-gsplit-dwarf would write beside /dev/null")
-	case c.clang:
-		c.local("-gsplit-dwarf of clang is not modelled")
-	case c.mode >= Assemble && p.compiled:
-		add(".dwo")
-	case c.mode >= Assemble:
+	case !p.compiled:
 		c.local("-gsplit-dwarf of assembly is not modelled")
+	case c.clang && (c.lto() || c.emit):
+		c.local("-gsplit-dwarf of clang with -flto or -emit-llvm is not modelled")
+	case c.clang && !c.debug: // gcc takes it for -g, clang does not
+	case c.clang && c.mode == Compile:
+		c.writes(Output{Path: stem(s.name) + ".dwo"})
+	case c.mode >= Assemble:
+		add(".dwo")
 	}
 }
 

@@ -56,22 +56,25 @@ func (v view) at(name string) string {
 	return v.dir + "/" + name
 }
 
-// file tells whether there is something at a name that is not a directory.
-func (v view) file(name string) bool {
+// stat tells what is at a name, nil if there is nothing.
+func (v view) stat(name string) fs.FileInfo {
 	if name == "" || strings.Contains(name, "\x00") {
-		return false
+		return nil
 	}
 	i, err := v.files.Stat(v.at(name))
-	return err == nil && !i.IsDir()
+	if err != nil {
+		return nil
+	}
+	return i
 }
 
-func (v view) exists(name string) bool {
-	if name == "" || strings.Contains(name, "\x00") {
-		return false
-	}
-	_, err := v.files.Stat(v.at(name))
-	return err == nil
-}
+// file tells whether there is a regular file at a name, directory whether there is a directory,
+// and exists whether there is anything.
+func (v view) file(name string) bool { i := v.stat(name); return i != nil && i.Mode().IsRegular() }
+
+func (v view) directory(name string) bool { i := v.stat(name); return i != nil && i.IsDir() }
+
+func (v view) exists(name string) bool { return v.stat(name) != nil }
 
 // head reads up to limit bytes of a file, and tells whether there are more.
 func (v view) head(name string, limit int64) (data []byte, more bool, err error) {

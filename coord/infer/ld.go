@@ -18,7 +18,7 @@ type linker struct {
 
 	visited map[string]bool // scripts, archives and libraries looked into
 	depth   int
-	looked  int // at files
+	opened  int
 }
 
 // A linkState is what flags change for the inputs after them.
@@ -32,8 +32,8 @@ type linked struct {
 	linkState
 }
 
-// maxLooked bounds how many files are looked into for one link.
-const maxLooked = 20000
+// maxOpened bounds how many files are looked into for one link.
+const maxOpened = 1 << 16
 
 func (r *reader) ld() {
 	r.call.Mode = Link
@@ -66,6 +66,12 @@ func (c *cc) link() {
 // run reads the words and then looks for all that they name.
 func (l *linker) run(words []string) {
 	l.visited = map[string]bool{}
+	if l.driver { // the linker expands what comes by -Wl, too
+		var err error
+		if words, err = l.expand(words); err != nil {
+			l.local("%v", err)
+		}
+	}
 	for len(words) > 0 && l.call.Local == "" {
 		words = words[l.word(words):]
 	}
@@ -156,7 +162,7 @@ func (l *linker) flag(u use) {
 	case ldFile:
 		if u.value == "-" {
 			l.call.Prints = true
-		} else if l.dir0(u.value) {
+		} else if l.directory(u.value) {
 			l.local("%s names a directory", strings.Join(u.words, " "))
 		} else {
 			l.writes(Output{Path: u.value})
@@ -178,11 +184,6 @@ func (l *linker) flag(u use) {
 	case ldState:
 		l.change(u.name)
 	}
-}
-
-func (l *linker) dir0(name string) bool {
-	i, err := l.files.Stat(l.at(name))
-	return err == nil && i.IsDir()
 }
 
 // change follows flags that hold for the inputs after them.

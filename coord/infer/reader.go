@@ -2,6 +2,7 @@ package infer
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -15,7 +16,21 @@ type reader struct {
 	words []string // the arguments after argv[0], response files expanded
 	env   []string
 
-	seen map[string]bool // of Reads and Absent
+	seen   map[string]bool // of Reads and Absent
+	looked int             // for files
+}
+
+// maxLooked bounds how often one call makes us look for a file: some of the largest links have
+// 200 directories and 500 libraries.
+const maxLooked = 1 << 18
+
+// file tells whether there is a regular file at a name, up to that bound.
+func (r *reader) file(name string) bool {
+	if r.looked++; r.looked > maxLooked {
+		r.local("it looks for files more than %d times", maxLooked)
+		return false
+	}
+	return r.view.file(name)
 }
 
 // local makes the call local. The first reason stays.
@@ -69,7 +84,16 @@ func (r *reader) writes(o Output) {
 	}
 }
 
-// reasonless flags of a tool get this.
+// inPlace marks outputs that are inputs as well.
+func (r *reader) inPlace() {
+	for i, o := range r.call.Writes {
+		if r.seen[o.Path] {
+			r.call.Writes[i].InPlace = true
+		}
+	}
+}
+
+// unknown makes the call local for a flag of which nothing is known.
 func (r *reader) unknown(word string) {
 	r.local("%s is no flag of %s that is known here", word, r.name)
 }
@@ -124,7 +148,21 @@ func (r *reader) keepEnv(names ...string) []string {
 	return kept
 }
 
-func (r *reader) model(argv []string) {
+func newReader(tool, dir string, env []string, files Files) *reader {
+	return &reader{view: view{files, dir}, call: &Call{Tool: tool, Dir: dir}, name: path.Base(tool), env: env}
+}
+
+// run takes the words apart. A call that turns out to be local says nothing else.
+func (r *reader) run(m *Models, argv []string) *Call {
+	r.model(m, argv)
+	r.inPlace()
+	if c := r.call; c.Local != "" {
+		return &Call{Tool: c.Tool, Dir: c.Dir, Model: c.Model, Local: c.Local}
+	}
+	return r.call
+}
+
+func (r *reader) model(m *Models, argv []string) {
 	c := r.call
 	if !strings.HasPrefix(c.Tool, "/") || !strings.HasPrefix(c.Dir, "/") {
 		r.local("its program or directory is not named by an absolute path")
@@ -138,6 +176,11 @@ func (r *reader) model(argv []string) {
 	}
 	if len(argv) == 0 {
 		r.local("it has no words")
+		return
+	}
+	if u := m.tool(r.name); u != nil {
+		c.Model, r.words = r.name, argv[1:]
+		r.user(u)
 		return
 	}
 	kind := r.kind()

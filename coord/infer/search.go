@@ -51,6 +51,9 @@ func (l *linker) library(in linked) {
 		names = names[1:]
 	}
 	for _, d := range l.dirs {
+		if l.call.Local != "" {
+			return
+		}
 		for _, n := range names {
 			if name := join(d, n); l.file(name) {
 				l.take(name, in)
@@ -78,8 +81,8 @@ func (l *linker) take(name string, in linked) {
 		return
 	}
 	l.visited[name] = true
-	if l.looked++; l.looked > maxLooked || l.depth > 100 {
-		l.local("it links more than %d files, or scripts that name scripts without end", maxLooked)
+	if l.opened++; l.opened > maxOpened || l.depth > 100 {
+		l.local("it links more than %d files, or scripts that name scripts without end", maxOpened)
 		return
 	}
 	l.depth++
@@ -240,6 +243,9 @@ func (l *linker) needed(name string, f File) {
 			continue
 		}
 		for _, d := range dirs {
+			if l.call.Local != "" {
+				return
+			}
 			if d == "" {
 				continue
 			}
