@@ -3,7 +3,6 @@ package scan
 import (
 	"context"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -97,37 +96,5 @@ func TestHeaders(t *testing.T) {
 	}
 	if compared == 0 {
 		t.Skip("no headers of the C library here")
-	}
-}
-func TestTry(t *testing.T) {
-	dir := t.TempDir()
-	s := New(Options{})
-	for _, pattern := range strings.Fields(os.Getenv("TRY")) {
-		headers, _ := filepath.Glob(pattern)
-		n, bad, ref := 0, 0, 0
-		for _, h := range headers {
-			if fi, err := os.Stat(h); err != nil || fi.IsDir() {
-				continue
-			}
-			write(t, dir, map[string]string{"main.c": "#include <" + strings.TrimPrefix(strings.TrimPrefix(h, "/usr/include/c++/12/"), "/usr/include/") + ">\n"})
-			u := unitIn(t, dir)
-			u.Language = os.Getenv("TRYLANG")
-			u.Flags = strings.Fields(os.Getenv("TRYFLAGS"))
-			if c := os.Getenv("TRYCC"); c != "" {
-				u.Compiler = c
-			}
-			why, refused := compare(t, s, u)
-			n++
-			if refused {
-				ref++
-				if why != "" {
-					t.Logf("%s: refused %s", h, why)
-				}
-			} else if why != "" {
-				bad++
-				t.Logf("%s: %s", h, why)
-			}
-		}
-		t.Logf("%s: %d units, %d differ, %d refused or do not compile", pattern, n, bad, ref)
 	}
 }

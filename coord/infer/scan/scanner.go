@@ -27,6 +27,8 @@ type Scanner struct {
 	cache  *cache
 	probes map[string]*probing // by Unit.probeKey
 	asked  map[string]bool     // questions that any compiler answered
+
+	trusted bool // compilers are not looked at again; for tests without one
 }
 
 // A probing is a probe that is made, or was.
@@ -118,7 +120,7 @@ func (s *Scanner) probe(ctx context.Context, u *Unit) (*probe, error) {
 		if mine && b.err == nil {
 			return b.probe, nil
 		}
-		stands := b.err == nil && b.probe.current()
+		stands := b.err == nil && (s.trusted || b.probe.current())
 		if stands {
 			return b.probe, nil
 		}
