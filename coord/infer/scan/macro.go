@@ -26,7 +26,7 @@ type macro struct {
 	builtin  builtin
 	function bool
 	variadic bool // the last parameter takes all further arguments
-	slashes  bool // defined in a line with a // comment
+	special  bool // #, ## or __VA_OPT__ is in the body
 	bad      string
 	params   []string
 	body     string
@@ -51,6 +51,7 @@ func parseMacro(text string, n *names, mode lexMode) *macro {
 		rest = rest[end+1:]
 	}
 	m.body = strings.TrimSpace(rest)
+	m.special = strings.ContainsAny(m.body, "#%") || strings.Contains(m.body, "__VA_OPT__")
 	return m
 }
 

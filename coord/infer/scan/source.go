@@ -183,7 +183,6 @@ func (p *parser) directive(text string) {
 		p.conditional(word, arg)
 	case "define":
 		m := parseMacro(arg, p.names, p.mode)
-		m.slashes = p.line.slashes
 		p.add(directive{kind: define, id: m.id, macro: m}, true)
 	case "undef":
 		p.add(directive{kind: undefine, id: p.names.id(leadingName(arg))}, false)

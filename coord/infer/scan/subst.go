@@ -16,11 +16,31 @@ type call struct {
 // replace returns what a use of m comes to before it is read again.
 func (x *expansion) replace(m *macro, args [][]token) []token {
 	body := m.tokens(x.p.c.names)
-	if !m.function && !slices.ContainsFunc(body, func(t token) bool { return t.kind == tokPaste }) {
+	if !m.function && !m.special {
 		return body
 	}
 	c := call{x: x, m: m, args: args, expanded: make([][]token, len(args))}
+	if !m.special {
+		return c.simple(body)
+	}
 	return slices.DeleteFunc(c.substitute(body), func(t token) bool { return t.kind == tokPlace })
+}
+
+// simple is substitute for a body without #, ## and __VA_OPT__, as most are.
+func (c *call) simple(body []token) []token {
+	out := make([]token, 0, len(body)+8)
+	for i := range body {
+		if n := body[i].param; n > 0 {
+			out = append(out, c.arg(int(n)-1)...)
+		} else {
+			out = append(out, body[i])
+		}
+		if !c.x.p.step(1) || len(out) > maxTokens {
+			c.x.p.refuse("macros expand to too much")
+			return nil
+		}
+	}
+	return out
 }
 
 // substitute puts the arguments in place of the parameters.
