@@ -68,7 +68,7 @@ func (p *Planner) Plan(ctx context.Context, c *Call, args []string, base string,
 	if !chain.Has(c.Tool) {
 		return nil, local("%s is not in the toolchain's root", c.Tool)
 	}
-	l := &layout{ctx: ctx, store: p.Store, toolchain: chain, base: base, dir: c.Dir, links: map[string]bool{}, files: map[string]string{}, dirs: map[string]bool{}, extra: map[string]wire.Object{}}
+	l := &layout{ctx: ctx, store: p.Store, toolchain: chain, base: base, dir: c.Dir, clocked: hasVariable(env, "SOURCE_DATE_EPOCH"), links: map[string]bool{}, files: map[string]string{}, dirs: map[string]bool{}, extra: map[string]wire.Object{}}
 	if err := l.reads(p.Scanner, c); err != nil {
 		return nil, err
 	}
@@ -84,6 +84,7 @@ type layout struct {
 	store     Store
 	toolchain *Toolchain
 	base, dir string
+	clocked   bool // the time of the compilation is given
 
 	links map[string]bool        // directories that were looked at: whether a link is on the way
 	files map[string]string      // the user's own, by clean path, as they are opened here
@@ -114,6 +115,9 @@ func (l *layout) reads(s *scan.Scanner, c *Call) error {
 		}
 		if r.Refused != "" {
 			return local("%s", r.Refused)
+		}
+		if len(r.Dated) > 0 && !l.clocked {
+			return local("%s has __DATE__ or __TIME__ in it, and $SOURCE_DATE_EPOCH is not set", path.Base(r.Dated[0]))
 		}
 		for _, list := range [][]string{r.Files, r.Exists} {
 			for _, name := range list {
@@ -363,6 +367,10 @@ func variables(env []string) []wire.EnvVar {
 		}
 	}
 	return vars
+}
+
+func hasVariable(env []string, name string) bool {
+	return slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
 }
 
 // locale is C.UTF-8 where the user's has UTF-8, which is how messages quote, else C. What it says

@@ -35,7 +35,7 @@ func TestPlan(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"p/src/a.c": "#include \"../inc/h.h\"\n", "p/inc/h.h": "", "p/obj/.keep": "", "other/o.h": "", "p/src/o.c": "#include \"../../other/o.h\"\n",
-		"p/src/l.c": "#include \"l/h.h\"\n", "p/src/sys.c": "#include <errno.h>\n", "p/src/bad.c": "asm(\".incbin \\\"x\\\"\");\n",
+		"p/src/l.c": "#include \"l/h.h\"\n", "p/src/sys.c": "#include <errno.h>\n", "p/src/date.c": "const char *d = __DATE__;\n", "p/src/bad.c": "asm(\".incbin \\\"x\\\"\");\n",
 	} {
 		file := filepath.Join(top, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
@@ -68,6 +68,7 @@ func TestPlan(t *testing.T) {
 		{"src -MMD -c a.c", "p src: inc/h.h src/a.c -> src/a.d src/a.o"},
 		{"src -S a.c", "p src: inc/h.h src/a.c -> src/a.s"},
 		{"src -c sys.c", "p src: src/sys.c + usr/include/errno.h -> src/sys.o"},
+		{"src -c date.c", "date.c has __DATE__ or __TIME__ in it"},
 		{"src -c l.c", "is a symbolic link"},
 		{"src -c bad.c", "incbin"},
 		{"src a.c -o a", "a call to link"},

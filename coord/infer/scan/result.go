@@ -24,6 +24,10 @@ type Result struct {
 	// They must be the same where the task runs.
 	Exists []string
 
+	// Dated are those of Files in which __DATE__, __TIME__ or __TIMESTAMP__ stands, be it in a comment:
+	// what is compiled may have the time in it.
+	Dated []string
+
 	// Dirs are directories, or links to such, that a ".." in a name leaves: they must be there.
 	Dirs []string
 
@@ -53,6 +57,11 @@ func (p *pass) result() *Result {
 	for _, o := range p.order {
 		if o != source {
 			r.Files = append(r.Files, o.path)
+		}
+	}
+	for _, o := range p.order {
+		if o.src.dated {
+			r.Dated = append(r.Dated, o.path)
 		}
 	}
 	for _, o := range p.files {
