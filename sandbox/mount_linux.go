@@ -222,6 +222,7 @@ type scratch struct {
 	mounted       bool
 	index         int
 	placed        string // where the first is instead of /job; "" is there
+	cover         string // a directory of the root on which a tmpfs is mounted for that; "" if none
 	bytes, inodes int64
 	fresh         [len(scratchDirs)]scratchState // as they were when mounted
 	used          [len(scratchDirs)]uint64       // inodes, after a command; 0 before
@@ -263,14 +264,19 @@ func (z *zygote) renew(s scratch) error {
 	old := z.scratch
 	keep := old.mounted && old.placed == "" && old.index == s.index && old.bytes == s.bytes && old.inodes == s.inodes
 	z.scratch.mounted = false
-	s.placed = ""
+	if old.cover != "" {
+		if err := unix.Unmount(rootPath(old.index)+old.cover, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmounting %s: %w", old.cover, err)
+		}
+	}
+	s.placed, s.cover = "", ""
 	for i, d := range scratchDirs {
 		at := s.path(i)
 		if keep && old.used[i] == old.fresh[i].inodes && untouched(at, &old.fresh[i].dir) {
 			s.fresh[i] = old.fresh[i]
 			continue
 		}
-		if old.mounted {
+		if old.mounted && (i > 0 || old.cover == "") { // with the cover went what was on it
 			if err := unix.Unmount(old.path(i),
 				unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 				return fmt.Errorf("unmounting %s: %w", d, err)

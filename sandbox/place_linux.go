@@ -1,7 +1,10 @@
 package sandbox
 
 import (
+	"fmt"
+	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -9,28 +12,19 @@ import (
 	"gaggle/wire"
 )
 
-// place moves the job directory, with what is laid out in it, to where the command is to see it:
-// a directory of the root, or one below /tmp, which is made. Debug information, __FILE__ and
-// messages of a compiler name its working directory, and are then those of the machine that the
-// sources are from.
+// place moves the job directory, with what is laid out in it, to where the command is to see it: a
+// directory of the root, or one that is made below /tmp or below an empty directory of the root.
+// Debug information, __FILE__ and messages of a compiler name its working directory, and are then
+// those of the machine that the sources are from. The root need not have the whole path: then each
+// directory with sources would need a root, some thousand links, of its own.
 func (z *zygote) place(dir string) error {
 	if err := wire.CheckJobDir(dir); err != nil {
 		return err
 	}
-	root, err := z.openRoot()
+	at, err := z.roomFor(dir)
 	if err != nil {
-		return err
-	}
-	defer unix.Close(root)
-	var at int
-	if below, ok := strings.CutPrefix(dir, tmpDir+"/"); ok {
-		at, err = makeBelow(rootPath(z.scratch.index)+tmpDir, below)
-	} else {
-		at, err = openBeneath(root, dir[1:], unix.O_PATH|unix.O_DIRECTORY)
-	}
-	if err != nil {
-		return wire.Errorf(wire.CauseNotInRoot, "a root must have the directory in which the job is to be seen",
-			"the root has no directory %s (%v)", dir, err)
+		return wire.Errorf(wire.CauseNotInRoot, "a root must have the directory in which the job is to be seen, or an empty one above it",
+			"the root has no room for the job directory %s (%v)", dir, err)
 	}
 	defer unix.Close(at)
 	err = unix.MoveMount(unix.AT_FDCWD, z.scratch.path(0), at, "", unix.MOVE_MOUNT_T_EMPTY_PATH)
@@ -38,6 +32,46 @@ func (z *zygote) place(dir string) error {
 		z.scratch.placed = dir
 	}
 	return err
+}
+
+// roomFor opens the directory at which the job is to be seen, and makes it if need be.
+func (z *zygote) roomFor(dir string) (int, error) {
+	if below, ok := strings.CutPrefix(dir, tmpDir+"/"); ok {
+		return makeBelow(rootPath(z.scratch.index)+tmpDir, below)
+	}
+	root, err := z.openRoot()
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(root)
+	for have, below := dir, ""; ; {
+		at, err := openBeneath(root, have[1:], unix.O_PATH|unix.O_DIRECTORY)
+		switch {
+		case err == nil && below == "":
+			return at, nil
+		case err == nil:
+			defer unix.Close(at)
+			if err := z.cover(at, have); err != nil {
+				return -1, err
+			}
+			return makeBelow(rootPath(z.scratch.index)+have, below)
+		case err != unix.ENOENT || path.Dir(have) == "/":
+			return -1, err
+		}
+		have, below = path.Dir(have), path.Join(path.Base(have), below)
+	}
+}
+
+// cover mounts a small tmpfs on an empty directory of the root, opened as at.
+func (z *zygote) cover(at int, dir string) error {
+	if names, err := os.ReadDir("/proc/self/fd/" + strconv.Itoa(at)); err != nil || len(names) > 0 {
+		return fmt.Errorf("%s is not empty", dir)
+	}
+	if err := unix.Mount("tmpfs", rootPath(z.scratch.index)+dir, "tmpfs", scratchFlags, "size=64k,nr_inodes=300,mode=0755"); err != nil {
+		return err
+	}
+	z.scratch.cover = dir
+	return nil
 }
 
 // makeBelow makes the directories of p below the one at dir, and opens the last.

@@ -17,10 +17,13 @@ func TestJobDir(t *testing.T) {
 	if err := os.Symlink("dir", filepath.Join(root, "home/link")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(root, "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	b := newBench(t, 1)
 	source := writeFile(t, filepath.Join(t.TempDir(), "x"), "input", 0o644)
 	tool := writeFile(t, filepath.Join(t.TempDir(), "tool"), "#!/bin/sh\necho right\n", 0o755)
-	for _, dir := range []string{"/home/u/work", "/tmp/a/b", "/home/u/work"} {
+	for _, dir := range []string{"/home/u/work", "/tmp/a/b", "/empty/c/d", "/empty", "/home/u/work", "/empty/e"} {
 		s := Spec{Root: root, JobDir: dir, WorkDir: "src/deep", Inputs: []Input{{Path: "src/x", Source: source}, {Path: "bin/where", Source: tool, Exec: true}},
 			Env: []string{"PATH=" + dir + "/bin:/bin"}, Outputs: []wire.Output{{Path: "src/out", Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}, {Path: wire.Stdout, Kind: wire.File}}}
 		s.Argv = []string{"sh", "-c", "pwd; echo $PWD; cat ../x; ls " + dir + "; ls -A /job; where; ../../bin/where; echo made > ../out; echo said >&2"}
@@ -35,7 +38,7 @@ func TestJobDir(t *testing.T) {
 		if out, said := b.sink.text(r.Outputs[0]), b.sink.text(r.Outputs[1]); out != "made\n" || said != "said\n" {
 			t.Errorf("in %s it left %q and said %q", dir, out, said)
 		}
-		if got := b.sh("pwd; ls -A /job /home/u/work /tmp; where", Spec{Root: root}); got != "/job\n/home/u/work:\n.keep\n\n/job:\n\n/tmp:\nwrong" {
+		if got := b.sh("pwd; ls -A /empty /job /home/u/work /tmp; where", Spec{Root: root}); got != "/job\n/empty:\n\n/home/u/work:\n.keep\n\n/job:\n\n/tmp:\nwrong" {
 			t.Errorf("after %s the next sees %q", dir, got)
 		}
 	}
@@ -44,7 +47,7 @@ func TestJobDir(t *testing.T) {
 	if r.Failure != nil || b.sink.text(r.Outputs[0]) != "file\n" {
 		t.Errorf("stderr without a job directory: %+v", r)
 	}
-	for dir, want := range map[string]string{"/home/v": "no directory /home/v", "/home/link": "no directory /home/link", "/proc/self": "which the sandbox fills"} {
+	for dir, want := range map[string]string{"/home/v": "/home is not empty", "/home/link": "no room for the job directory /home/link", "/none/v": "no room for the job directory /none/v", "/home/link/x": "no room", "/proc/self": "which the sandbox fills"} {
 		r, err := b.e.Run(t.Context(), Spec{Root: root, Argv: []string{"true"}, JobDir: dir, Sink: b.sink})
 		if text := fmt.Sprint(r.Failure, err); !strings.Contains(text, want) {
 			t.Errorf("job directory %s: %s, want %q", dir, text, want)

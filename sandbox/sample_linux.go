@@ -18,7 +18,7 @@ type sampler struct {
 	zygote  *zygote
 	seq     uint64
 	limit   int64
-	scratch int // index of the command's scratch: the zygote's own may be the next one's already
+	scratch scratch // the command's: the zygote's own may be the next one's already
 	timer   *time.Timer
 	peak    int64
 	starved bool
@@ -26,7 +26,7 @@ type sampler struct {
 
 // sample starts a sampler for the command of Exec seq.
 func (z *zygote) sample(seq uint64, limit int64) *sampler {
-	s := &sampler{zygote: z, seq: seq, limit: limit, scratch: z.scratch.index}
+	s := &sampler{zygote: z, seq: seq, limit: limit, scratch: z.scratch}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	s.timer = time.AfterFunc(sampleEvery, s.look)
@@ -35,7 +35,7 @@ func (z *zygote) sample(seq uint64, limit int64) *sampler {
 
 func (s *sampler) look() {
 	own, shared := residentBytes(s.limit / 8)
-	used := own + max(shared, scratchUsed(s.scratch)) // what is in scratch may be mapped as well
+	used := own + max(shared, s.scratch.bytesUsed()) // what is in scratch may be mapped as well
 	s.zygote.mu.Lock()
 	defer s.zygote.mu.Unlock()
 	if s.zygote.running != s.seq {
@@ -92,11 +92,11 @@ func dividedBytes(pid string, all int64) int64 {
 	return all
 }
 
-// scratchUsed returns the bytes in the /job and /tmp of a scratch; 0 once they are gone.
-func scratchUsed(index int) (n int64) {
-	for _, d := range scratchDirs {
+// bytesUsed returns the bytes in the /job and /tmp of a scratch. Once they are gone it is anything.
+func (s *scratch) bytesUsed() (n int64) {
+	for i := range scratchDirs {
 		var st unix.Statfs_t
-		if unix.Statfs(rootPath(index)+d, &st) == nil {
+		if unix.Statfs(s.path(i), &st) == nil {
 			n += int64(st.Blocks-st.Bfree) * st.Bsize
 		}
 	}

@@ -36,7 +36,8 @@ type Thunk struct {
 	ABI      uint64 // version of the sandbox profile
 
 	// JobDir is where the command sees the job directory, for one whose outputs name their
-	// sources by absolute paths: absolute and clean, a directory of the root or below /tmp.
+	// sources by absolute paths: absolute and clean, a directory of the root, or one below an
+	// empty directory of the root, or below /tmp.
 	// "" is /job. With one the output path Stderr stands for the standard error, and ABI is
 	// ABIPlaced.
 	JobDir string `cbor:"-"`

@@ -332,12 +332,12 @@ func (l *layout) inputs(rel func(string) string) ([]wire.Input, error) {
 
 // root adds to the toolchain what the call reads of the system besides, and the place of the job.
 func (l *layout) root(dir string, plan *Plan) (wire.TreeID, error) {
-	if !within(dir, "/tmp") {
+	if room := l.toolchain.room(dir); room != "" && !within(dir, "/tmp") {
 		empty, err := emptyDir(l.ctx, l.store)
 		if err != nil {
 			return wire.TreeID{}, err
 		}
-		l.extra[dir[1:]] = empty
+		l.extra[room[1:]] = empty
 	}
 	o, err := l.toolchain.With(l.ctx, l.extra)
 	if errors.Is(err, errNoRoom) {

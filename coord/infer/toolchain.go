@@ -47,6 +47,21 @@ func (t *Toolchain) Has(path string) bool {
 	return has
 }
 
+// room returns the directory that has to be added to the root for a job to be seen in dir: the first
+// on the way that the root does not have, so that it serves all directories below; "" if there is
+// none.
+func (t *Toolchain) room(dir string) string {
+	for i := 1; i < len(dir); i++ {
+		if dir[i] == '/' && !t.Has(dir[:i]) {
+			return dir[:i]
+		}
+	}
+	if t.Has(dir) {
+		return ""
+	}
+	return dir
+}
+
 // With returns the root with files and directories added, as graft does.
 func (t *Toolchain) With(ctx context.Context, add map[string]wire.Object) (wire.Object, error) {
 	var names []string
