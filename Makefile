@@ -16,7 +16,7 @@ PARALLEL ?= 8
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build builds demo test race fuzz cluster soak bench bench-sandbox plant vuln install clean
+.PHONY: help build builds demo test race fuzz cluster soak bench bench-build bench-sandbox plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -53,6 +53,9 @@ soak: ## random faults for SECONDS (60) on a mesh with jobs, drawn by SEED (prin
 
 bench: ## the benchmarks that match BENCH (all)
 	$(GO) test -run='^$$' -bench='$(BENCH)' -timeout=60m ./...
+
+bench-build: build ## build Lua by make, ccache, distcc, icecc and coord make in one run; ratios
+	scripts/bench-build $(ROUNDS)
 
 builds: build ## build redis, git, vim, mosh and others by make and by coord make, and compare
 	scripts/builds $(PROJECTS)

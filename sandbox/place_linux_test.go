@@ -26,7 +26,7 @@ func TestJobDir(t *testing.T) {
 	for _, dir := range []string{"/home/u/work", "/tmp/a/b", "/empty/c/d", "/empty", "/home/u/work", "/empty/e"} {
 		s := Spec{Root: root, JobDir: dir, WorkDir: "src/deep", Inputs: []Input{{Path: "src/x", Source: source}, {Path: "bin/where", Source: tool, Exec: true}},
 			Env: []string{"PATH=" + dir + "/bin:/bin"}, Outputs: []wire.Output{{Path: "src/out", Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}, {Path: wire.Stdout, Kind: wire.File}}}
-		s.Argv = []string{"sh", "-c", "pwd; echo $PWD; cat ../x; ls " + dir + "; ls -A /job; where; ../../bin/where; echo made > ../out; echo said >&2"}
+		s.Argv = []string{"sh", "-c", "sleep 0.2; pwd; echo $PWD; cat ../x; ls " + dir + "; ls -A /job; where; ../../bin/where; echo made > ../out; echo said >&2"}
 		r := b.run(s)
 		if r.Failure != nil {
 			t.Fatalf("in %s: %+v\n%s", dir, r.Failure, r.Stderr)
