@@ -25,7 +25,7 @@ func (s *State) level() {
 			if l.began || l.recall || l.adopted || run.recalls >= 3 || run.gang != nil || run.repeat != nil || run.leases[1] != nil {
 				continue
 			}
-			here := max(s.queueing(n), l.fetch) + l.est
+			here := max(s.queueing(n, run), l.fetch) + l.est
 			if m, f, now := s.best(run, n); m != nil && now && m.idle() && f.finish+levelMargin < here*3/4 {
 				l.recall = true
 				run.recalls++

@@ -136,6 +136,9 @@ const (
 	smallFetch = 1 << 20
 	// fetchStart is what fetching anything takes at least.
 	fetchStart = 5 * time.Millisecond
+	// fetchEach is how long a fetch keeps others waiting at least: a node was measured to send 12,000
+	// small blobs a second.
+	fetchEach = 100 * time.Microsecond
 	// probeAgain is how long a link is not probed again.
 	probeAgain = time.Minute
 )
@@ -151,8 +154,7 @@ func (s *State) linkRate(e *LinkRate) {
 	} else {
 		l.rate += (e.BytesPerSec - l.rate) / 2
 	}
-	s.unparkEvery()
-	s.moved = true
+	s.again, s.moved = true, true
 }
 
 func (s *State) link(from, to nodeRef) *link {
@@ -321,11 +323,15 @@ func (n *node) admits(h *wire.Hints) bool {
 	return sum <= n.hello.MemBytes
 }
 
-// queueing returns how long an offer to the node would wait for a slot.
-func (s *State) queueing(n *node) time.Duration {
-	if n.taken+len(n.parked) < n.hello.Slots {
+// queueing returns how long an offer of a run to the node would wait for a slot.
+func (s *State) queueing(n *node, run *run) time.Duration {
+	ahead := n.parked
+	if run.first && run.node == n.ref {
+		ahead = lot{}
+	}
+	if n.taken+ahead.n < n.hello.Slots {
 		return 0
 	}
 	ran := time.Duration(n.running)*s.now - n.beganSum
-	return max(0, n.est+n.parkedEst-ran) / time.Duration(n.hello.Slots)
+	return max(0, n.est+ahead.est-ran) / time.Duration(n.hello.Slots)
 }

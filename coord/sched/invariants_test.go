@@ -3,6 +3,7 @@ package sched
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"gaggle/wire"
 )
@@ -97,10 +98,22 @@ func checkRuns(s *State) error {
 	}
 	parked := 0
 	for _, n := range s.nodes[1:] {
-		for _, r := range n.parked {
+		here, est := 0, time.Duration(0)
+		for i, r := range n.parked.runs {
+			if r == 0 {
+				continue
+			}
 			places[r] = append(places[r], placeParked)
-			parked++
+			here++
+			est += s.runs.at(r).est
+			if run := s.runs.at(r); run.node != n.ref || run.pos != int32(i) || i < n.parked.head {
+				return fmt.Errorf("run %d is parked at %s in place %d, but says %d of %d", r, n.hello.Name, i, run.pos, run.node)
+			}
 		}
+		if here != n.parked.n || est != n.parked.est {
+			return fmt.Errorf("%s: %d runs are parked for %v, want %d for %v", n.hello.Name, n.parked.n, n.parked.est, here, est)
+		}
+		parked += here
 		for _, l := range n.leases {
 			if s.leases[l.id] != l {
 				return fmt.Errorf("lease %x of %s is not in the table", l.id, n.hello.Name)
@@ -191,8 +204,8 @@ func checkNodes(s *State) error {
 			return fmt.Errorf("%s: %d bytes, %d slots taken, %d running, want %d, %d and %d", n.hello.Name, n.mem, n.taken, n.running, mem, taken, running)
 		case n.listed != n.offerable() || n.listed != slices.Contains(s.byLoad, n.ref):
 			return fmt.Errorf("%s listed %v, offerable %v", n.hello.Name, n.listed, n.offerable())
-		case len(n.leases) == 0 && (n.est != 0 || n.fetch != 0 || n.beganSum != 0) || len(n.parked) == 0 && n.parkedEst != 0:
-			return fmt.Errorf("%s idle with an account of %v, %v, %v, %v", n.hello.Name, n.est, n.fetch, n.beganSum, n.parkedEst)
+		case len(n.leases) == 0 && (n.est != 0 || n.fetch != 0 || n.beganSum != 0):
+			return fmt.Errorf("%s idle with an account of %v, %v, %v", n.hello.Name, n.est, n.fetch, n.beganSum)
 		case n.state == nodeLost && len(n.leases) > 0:
 			return fmt.Errorf("%s is lost and has leases", n.hello.Name)
 		}

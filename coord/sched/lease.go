@@ -19,6 +19,7 @@ type lease struct {
 	since   time.Duration // when it began
 	est     time.Duration // how long it was expected to run
 	fetch   time.Duration // and to fetch
+	moves   time.Duration // of that, as in fit
 	source  *node         // of most of what it fetches
 	coming  []objRef      // what the node fetches for it
 	recall  bool          // asked back
@@ -42,7 +43,7 @@ func (s *State) grant(r runRef, n *node, fit *fit) {
 	s.leavePlace(r)
 	s.lease++
 	l := &lease{id: wire.LeaseID(uint64(s.epoch)<<32 | uint64(s.lease)), run: r, node: n, hints: *run.hints, given: s.now,
-		est: fit.run, fetch: fit.fetch, source: fit.source}
+		est: fit.run, fetch: fit.fetch, moves: fit.moves, source: fit.source}
 	copyOf := run.lease()
 	s.addLease(l)
 	j := s.jobs.at(run.job)
@@ -109,9 +110,9 @@ func (s *State) addLease(l *lease) {
 	n.taken += l.slots
 	n.mem += l.hints.MemBytes
 	n.est += l.est * time.Duration(l.slots)
-	n.fetch += l.fetch
+	n.fetch += l.moves
 	if l.source != nil {
-		l.source.serve += l.fetch
+		l.source.serve += l.moves
 	}
 	s.reload(n)
 }
@@ -153,11 +154,11 @@ func (s *State) endLease(l *lease) {
 
 // fetched ends the account of what a lease has to fetch.
 func (s *State) fetched(l *lease) {
-	l.node.fetch -= l.fetch
+	l.node.fetch -= l.moves
 	if l.source != nil {
-		l.source.serve -= l.fetch
+		l.source.serve -= l.moves
 	}
-	l.fetch, l.source = 0, nil
+	l.fetch, l.moves, l.source = 0, 0, nil
 }
 
 // notice tells that a task of the run is at the lease's node.

@@ -41,13 +41,12 @@ type node struct {
 	taken    int           // slots that they take
 	mem      int64         // that they may take together
 	est      time.Duration // that they are expected to run, times their slots
-	fetch    time.Duration // and to fetch still
-	serve    time.Duration // others' fetches from it
+	fetch    time.Duration // for how long they keep its link busy, fetching
+	serve    time.Duration // and others' fetches from it do
 	running  int           // of taken, by leases that have begun
 	beganSum time.Duration // of the times at which they began, times their slots
 
-	parked    []runRef // runs that are to wait for it, in order
-	parkedEst time.Duration
+	parked lot // runs that are to wait for it
 
 	load   uint64 // taken per slot, in 2^-20
 	listed bool   // stands in State.byLoad

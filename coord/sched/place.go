@@ -12,8 +12,9 @@ type fit struct {
 	finish time.Duration // from now on
 	run    time.Duration
 	fetch  time.Duration
-	source *node // of most of what it would fetch
-	guess  bool  // the link from source was not measured
+	moves  time.Duration // of fetch, what nothing else moves over the same link meanwhile
+	source *node         // of most of what it would fetch
+	guess  bool          // the link from source was not measured
 }
 
 const (
@@ -39,8 +40,7 @@ const (
 )
 
 // place gives the ready runs to the nodes where they are done soonest. Bytes to move are a cost
-// like any other. A run whose best node is busy is parked there, and weighed anew when the node
-// has room, when a link is measured, and every second while others are idle.
+// like any other. A run whose best node is busy is parked there, see park.go.
 func (s *State) place() {
 	if s.now < s.holdUntil || !s.moved {
 		return
@@ -48,18 +48,36 @@ func (s *State) place() {
 	s.moved = false
 	s.unparkFree()
 	s.placeGangs()
-	reserved := s.reserved()
-	for !reserved && len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
+	if s.reserved() {
+		return
+	}
+	s.toPark = maxParking
+	s.placeReady()
+	s.reweigh()
+	if len(s.ready) == 0 && s.room() {
+		s.level()
+	}
+}
+
+// placeReady places ready runs while a node has room.
+func (s *State) placeReady() {
+	for s.room() {
 		r := s.next()
 		if r == 0 {
-			s.level()
-			break
+			return
+		}
+		if s.toPark <= 0 {
+			s.moved = true // and the next Step goes on
+			return
 		}
 		s.unqueue(r)
 		s.placeRun(r)
 		s.resolveAll() // a run without its inputs sends tasks back
 	}
 }
+
+// room reports whether any node has room.
+func (s *State) room() bool { return len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() }
 
 // placeRun offers a run, or puts it where it waits.
 func (s *State) placeRun(r runRef) {
@@ -133,6 +151,9 @@ func (s *State) gather(run *run) {
 		s.cand = append(s.cand, r)
 		return true
 	}
+	if run.node != 0 {
+		add(run.node)
+	}
 	for _, ref := range run.need {
 		o := s.objects.at(ref)
 		if len(o.holders) == 0 {
@@ -200,12 +221,12 @@ func (s *State) fit(run *run, n *node) fit {
 			}
 		}
 	}
-	start := s.queueing(n)
+	start := s.queueing(n, run)
 	if !n.room() || !n.admits(run.hints) {
 		start = max(start, f.run/2)
 	}
 	if coming {
-		start = max(start, n.fetch)
+		start = max(start, n.fetch+fetchStart)
 	}
 	if missing > 0 || f.source != nil {
 		var rate float64
@@ -216,6 +237,7 @@ func (s *State) fit(run *run, n *node) fit {
 			f.guess = rate == 0 && missing > smallFetch
 		}
 		f.fetch = fetchTime(missing, rate)
+		f.moves = f.fetch - fetchStart + fetchEach
 		start = max(start, ahead+f.fetch)
 	}
 	f.finish = start + f.run
@@ -244,58 +266,4 @@ func (s *State) source(o *object, n *node) (best *node) {
 		return s.anyUp(o)
 	}
 	return best
-}
-
-// park has a run wait for the node that will be done with it soonest though it is busy.
-func (s *State) park(r runRef, n *node, est time.Duration) {
-	run := s.runs.at(r)
-	run.place, run.node, run.est = placeParked, n.ref, est
-	n.parked = append(n.parked, r)
-	n.parkedEst += est
-	s.parked++
-}
-
-// unpark takes one run off the node it waits for.
-func (s *State) unpark(r runRef) {
-	run := s.runs.at(r)
-	n := s.nodes[run.node]
-	i := slices.Index(n.parked, r)
-	n.parked = slices.Delete(n.parked, i, i+1)
-	n.parkedEst -= run.est
-	s.parked--
-	run.place, run.node = placeNone, 0
-}
-
-// unparkAll makes all that wait for a node ready again.
-func (s *State) unparkAll(n *node) {
-	parked := n.parked
-	n.parked, n.parkedEst = nil, 0
-	s.parked -= len(parked)
-	for _, r := range parked {
-		s.runs.at(r).node = 0
-		s.enqueue(r)
-	}
-}
-
-// unparkFree makes ready again as many runs as the nodes they wait for have room for.
-func (s *State) unparkFree() {
-	if s.parked == 0 {
-		return
-	}
-	for _, n := range s.nodes[1:] {
-		for k := 2*n.hello.Slots - n.taken; k > 0 && len(n.parked) > 0; k-- {
-			r := n.parked[0]
-			s.unpark(r)
-			s.enqueue(r)
-		}
-	}
-}
-
-func (s *State) unparkEvery() {
-	if s.parked == 0 {
-		return
-	}
-	for _, n := range s.nodes[1:] {
-		s.unparkAll(n)
-	}
 }

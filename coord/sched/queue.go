@@ -41,7 +41,7 @@ func (j *job) charge(s *State, est time.Duration) {
 // enqueue makes a run ready in its job's heap.
 func (s *State) enqueue(r runRef) {
 	run := s.runs.at(r)
-	run.place = placeReady
+	run.place, run.node, run.first = placeReady, 0, false
 	j := s.jobs.at(run.job)
 	run.pos = int32(len(j.ready))
 	j.ready = append(j.ready, r)

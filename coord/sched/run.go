@@ -38,7 +38,7 @@ type run struct {
 	since    time.Duration // when it came to its place
 	job      jobRef        // whose heap it stands in
 	pos      int32         // there
-	node     nodeRef       // where it is parked
+	node     nodeRef       // where it is parked, or was until it became ready again
 	est      time.Duration // how long it is expected to run there
 	want     objRef        // that it is hungry for
 	place    place
@@ -46,6 +46,7 @@ type run struct {
 	builtin  bool
 	root     bool // the last of need is its root
 	forMemo  bool // it is hungry for a value that was known
+	first    bool // it was the first to wait for node, which has room by now
 	deadline bool // stands in State.timed
 }
 
@@ -192,7 +193,7 @@ func (s *State) leavePlace(r runRef) {
 	case placeHungry:
 		s.unhunger(r)
 	}
-	run.place = placeNone
+	run.place, run.node, run.first = placeNone, 0, false
 }
 
 // lease returns the run's lease that is furthest, nil if it has none.

@@ -28,12 +28,10 @@ func (s *State) scan() {
 		s.reestimate()
 		s.watchHungry()
 		s.expireJobs()
-		if len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() {
-			s.unparkEvery()
-		}
+		s.again = s.parked > 0
 		s.watchGangs()
 	}
-	if s.holdUntil > 0 && s.now >= s.holdUntil || len(s.leases) > 0 {
+	if s.holdUntil > 0 && s.now >= s.holdUntil || len(s.leases) > 0 || s.again {
 		s.moved = true // estimates move with time
 	}
 	s.resolveAll()

@@ -120,6 +120,8 @@ type State struct {
 	gangs       []*gang
 	ready       []jobRef // with something in their heap
 	parked      int      // runs in nodes' parked lists
+	toPark      int      // how many more this Step may park
+	again       bool     // parked runs are to be weighed anew
 	stuck       []waiter // without a node that could ever run them
 	backing     []waiter // backing off
 	timed       []waiter // running for tasks with different deadlines
