@@ -137,7 +137,7 @@ func BenchmarkPartsAfterFailure(b *testing.B) {
 
 // BenchmarkStep places jobs of rising size.
 func BenchmarkStep(b *testing.B) {
-	for _, tasks := range []int{1_000, 10_000, 100_000} {
+	for _, tasks := range []int{1_000, 10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(tasks), func(b *testing.B) {
 			e := benchJob(b, tasks)
 			encoded := 0

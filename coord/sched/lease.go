@@ -81,6 +81,9 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 		l.coming = append(l.coming, ref)
 		obj.refs++
 		peers := s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))
+		if o.Holders == nil {
+			o.Holders = make([]wire.Held, 0, len(run.need)-i)
+		}
 		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: peers})
 	}
 	switch {

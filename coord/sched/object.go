@@ -226,34 +226,47 @@ func (s *State) Holders(space wire.Space, d wire.Digest) []wire.PeerID {
 
 // peersOf returns up to limit live holders but for the node except. turn rotates the list, so that
 // equal ones take turns.
-func (s *State) peersOf(o *object, except nodeRef, limit int, turn uint64) (peers []wire.PeerID) {
+func (s *State) peersOf(o *object, except nodeRef, limit int, turn uint64) []wire.PeerID {
 	type ranked struct {
 		n    *node
 		rank int
 	}
-	var live []ranked
-	k := len(o.holders)
-	for i := range k {
-		h := o.holders[(i+int(turn%uint64(k)))%k]
-		n := s.nodes[h.node]
-		if !h.have || h.node == except || !n.live() {
+	var room [4 * wire.MaxHolders]ranked
+	live := room[:0]
+	k, up := len(o.holders), false
+	for i, at := 0, int(turn%uint64(max(1, k))); i < k && len(live) < 4*limit && !(up && i >= max(limit, holdersListed)); i++ {
+		h := &o.holders[at]
+		if at++; at == k {
+			at = 0
+		}
+		if !h.have || h.node == except || !s.nodes[h.node].live() {
 			continue
 		}
 		rank := 0
-		if n.state != nodeUp {
+		if s.nodes[h.node].state == nodeUp {
+			up = true
+		} else {
 			rank += 2
 		}
 		if !h.durable {
 			rank++
 		}
-		live = append(live, ranked{n, rank})
-		if len(live) >= 4*limit {
-			break
-		}
+		live = append(live, ranked{s.nodes[h.node], rank})
 	}
-	slices.SortStableFunc(live, func(a, b ranked) int { return a.rank - b.rank })
-	for _, c := range live[:min(limit, len(live))] {
-		peers = append(peers, c.n.peer)
+	if len(live) == 0 {
+		return nil
+	}
+	peers := make([]wire.PeerID, 0, min(limit, len(live)))
+	for rank := range 4 {
+		for _, c := range live {
+			if c.rank == rank && len(peers) < limit {
+				peers = append(peers, c.n.peer)
+			}
+		}
 	}
 	return peers
 }
+
+// holdersListed is how many holders are passed over to find more than one: of a root that a thousand
+// nodes are fetching few have it.
+const holdersListed = 128

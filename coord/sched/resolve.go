@@ -52,8 +52,11 @@ func (s *State) resolve(r taskRef) {
 // reduced returns the encoded thunk of a task with the values of those it waited for. The text
 // tells what is wrong with it, if anything.
 func (s *State) reduced(t *task) (enc []byte, err string) {
-	var v view
+	v := &s.other
 	v.read(t.enc)
+	if !v.pending {
+		return t.enc, ""
+	}
 	var objects []wire.Object
 	for _, in := range v.inputs {
 		if in.object.Kind != wire.Pending {

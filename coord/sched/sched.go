@@ -136,6 +136,7 @@ type State struct {
 	moved       bool // something changed that placement may depend on
 
 	view  view // scratch
+	other view // likewise
 	cand  []nodeRef
 	stamp uint64
 }
@@ -171,7 +172,7 @@ func New(cfg Config) *State {
 // on, and those in actions the caller's to read but not to change.
 func (s *State) Step(now time.Duration, wall time.Time, events []Event) []Action {
 	s.sleptUntil(now)
-	s.now, s.wall, s.out = max(s.now, now), wall, nil
+	s.now, s.wall, s.out = max(s.now, now), wall, make([]Action, 0, len(s.out)+len(s.out)/4)
 	for _, e := range events {
 		s.apply(e)
 		s.resolveAll()

@@ -87,7 +87,7 @@ func (s *State) follower(l *lease, run *run, tr taskRef) (*next, *kind) {
 // almost returns a task's thunk resolved but for the outputs of the task before, nil if the node
 // would lack something or is not of the kind that the thunk wants.
 func (s *State) almost(l *lease, run *run, before taskRef, t *task) []byte {
-	var v view
+	v := &s.other
 	j := s.jobOfTask(t)
 	v.read(t.enc)
 	s.view.read(run.enc)

@@ -12,6 +12,7 @@ import (
 // at wire.Thunk. Strings and slices share the encoding's memory or the view's.
 type view struct {
 	builtin  bool
+	pending  bool        // some inputs are
 	root     wire.Digest // zero for a builtin
 	inputs   []viewInput
 	outputs  []viewOutput
@@ -58,6 +59,7 @@ func (v *view) read(enc []byte) bool {
 		in.object = c.object()
 		in.output = c.text()
 		in.to = c.at
+		v.pending = v.pending || in.object.Kind == wire.Pending
 		v.inputs = append(v.inputs, in)
 		if c.bad {
 			return false
