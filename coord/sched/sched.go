@@ -70,6 +70,7 @@ type State struct {
 	lease uint32        // the last LeaseID given out in this epoch
 	seq   uint64        // counts submissions, runs and whatever else has an age
 	out   []Action
+	outs  int // of the last Step
 
 	spaces  []wire.Space // by number; 0 is none
 	spaceOf map[wire.Space]uint32
@@ -172,7 +173,7 @@ func New(cfg Config) *State {
 // on, and those in actions the caller's to read but not to change.
 func (s *State) Step(now time.Duration, wall time.Time, events []Event) []Action {
 	s.sleptUntil(now)
-	s.now, s.wall, s.out = max(s.now, now), wall, make([]Action, 0, len(s.out)+len(s.out)/4)
+	s.now, s.wall, s.out = max(s.now, now), wall, make([]Action, 0, s.outs+s.outs/4)
 	for _, e := range events {
 		s.apply(e)
 		s.resolveAll()
@@ -182,7 +183,9 @@ func (s *State) Step(now time.Duration, wall time.Time, events []Event) []Action
 	s.settle()
 	s.place()
 	s.settle()
-	return s.out
+	out := s.out
+	s.out, s.outs = nil, len(out) // or it would keep the tasks of a job that was recorded
+	return out
 }
 
 // settle works off what the events led to until nothing is left that needs no time.
