@@ -81,8 +81,7 @@ func (s *State) copyStraggler(l *lease) bool {
 	switch {
 	case l.node.state != nodeUp:
 	case !l.began:
-		// A slot is free for it: it cannot get its inputs, from somebody that has gone, say.
-		if late <= max(suspectAfter, 4*l.fetch) || l.node.running+l.slots > l.node.hello.Slots {
+		if !l.overdue(late) {
 			return false
 		}
 	default:

@@ -79,8 +79,9 @@ func (k *kind) estimate(builtin bool) time.Duration {
 	return max(unknownRun, k.guess)
 }
 
-// reestimate corrects what is expected of leases: what runs for longer than expected has as long
-// to go as it has taken, for all we know.
+// reestimate corrects what is expected of leases: what runs for longer than expected has as long to go
+// as it has taken, for all we know, and so has what does not begin though a slot is free for it. That
+// may be a node whose disk hangs, and what is parked there would wait for ever.
 func (s *State) reestimate() {
 	for _, n := range s.nodes[1:] {
 		for _, l := range n.leases {
@@ -89,6 +90,9 @@ func (s *State) reestimate() {
 			switch ran := s.now - l.since; {
 			case !l.began:
 				est = run.kind.estimate(run.builtin)
+				if waited := s.now - l.given; l.overdue(waited) {
+					est = min(max(est, waited), maxRun)
+				}
 			case ran > l.est:
 				est = 2 * ran
 				if run.kind.count == 0 {

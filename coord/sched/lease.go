@@ -203,6 +203,12 @@ func (s *State) started(p wire.PeerID, id wire.LeaseID) {
 	s.watchDeadlines(l.run)
 }
 
+// overdue reports whether a lease that was given so long ago should have begun: a slot is free for it,
+// so it cannot get its inputs, from somebody that has gone, say.
+func (l *lease) overdue(waited time.Duration) bool {
+	return waited > max(suspectAfter, 4*l.fetch) && l.node.running+l.slots <= l.node.hello.Slots
+}
+
 func (s *State) begin(l *lease) {
 	l.began, l.since, l.recall = true, s.now, false
 	l.node.running += l.slots

@@ -150,3 +150,19 @@ func withTask(t *testing.T, e Submitted, i int, in wire.Object) Submitted {
 	e.Targets = append(e.Targets, wire.TargetSpec{Path: fmt.Sprint(i), Thunk: id, Output: "out"})
 	return e
 }
+
+// A node that is alive and begins nothing, because its disk hangs for instance, has all inputs. What
+// waits for it goes to others in the end, though they have to fetch for long.
+func TestNothingWaitsForAHungNode(t *testing.T) {
+	w, holder := holderWorld(t, 1<<20, time.Second)
+	holder.hung = true
+	text, names := many(24, 64)
+	p := makePlan(t, text)
+	for i := range p.tasks {
+		p.tasks[i].Name = fmt.Sprintf("count[%d]", i)
+	}
+	id := w.submit(1, holder, p, nil, names...)
+	w.run(time.Hour, w.ended(id))
+	w.wantValues(id, p, names...)
+	t.Logf("%v", w.now)
+}

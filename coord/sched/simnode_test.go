@@ -29,6 +29,7 @@ type simNode struct {
 	liesBuiltin bool
 	rate        float64       // bytes per second to fetch
 	slow        time.Duration // how many times as long as another one it takes; 0 is once
+	hung        bool          // it begins nothing, and is alive
 	sent        time.Duration // when the last message to the coordinator arrives
 	got         time.Duration // and the last from it
 }
@@ -249,7 +250,7 @@ func (n *simNode) startSome() {
 	}
 	for _, l := range n.leases {
 		wide := l.offer.Hints.Slots(n.hello.Slots)
-		if !l.fetched || l.started || busy+wide > n.hello.Slots {
+		if n.hung || !l.fetched || l.started || busy+wide > n.hello.Slots {
 			continue
 		}
 		busy += wide
