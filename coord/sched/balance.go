@@ -85,7 +85,7 @@ func (s *State) copyStraggler(l *lease) bool {
 			return false
 		}
 	default:
-		p95, ok := run.kind.p95(l.node.ref)
+		p95, ok := s.p95(run.kind, l.node.ref)
 		if !l.began || !ok || s.now-l.since <= p95*3/2+levelMargin {
 			return false
 		}

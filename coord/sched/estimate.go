@@ -11,7 +11,7 @@ import (
 
 // A kind is tasks of one name in one space, which are taken to run for about as long.
 type kind struct {
-	ewma   time.Duration
+	ewma   time.Duration // on a node of a pace of 1
 	guess  time.Duration // while none has ended: twice the longest so far
 	recent []sample      // the last keepSamples, a ring
 	count  int
@@ -54,17 +54,18 @@ func (s *State) kind(space uint32, name string) *kind {
 	return k
 }
 
-// sample learns from a run: an average that forgets, a quarter each time.
-func (k *kind) sample(d time.Duration, by nodeRef) {
+// sample learns from a run that took so long on a node, and usual were that node as others are: an
+// average that forgets, a quarter each time.
+func (k *kind) sample(took, usual time.Duration, by nodeRef) {
 	if k.count == 0 {
-		k.ewma = d
+		k.ewma = usual
 	} else {
-		k.ewma += (d - k.ewma) / 4
+		k.ewma += (usual - k.ewma) / 4
 	}
 	if len(k.recent) < keepSamples {
-		k.recent = append(k.recent, sample{d, by})
+		k.recent = append(k.recent, sample{took, by})
 	} else {
-		k.recent[k.count%keepSamples] = sample{d, by}
+		k.recent[k.count%keepSamples] = sample{took, by}
 	}
 	k.count++
 }
@@ -84,19 +85,20 @@ func (k *kind) estimate(builtin bool) time.Duration {
 // may be a node whose disk hangs, and what is parked there would wait for ever.
 func (s *State) reestimate() {
 	for _, n := range s.nodes[1:] {
+		n.pace.forget(s.now)
 		for _, l := range n.leases {
 			run := s.runs.at(l.run)
 			est := l.est
 			switch ran := s.now - l.since; {
 			case !l.began:
-				est = run.kind.estimate(run.builtin)
+				est = s.estimate(run, n)
 				if waited := s.now - l.given; l.overdue(waited) {
 					est = min(max(est, waited), maxRun)
 				}
 			case ran > l.est:
 				est = 2 * ran
 				if run.kind.count == 0 {
-					run.kind.guess = max(run.kind.guess, est)
+					run.kind.guess = max(run.kind.guess, n.pace.per(est))
 				}
 			}
 			n.est += (est - l.est) * time.Duration(l.slots)
@@ -105,14 +107,15 @@ func (s *State) reestimate() {
 	}
 }
 
-// p95 returns what 95 of 100 runs did not exceed, once there were enough to tell: on other nodes than
-// one if they had enough, for a slow node is no measure of itself.
-func (k *kind) p95(but nodeRef) (time.Duration, bool) {
+// p95 returns what 95 of 100 runs did not exceed, were the pace of their nodes 1, once there were enough
+// to tell: on other nodes than one if they had enough, for a slow node is no measure of itself.
+func (s *State) p95(k *kind, but nodeRef) (time.Duration, bool) {
 	var others, all []time.Duration
 	for _, r := range k.recent {
-		all = append(all, r.took)
+		d := s.nodes[r.node].pace.per(r.took)
+		all = append(all, d)
 		if r.node != but {
-			others = append(others, r.took)
+			others = append(others, d)
 		}
 	}
 	d := others

@@ -304,7 +304,7 @@ func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
 		}
 		return
 	}
-	run.kind.sample(e.Result.Run, n.ref)
+	s.learn(run, n, e.Result.Run)
 	s.blame(run, n.ref)
 	s.proved(n)
 	s.record(&k, outs, Voucher{n.peer, n.owner}, e.Result.Run)

@@ -47,6 +47,7 @@ type node struct {
 	beganSum time.Duration // of the times at which they began, times their slots
 
 	parked lot // runs that are to wait for it
+	pace   pace
 
 	load   uint64 // taken per slot, in 2^-20
 	listed bool   // stands in State.byLoad

@@ -63,7 +63,7 @@ func (s *State) adopt(r runRef, o orphan) {
 	s.leavePlace(r)
 	run := s.runs.at(r)
 	n := s.nodes[o.node]
-	l := &lease{id: o.lease, run: r, node: n, hints: *run.hints, given: s.now, est: run.kind.estimate(run.builtin), adopted: true}
+	l := &lease{id: o.lease, run: r, node: n, hints: *run.hints, given: s.now, est: s.estimate(run, n), adopted: true}
 	s.addLease(l)
 	if o.began {
 		s.begin(l)
@@ -164,6 +164,7 @@ func (s *State) forgetIn(t *task, old nodeRef) {
 		return
 	}
 	run := s.runs.at(t.run)
+	forget(&run.node)
 	if run.avoid != nil {
 		run.avoid = slices.DeleteFunc(run.avoid, func(r nodeRef) bool { return r == old })
 	}

@@ -202,10 +202,7 @@ func (s *State) gather(run *run) {
 // fit estimates when the run would be done on the node: it starts when a slot is free and its
 // inputs are there, whichever is later, for nodes fetch while they run other things.
 func (s *State) fit(run *run, n *node) fit {
-	f := fit{run: run.kind.estimate(run.builtin)}
-	if cpu, have := run.hints.CPU(), int64(n.hello.Slots)*wire.DefaultMilliCPU; cpu > have {
-		f.run = min(time.Duration(float64(f.run)*float64(cpu)/float64(have)), maxRun)
-	}
+	f := fit{run: s.estimate(run, n)}
 	var missing, most uint64
 	coming := false
 	for _, ref := range run.need {

@@ -82,7 +82,7 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 		s.attemptEnded(l, l.failure(wire.CauseInternal, "the node sent a value of another shape than the thunk declares"), 0)
 		return
 	}
-	run.kind.sample(e.Result.Run, l.node.ref)
+	s.learn(run, l.node, e.Result.Run)
 	first, k, enc, tr := run.repeat, run.key, run.enc, run.waiters[0]
 	s.blame(run, l.node.ref)
 	s.endLease(l)

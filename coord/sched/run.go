@@ -242,6 +242,7 @@ func (s *State) succeed(r runRef, outs []wire.Object, by ran) {
 	k, enc, waiters := run.key, run.enc, run.waiters
 	for _, l := range run.leases {
 		if l != nil {
+			s.outrun(l, by)
 			s.emit(Cancel{l.node.peer, l.id})
 			s.endLease(l)
 		}

@@ -30,6 +30,7 @@ type simNode struct {
 	rate        float64       // bytes per second to fetch
 	slow        time.Duration // how many times as long as another one it takes; 0 is once
 	hung        bool          // it begins nothing, and is alive
+	hurried     bool          // it says that its runs take no time
 	sent        time.Duration // when the last message to the coordinator arrives
 	got         time.Duration // and the last from it
 }
@@ -313,6 +314,9 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 	n.put(outs...)
 	v := wire.NewValue(outs)
 	_, enc := v.Encode()
+	if n.hurried {
+		took = 0
+	}
 	defer n.goOn(l, th, outs)
 	n.end(l, Resulted{n.peer, wire.Result{Lease: o.Lease, Space: o.Space, Thunk: id, Value: enc, Run: took}, v})
 }

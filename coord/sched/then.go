@@ -51,7 +51,7 @@ func (s *State) chain(l *lease, run *run) (then []next) {
 		if x == nil {
 			break
 		}
-		total += k.estimate(false)
+		total += l.node.pace.times(k.estimate(false))
 		if bytes += len(x.enc); total > maxThen || bytes > wire.MaxThenBytes {
 			break
 		}
