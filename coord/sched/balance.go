@@ -6,17 +6,21 @@ import (
 )
 
 // level asks for offers back that wait at a busy node while another is idle and would be done with
-// them sooner by a quarter.
+// them sooner by a quarter. It goes on the next time where it stops: an idle node may be one that nothing
+// wants, for long.
 func (s *State) level() {
 	if s.now < s.rebalance {
 		return
 	}
 	s.rebalance = s.now + levelEvery
-	asked := 0
-	for i := len(s.byLoad) - 1; i > 0 && asked < maxAsked; i-- {
-		n := s.nodes[s.byLoad[i]]
+	asked, weighed := 0, 0
+	for ; s.levelled < len(s.byLoad)-1; s.levelled++ {
+		n := s.nodes[s.byLoad[len(s.byLoad)-1-s.levelled]]
 		idle := s.nodes[s.byLoad[0]]
 		if !idle.idle() || n.taken <= n.hello.Slots {
+			break
+		}
+		if asked >= maxAsked || weighed >= maxLevelled {
 			return
 		}
 		for k := len(n.leases) - 1; k >= 0 && asked < maxAsked; k-- {
@@ -25,6 +29,7 @@ func (s *State) level() {
 			if l.began || l.recall || l.adopted || run.recalls >= 3 || run.gang != nil || run.repeat != nil || run.leases[1] != nil {
 				continue
 			}
+			weighed++
 			here := max(s.queueing(n, run), l.fetch) + l.est
 			if m, f, now := s.best(run, n); m != nil && now && m.idle() && f.finish+levelMargin < here*3/4 {
 				l.recall = true
@@ -34,12 +39,14 @@ func (s *State) level() {
 			}
 		}
 	}
+	s.levelled = 0
 }
 
 const (
 	levelEvery  = 200 * time.Millisecond
 	levelMargin = 50 * time.Millisecond
 	maxAsked    = 32
+	maxLevelled = 256 // offers weighed at a time
 )
 
 // copyStragglers runs a second copy of what takes far longer than its kind does, or runs on a node

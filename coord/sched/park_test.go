@@ -47,6 +47,41 @@ func TestParkingIsBounded(t *testing.T) {
 	}
 }
 
+// While a node is idle, offers that wait at others are weighed for it, some at a time and all in turn.
+func TestLevellingIsBounded(t *testing.T) {
+	const nodes = 400
+	b, idle := newBare(t), wire.PeerID{2}
+	events, objects := []Event{up(idle, 2)}, []wire.Object{testRoot}
+	var e Submitted
+	for i := range 2 * nodes {
+		in := leaf(fmt.Sprint("leaf", i))
+		in.Size = 1 << 30
+		objects, e = append(objects, in), withTask(t, e, i, in)
+	}
+	for i := range nodes {
+		p := wire.PeerID{1, byte(i), byte(i >> 8)}
+		events = append(events, up(p, 1), LinkRate{From: p, To: idle, BytesPerSec: 10_000}, holds(p, true, objects...))
+	}
+	b.step(events...)
+	if n := len(pick[Offer](b.step(e))); n != 2*nodes {
+		t.Fatalf("%d tasks were offered, want %d", n, 2*nodes)
+	}
+	total := uint64(0)
+	for range 5 {
+		b.now += levelEvery
+		weighed := b.s.stamp
+		b.step(Tick{})
+		n := b.s.stamp - weighed
+		total += n
+		if n == 0 || n > maxLevelled+1 {
+			t.Errorf("%d offers were weighed at a time, want at most %d", n, maxLevelled+1)
+		}
+	}
+	if total < 2*nodes {
+		t.Errorf("%d of %d offers were weighed in a second", total, 2*nodes)
+	}
+}
+
 // What waits for one node goes to others as fast as they take it once that is better.
 func TestParkedRunsMoveWhenLinksAreFast(t *testing.T) {
 	b, holder, idle := parkedJob(t, 3000)
