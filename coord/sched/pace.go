@@ -78,8 +78,9 @@ func (p *pace) observe(now, d, usual time.Duration) {
 	p.forget(now)
 }
 
-// learn takes in what a run took on a node.
+// learn takes in what a run took on a node, by the node's own word, which may be any number.
 func (s *State) learn(run *run, n *node, took time.Duration) {
+	took = min(max(took, 0), maxRun)
 	if usual, ok := s.usual(run.kind, n.ref); ok && !crammed(run, n) {
 		n.pace.observe(s.now, took, usual)
 	}
@@ -94,7 +95,7 @@ func (s *State) outrun(l *lease, by ran) {
 	if !ok || !l.began || l.node.state != nodeUp || by.node == 0 || by.node == l.node.ref || crammed(run, l.node) {
 		return
 	}
-	usual = max(usual, s.nodes[by.node].pace.per(by.run)) // the task may be a long one
+	usual = max(usual, s.nodes[by.node].pace.per(min(by.run, maxRun))) // the task may be a long one
 	if took > l.node.pace.times(usual) {
 		l.node.pace.observe(s.now, took, usual)
 	}

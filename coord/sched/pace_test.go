@@ -2,6 +2,7 @@ package sched
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 )
@@ -118,7 +119,7 @@ func TestTasksWaitForFastNodes(t *testing.T) {
 func TestWhoSaysThatItIsFastGetsNoMore(t *testing.T) {
 	w, client, speed := unequal(t, 1, 1, 1, 1, 1, 1, 1, 1)
 	liar := w.nodes[8]
-	liar.hurried = true
+	liar.says = func(time.Duration) time.Duration { return 0 }
 	const tasks = 240
 	p, names := kinds(t, "k", tasks, 3)
 	id := w.submit(1, client, p, nil, names...)
@@ -155,6 +156,30 @@ func TestPaceOfANodeThatComesBack(t *testing.T) {
 	if faded := pace(); faded > 1.05 {
 		t.Errorf("pace %.2f after three hours in which it ran nothing", faded)
 	}
+}
+
+// A node may say of a run that it took any time: what is learnt stays a number.
+func TestAbsurdDurations(t *testing.T) {
+	w, client := small(t, 3)
+	for i, d := range []time.Duration{math.MinInt64, -paceNoise, math.MaxInt64} {
+		w.nodes[1+i].says = func(time.Duration) time.Duration { return d }
+	}
+	p, names := kinds(t, "k", 60, 1)
+	id := w.submit(1, client, p, nil, names...)
+	w.run(time.Hour, func() bool {
+		for _, n := range w.s.nodes[2:] {
+			if f := n.pace.factor; f != 0 && !(f >= minPace && f <= maxPace) {
+				t.Fatalf("%s has a pace of %v", n.hello.Name, f)
+			}
+		}
+		for _, k := range w.s.kinds {
+			if e := k.ewma; e < 0 || e > 4*maxRun {
+				t.Fatalf("tasks are expected to run for %v", e)
+			}
+		}
+		return w.ended(id)()
+	})
+	w.wantValues(id, p, names...)
 }
 
 // Who has few runs to show is taken for what others are, and no run counts beyond the bounds.
