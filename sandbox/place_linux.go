@@ -17,6 +17,11 @@ import (
 // Debug information, __FILE__ and messages of a compiler name its working directory, and are then
 // those of the machine that the sources are from. The root need not have the whole path: then each
 // directory with sources would need a root, some thousand links, of its own.
+//
+// The zygote resolves that path again when the command has ended, so nothing on it may give way to
+// a link of the command's: each directory is the root's own, a mount point, which cannot be
+// renamed, or on a file system that is read-only by the time the command starts. As an ordinary
+// user command and zygote have one uid, so modes would not do.
 func (z *zygote) place(dir string) error {
 	if err := wire.CheckJobDir(dir); err != nil {
 		return err
@@ -27,17 +32,33 @@ func (z *zygote) place(dir string) error {
 			"the root has no room for the job directory %s (%v)", dir, err)
 	}
 	defer unix.Close(at)
-	err = unix.MoveMount(unix.AT_FDCWD, z.scratch.path(0), at, "", unix.MOVE_MOUNT_T_EMPTY_PATH)
-	if err == nil {
-		z.scratch.placed = dir
+	if err := unix.MoveMount(unix.AT_FDCWD, z.scratch.path(0), at, "", unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return err
 	}
-	return err
+	z.scratch.placed = dir
+	if z.scratch.cover == "" {
+		return nil
+	}
+	const readOnly = unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | scratchFlags
+	if err := unix.Mount("", rootPath(z.scratch.index)+z.scratch.cover, "", readOnly, ""); err != nil {
+		return fmt.Errorf("making %s read-only: %w", z.scratch.cover, err)
+	}
+	return nil
 }
 
 // roomFor opens the directory at which the job is to be seen, and makes it if need be.
 func (z *zygote) roomFor(dir string) (int, error) {
 	if below, ok := strings.CutPrefix(dir, tmpDir+"/"); ok {
-		return makeBelow(rootPath(z.scratch.index)+tmpDir, below)
+		name, deeper, _ := strings.Cut(below, "/")
+		at, err := makeBelow(rootPath(z.scratch.index)+tmpDir, name)
+		if err != nil || deeper == "" {
+			return at, err
+		}
+		defer unix.Close(at)
+		if err := z.cover(at, tmpDir+"/"+name); err != nil {
+			return -1, err
+		}
+		return makeBelow(rootPath(z.scratch.index)+tmpDir+"/"+name, deeper)
 	}
 	root, err := z.openRoot()
 	if err != nil {
@@ -62,7 +83,7 @@ func (z *zygote) roomFor(dir string) (int, error) {
 	}
 }
 
-// cover mounts a small tmpfs on an empty directory of the root, opened as at.
+// cover mounts a small tmpfs on an empty directory, opened as at.
 func (z *zygote) cover(at int, dir string) error {
 	if names, err := os.ReadDir("/proc/self/fd/" + strconv.Itoa(at)); err != nil || len(names) > 0 {
 		return fmt.Errorf("%s is not empty", dir)

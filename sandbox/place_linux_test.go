@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,6 +41,17 @@ func TestJobDir(t *testing.T) {
 		}
 		if got := b.sh("pwd; ls -A /empty /job /home/u/work /tmp; where", Spec{Root: root}); got != "/job\n/empty:\n\n/home/u/work:\n.keep\n\n/job:\n\n/tmp:\nwrong" {
 			t.Errorf("after %s the next sees %q", dir, got)
+		}
+	}
+	// What lies above it cannot be moved aside for a link, which the slot's process would follow.
+	secret := testRoot(t, map[string]string{"secret/file": "another tenant's"})
+	for _, c := range [][2]string{{"/tmp/a/secret", "/tmp/a"}, {"/tmp/secret", "/tmp/secret"}, {"/empty/a/secret", "/empty/a"}, {"/tmp/a/b/secret", "/tmp/a/b"}} {
+		b.sh("true", Spec{Root: secret})
+		s := Spec{Root: root, JobDir: c[0], Outputs: []wire.Output{{Path: "file", Kind: wire.File}}}
+		s.Argv = []string{"sh", "-c", "for to in / /r0 /r1 /r2 /r3 /host; do mv " + c[1] + " " + path.Dir(c[1]) + "/z && ln -s $to " + c[1] + "; done; echo mine > " + c[0] + "/file"}
+		r := b.run(s)
+		if r.Failure != nil || b.sink.text(r.Outputs[0]) != "mine\n" || strings.Count(string(r.Stderr), "mv: ") != 6 {
+			t.Errorf("moving %s aside: %+v\n%s", c[1], r, r.Stderr)
 		}
 	}
 	// Without one, stderr is a file like any.

@@ -259,6 +259,11 @@ func (z *zygote) answer(x *execRequest, fds []int) error {
 			return fmt.Errorf("opening /job: %w", err)
 		}
 		with = append(with, fd)
+		// A second lock on what place sees to.
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Dev != z.scratch.fresh[0].dir.Dev || st.Ino != z.scratch.fresh[0].dir.Ino {
+			return fmt.Errorf("%s is not the job directory any more (%v)", job, err)
+		}
 	}
 	err = send(requests, &r, with)
 	closeAll(with)

@@ -53,6 +53,10 @@ func (g *grafting) into(t *wire.Tree, at string, paths []string, add map[string]
 		i, have := slices.BinarySearchFunc(entries, name, func(e wire.Entry, n string) int { return strings.Compare(e.Name, n) })
 		o, err := add[paths[0]], error(nil)
 		switch {
+		case !deeper && n > 1 && o.Kind == wire.Dir && o.Size == 0:
+			n = 1 // it need only be there, and is if something is in it
+			paths = paths[n:]
+			continue
 		case !deeper && n > 1:
 			return wire.Object{}, fmt.Errorf("%s lies below %s, which is added as well", paths[1], paths[0])
 		case deeper:

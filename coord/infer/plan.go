@@ -61,6 +61,9 @@ func (p *Planner) Plan(ctx context.Context, c *Call, args []string, base string,
 	if c.Mode != Compile && c.Mode != Assemble {
 		return nil, local("a call to %s", c.Mode)
 	}
+	if err := portable(c, env); err != nil {
+		return nil, err
+	}
 	chain, err := p.Toolchain(ctx, c.Tool)
 	if err != nil {
 		return nil, err
@@ -85,6 +88,7 @@ type layout struct {
 	toolchain *Toolchain
 	base, dir string
 	clocked   bool // the time of the compilation is given
+	once      bool // some file is read once at most
 
 	links map[string]bool        // directories that were looked at: whether a link is on the way
 	files map[string]string      // the user's own, by clean path, as they are opened here
@@ -119,6 +123,10 @@ func (l *layout) reads(s *scan.Scanner, c *Call) error {
 		if len(r.Dated) > 0 && !l.clocked {
 			return local("%s has __DATE__ or __TIME__ in it, and $SOURCE_DATE_EPOCH is not set", path.Base(r.Dated[0]))
 		}
+		if len(r.Stamped) > 0 {
+			return local("%s has __TIMESTAMP__ in it, which is a file's time here", path.Base(r.Stamped[0]))
+		}
+		l.once = l.once || r.Once
 		for _, list := range [][]string{r.Files, r.Exists} {
 			for _, name := range list {
 				if err := l.file(name); err != nil {
@@ -150,6 +158,9 @@ func (l *layout) writes(c *Call) error {
 		}
 		if !l.own(p) {
 			return local("it writes to %s, outside of the build", p)
+		}
+		if info, err := os.Lstat(p); err == nil && !info.Mode().IsRegular() {
+			return local("%s, which it writes, is a %s", p, info.Mode().Type())
 		}
 		l.made = append(l.made, p)
 		l.dirs[path.Dir(p)] = true
@@ -221,6 +232,9 @@ func (l *layout) file(name string) error {
 	if err != nil {
 		return local("%v", err)
 	}
+	if real != path.Dir(p) && real != "/usr"+path.Dir(p) {
+		return local("%s is reached by a symbolic link", p)
+	}
 	if l.extra[path.Join(real, path.Base(p))[1:]], err = l.store.Add(l.ctx, p); err != nil {
 		return local("%v", err)
 	}
@@ -230,11 +244,17 @@ func (l *layout) file(name string) error {
 // directory notes one that is on a search path.
 func (l *layout) directory(name string) error {
 	p, err := l.clean(name)
-	if err != nil || !l.own(p) {
+	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(p); err == nil && info.IsDir() {
+	info, err := os.Stat(p)
+	switch {
+	case err != nil || !info.IsDir():
+	case l.own(p):
 		l.dirs[p] = true
+	case !l.toolchain.Has(p):
+		l.extra[p[1:]], err = emptyDir(l.ctx, l.store)
+		return err
 	}
 	return nil
 }
@@ -304,6 +324,10 @@ func (l *layout) inputs(rel func(string) string) ([]wire.Input, error) {
 		}
 	}
 	inputs := make([]wire.Input, 0, len(l.files))
+	names := map[wire.Digest]string{} // of files that are not empty
+	for p, o := range l.extra {
+		names[o.Digest] = "/" + p
+	}
 	for p, name := range l.files {
 		if !strings.HasPrefix(name, "/") {
 			name = l.dir + "/" + name
@@ -312,6 +336,11 @@ func (l *layout) inputs(rel func(string) string) ([]wire.Input, error) {
 		if err != nil {
 			return nil, local("%v", err)
 		}
+		if other := names[o.Digest]; other != "" && l.once && o.Size > 0 {
+			// All files have one time there, so that it would be read once.
+			return nil, local("%s and %s are equal, and headers are read once", other, p)
+		}
+		names[o.Digest] = p
 		inputs = append(inputs, wire.Input{Path: rel(p), Object: o})
 		bring(p)
 	}
@@ -351,7 +380,7 @@ func (l *layout) root(dir string, plan *Plan) (wire.TreeID, error) {
 // they cannot matter.
 func passed(name string) bool {
 	switch name {
-	case "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "SOURCE_DATE_EPOCH":
+	case "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH":
 		return true
 	}
 	return strings.HasPrefix(name, "GCC_")

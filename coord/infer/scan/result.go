@@ -24,9 +24,13 @@ type Result struct {
 	// They must be the same where the task runs.
 	Exists []string
 
-	// Dated are those of Files in which __DATE__, __TIME__ or __TIMESTAMP__ stands, be it in a comment:
-	// what is compiled may have the time in it.
-	Dated []string
+	// Dated are those of Files in which __DATE__ or __TIME__ stands, be it in a comment: what is
+	// compiled may have the time in it. In Stamped there is __TIMESTAMP__, a file's own time.
+	Dated, Stamped []string
+
+	// Once says that some file is read once at most (#pragma once, #import). A compiler that goes
+	// by time, size and bytes takes files of equal bytes for one if their times are equal.
+	Once bool
 
 	// Dirs are directories, or links to such, that a ".." in a name leaves: they must be there.
 	Dirs []string
@@ -63,6 +67,9 @@ func (p *pass) result() *Result {
 		if o.src.dated {
 			r.Dated = append(r.Dated, o.path)
 		}
+		if o.src.stamped {
+			r.Stamped = append(r.Stamped, o.path)
+		}
 	}
 	for _, o := range p.files {
 		if o != nil && o.asked && !o.entered {
@@ -71,6 +78,7 @@ func (p *pass) result() *Result {
 	}
 	r.Exists = slices.AppendSeq(r.Exists, maps.Keys(p.links))
 	sort.Strings(r.Exists)
+	r.Once = len(p.onlyOnce) > 0
 	r.Dirs = slices.Sorted(maps.Keys(p.crossed))
 	r.Absent = p.absent()
 	return r

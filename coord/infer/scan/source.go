@@ -63,7 +63,8 @@ type source struct {
 	renumbers  bool   // #line is in it
 	slashes    bool   // a // is in a directive that counts, or hides the begin of a comment
 	trigraphs  bool   // ??= or ??/ is in it
-	dated      bool   // it may ask for the time of the compilation, or its own
+	dated      bool   // it may ask for the time of the compilation
+	stamped    bool   // it may ask for its own time
 	opaque     string // why files may be read through it that are not seen here
 }
 
@@ -71,7 +72,8 @@ type source struct {
 func parseSource(s []byte, n *names, mode lexMode) *source {
 	p := parser{src: &source{size: len(s), opaque: opacity(s)}, names: n, mode: mode}
 	p.src.trigraphs = bytes.Contains(s, []byte("??=")) || bytes.Contains(s, []byte("??/"))
-	p.src.dated = bytes.Contains(s, []byte("__DATE__")) || bytes.Contains(s, []byte("__TIME__")) || bytes.Contains(s, []byte("__TIMESTAMP__"))
+	p.src.dated = bytes.Contains(s, []byte("__DATE__")) || bytes.Contains(s, []byte("__TIME__"))
+	p.src.stamped = bytes.Contains(s, []byte("__TIMESTAMP__"))
 	i := 0
 	if bytes.HasPrefix(s, []byte("\xef\xbb\xbf")) {
 		i = 3

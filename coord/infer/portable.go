@@ -1,0 +1,92 @@
+package infer
+
+import (
+	"debug/elf"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// portable returns why a compiler does something on this machine that it would not do in a root
+// made for it, nil if nothing is known.
+func portable(c *Call, env []string) error {
+	real, err := filepath.EvalSymlinks(c.Tool)
+	if err != nil {
+		return local("%v", err)
+	}
+	switch {
+	case !Compiler(path.Base(real)):
+		return local("%s is %s", c.Tool, real) // ccache, say
+	case !program(real):
+		return local("%s is a script, which may do anything", c.Tool)
+	}
+	search := variable(env, "PATH")
+	if as := onPath("as", search); as != "" && as != onPath("as", standardPath) {
+		return local("its assembler is %s", as)
+	}
+	// A compiler takes $PWD for its directory, and writes it down, if it leads to the same.
+	if pwd := variable(env, "PWD"); path.IsAbs(pwd) && pwd != c.Dir {
+		a, err := os.Stat(pwd)
+		b, otherErr := os.Stat(c.Dir)
+		if err == nil && otherErr == nil && os.SameFile(a, b) {
+			return local("its working directory is called %s as well", pwd)
+		}
+	}
+	return nil
+}
+
+// standardPath is what a command in the sandbox has as PATH (sandbox.DefaultPath).
+const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// onPath returns the first program of a name, its links followed, "" if there is none.
+func onPath(name, search string) string {
+	for _, dir := range filepath.SplitList(search) {
+		p := filepath.Join(dir, name)
+		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			if real, err := filepath.EvalSymlinks(p); err == nil {
+				return real
+			}
+		}
+	}
+	return ""
+}
+
+// programs remembers which files are programs, by path, time and size: a build asks a thousand
+// times about two.
+var programs sync.Map
+
+type programKey struct {
+	path string
+	time int64
+	size int64
+}
+
+// program reports whether a file is one that the kernel runs by itself.
+func program(file string) bool {
+	info, err := os.Stat(file)
+	if err != nil {
+		return false
+	}
+	k := programKey{file, info.ModTime().UnixNano(), info.Size()}
+	if is, known := programs.Load(k); known {
+		return is.(bool)
+	}
+	f, err := elf.Open(file)
+	if err == nil {
+		f.Close()
+	}
+	programs.Store(k, err == nil)
+	return err == nil
+}
+
+// variable returns the value of a variable, "" if it is not set.
+func variable(env []string, name string) string {
+	for _, e := range env {
+		if value, ok := strings.CutPrefix(e, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
