@@ -90,6 +90,9 @@ func (c *cc) word(flags table, words []string) int {
 		c.family(w)
 		return 1
 	}
+	if u.form&equal != 0 && strings.HasSuffix(w, "=") {
+		c.local("%s has no value", w)
+	}
 	if !c.common(u) {
 		c.flag(u)
 	}
@@ -105,7 +108,7 @@ func (c *cc) family(w string) {
 		c.unknown(w)
 	case valued && value == "native" && w[1] == 'm':
 		c.local("%s asks for the processor of the machine on which it runs", w)
-	case valued && c.looksLikeFile(value):
+	case valued && (value == "" || c.looksLikeFile(value)):
 		c.local("%s may name a file, and is no flag that is known here", name)
 	case w[1] == 'g':
 		c.debug = c.debug && strings.HasPrefix(w, "-gno-") || w != "-g0" && !strings.HasPrefix(w, "-gno-")

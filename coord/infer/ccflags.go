@@ -88,17 +88,19 @@ var ccFlags = table{}.
 	refuse(joined, "modules read and write files that the command line does not name", "-fmodule -fcxx-modules -fprebuilt-module").
 	refuse(apart, "it reaches parts of the compiler whose flags are not known here", "-Xclang -Xarch_host -Xcuda-ptxas -Xopenmp-target").
 	refuse(joined|apart, "it changes names of outputs in ways that are not modelled", "-dumpdir -dumpbase -dumpbase-ext -working-directory").
-	refuse(joined|apart, "its kind of header search is not modelled", "-I- -iprefix -iwithprefix -iwithprefixbefore -imultilib -iplugindir -ivfsoverlay -include-pch -F -iframework -cxx-isystem -stdlib++-isystem -A").
+	refuse(joined|apart, "its kind of header search is not modelled", "-I- -iprefix -iwithprefix -iwithprefixbefore -imultilib -iplugindir -isystem-after -iwithsysroot -ivfsoverlay -include-pch -F -iframework -cxx-isystem -stdlib++-isystem -A").
 	refuse(alone, "its kind of header search is not modelled", "-remap -I-").
 	refuse(alone|joined, "it uses another installation or configuration of the compiler", "--gcc-toolchain -gcc-toolchain --gcc-install-dir -resource-dir --config").
 	refuse(alone|joined|apart, "it is not modelled", "-arch -framework --analyze -emit-ast -rewrite-objc -emit-pch -ccc- -fembed-bitcode -fuse-cuid -lto -fwpa -fltrans -fresolution").
-	refuse(equal, "it needs make's job server", "-flto=jobserver")
+	refuse(alone|joined, "it takes a word along that is not modelled", "-gen- -meabi -mthread-model -module-dependency-dir -gnatO -fintrinsic-modules-path").
+	refuse(alone, "it needs make's job server", "-flto=jobserver")
 
 // gccFlags and clangFlags are what only one of them knows.
 var (
 	gccFlags   = ccFlags.with(table{})
 	clangFlags = ccFlags.with(table{}.
 			add(alone, ccEmitLLVM, "-emit-llvm").
+			add(apart|equal, ccLink, "-Tbss -Tdata -Ttext").
 			add(joined|apart, ccSideFile, "-MJ").
 			add(apart, ccSideFile, "-serialize-diagnostics --serialize-diagnostics"))
 )

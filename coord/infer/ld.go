@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -134,14 +135,30 @@ func (l *linker) find(words []string) (use, bool) {
 // weigh judges a flag that has no row: its value must not look like a file, and the word after
 // it must not be one that it might take along.
 func (l *linker) weigh(words []string) {
-	_, value, valued := strings.Cut(words[0], "=")
+	name, value, valued := strings.Cut(words[0], "=")
 	switch {
+	case abbreviates(name):
+		l.local("%s may be short for another flag", name)
 	case valued && l.looksLikeFile(value):
 		l.local("%s may name a file, and is no flag of a linker that is known here", words[0])
 	case !valued && len(words) > 1 && !strings.HasPrefix(words[1], "-"):
 		l.local("%s may take %s along, and is no flag of a linker that is known here", words[0], words[1])
 	}
 }
+
+// abbreviates tells whether a name is the beginning of a flag that matters: linkers take them.
+func abbreviates(name string) bool {
+	name = "--" + strings.TrimLeft(name, "-")
+	for full, f := range ldFlags {
+		if f.role != pass && strings.HasPrefix(full, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// pluginOpts are the beginnings of what plugins are told that names no file.
+var pluginOpts = []string{"O", "mcpu=", "jobs=", "-pass-through=", "-function-sections", "-data-sections"}
 
 func (l *linker) flag(u use) {
 	switch u.role {
@@ -178,6 +195,10 @@ func (l *linker) flag(u use) {
 			l.readsFile(u.value)
 		} else {
 			l.rpath = append(l.rpath, u.value)
+		}
+	case ldPluginOpt:
+		if !slices.ContainsFunc(pluginOpts, func(p string) bool { return strings.HasPrefix(u.value, p) }) {
+			l.local("%s for the linker's plugin is not modelled", u.value)
 		}
 	case ldPrints:
 		l.call.Prints = true
