@@ -2,6 +2,7 @@ package infer
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -93,8 +94,6 @@ func (a *archiver) run() {
 	switch {
 	case a.has("N"):
 		a.local("the modifier N is not modelled")
-	case a.has("u"):
-		a.local("the modifier u goes by the times of files")
 	case a.has("U"):
 		a.local("the modifier U records times and owners of files")
 	case a.has("l"):
@@ -132,6 +131,10 @@ func (a *archiver) update(archive string, members []string) {
 	if old {
 		was, ok := a.old(archive)
 		if !ok {
+			return
+		}
+		if a.has("u") && !a.timeless(archive) {
+			a.local("the modifier u goes by the times of files")
 			return
 		}
 		thin = thin || was
@@ -176,6 +179,18 @@ func (a *archiver) old(archive string) (thin, ok bool) {
 		a.readsFile(join(parent(archive), m))
 	}
 	return true, true
+}
+
+// timeless tells whether an archive records no times, as is usual today: then the modifier u
+// replaces all that is named.
+func (a *archiver) timeless(archive string) bool {
+	f, err := a.files.Open(a.at(archive))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	members, err := archiveMembers(f)
+	return err == nil && !slices.ContainsFunc(members, func(m member) bool { return m.time != "0" })
 }
 
 // extract says what is taken out of an archive: only if the members are named can that be said.

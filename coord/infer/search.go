@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"path"
-	"strconv"
 	"strings"
 )
 
@@ -265,62 +264,4 @@ func originOf(name string) string {
 		return d
 	}
 	return "."
-}
-
-// maxMembers bounds the members of an archive.
-const maxMembers = 1 << 16
-
-var errArchive = errors.New("is damaged, or of a kind that is not known here")
-
-// thinMembers lists the files that a thin archive refers to, as it names them: relative to its
-// own directory. The format is GNU's: headers of 60 bytes; "/" and "/SYM64/" are symbols, "//" is
-// the table of names, "/N" refers to it, and only these three kinds have contents.
-func thinMembers(f io.ReaderAt) ([]string, error) {
-	var names, members []string
-	var table string
-	at := int64(len(thinMagic))
-	for range maxMembers {
-		h := make([]byte, 60)
-		n, err := f.ReadAt(h, at)
-		if n == 0 && err == io.EOF {
-			return append(members, names...), nil
-		}
-		if n < 60 || string(h[58:]) != "`\n" {
-			return nil, errArchive
-		}
-		at += 60
-		name := strings.TrimRight(string(h[:16]), " ")
-		size, err := strconv.ParseInt(strings.TrimSpace(string(h[48:58])), 10, 64)
-		if err != nil || size < 0 || size > 1<<32 {
-			return nil, errArchive
-		}
-		switch {
-		case name == "//":
-			if size > 16<<20 {
-				return nil, errArchive
-			}
-			b := make([]byte, size)
-			if _, err := io.ReadFull(io.NewSectionReader(f, at, size), b); err != nil {
-				return nil, errArchive
-			}
-			table = string(b)
-			at += size + size&1
-		case name == "/" || name == "/SYM64/":
-			at += size + size&1
-		case strings.HasPrefix(name, "/"):
-			ref, _, _ := strings.Cut(name[1:], ":")
-			i, err := strconv.Atoi(ref)
-			if err != nil || i < 0 || i >= len(table) {
-				return nil, errArchive
-			}
-			long, _, ok := strings.Cut(table[i:], "\n")
-			if !ok {
-				return nil, errArchive
-			}
-			members = append(members, strings.TrimSuffix(long, "/"))
-		default:
-			members = append(members, strings.TrimSuffix(name, "/"))
-		}
-	}
-	return nil, errArchive
 }
