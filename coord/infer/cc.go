@@ -90,6 +90,9 @@ func (c *cc) word(flags table, words []string) int {
 		c.family(w)
 		return 1
 	}
+	if u.value == "native" && strings.HasPrefix(u.name, "-m") {
+		c.local("%s asks for the processor of the machine on which it runs", w)
+	}
 	if u.form&equal != 0 && strings.HasSuffix(w, "=") {
 		c.local("%s has no value", w)
 	}
@@ -106,8 +109,6 @@ func (c *cc) family(w string) {
 	case !strings.HasPrefix(w, "-f") && !strings.HasPrefix(w, "-m") && !strings.HasPrefix(w, "-W") &&
 		!strings.HasPrefix(w, "-O") && !strings.HasPrefix(w, "-g"):
 		c.unknown(w)
-	case valued && value == "native" && w[1] == 'm':
-		c.local("%s asks for the processor of the machine on which it runs", w)
 	case valued && (value == "" || c.looksLikeFile(value)):
 		c.local("%s may name a file, and is no flag that is known here", name)
 	case w[1] == 'g':

@@ -44,7 +44,8 @@ var ccFlags = table{}.
 	add(joined|apart, pass, "-MT -MQ").
 	add(alone, pass, "-MP -MG").
 	add(alone, ccProbe, "-ansi -undef -traditional -traditional-cpp -trigraphs -nostdinc -nostdinc++ -pthread -nobuiltininc -nostdlibinc").
-	add(equal, ccProbe, "-std --std -stdlib --stdlib --target -ffile-prefix-map -fmacro-prefix-map").
+	add(equal, ccProbe, "-std --std -stdlib --stdlib --target -ffile-prefix-map -fmacro-prefix-map "+
+		"-march -mtune -mcpu -mabi -mfpu -mfpmath -fvisibility -ftls-model -flto -fsanitize").
 	add(equal|apart, ccProbe, "--param").
 	add(apart, ccProbe, "-target").
 	add(equal|apart, ccSysroot, "--sysroot").

@@ -84,11 +84,34 @@ func (r *reader) writes(o Output) {
 	}
 }
 
-// inPlace marks outputs that are inputs as well.
-func (r *reader) inPlace() {
-	for i, o := range r.call.Writes {
-		if r.seen[o.Path] {
-			r.call.Writes[i].InPlace = true
+// settle looks at the outputs once all is known. One that is an input as well is changed in place;
+// what is written through a link, or into something that is no file, is left to the tool.
+func (r *reader) settle() {
+	if r.call.Local != "" {
+		return
+	}
+	for i := range r.call.Writes {
+		o := &r.call.Writes[i]
+		o.InPlace = o.InPlace || r.seen[o.Path]
+		for _, u := range r.call.Units {
+			if u.Source == o.Path {
+				r.local("it writes over its source %s", o.Path)
+			}
+		}
+		now := r.stat(o.Path)
+		if now == nil {
+			continue
+		}
+		if !now.Mode().IsRegular() {
+			r.local("it writes to %s, which is no file", o.Path)
+			return
+		}
+		whole := r.at(o.Path)
+		dir, base := path.Split(whole)
+		there, err := r.files.Resolve(dir)
+		if file, ferr := r.files.Resolve(whole); err != nil || ferr != nil || file != path.Join(there, base) {
+			r.local("it writes to %s, which is a link", o.Path)
+			return
 		}
 	}
 }
@@ -155,7 +178,7 @@ func newReader(tool, dir string, env []string, files Files) *reader {
 // run takes the words apart. A call that turns out to be local says nothing else.
 func (r *reader) run(m *Models, argv []string) *Call {
 	r.model(m, argv)
-	r.inPlace()
+	r.settle()
 	if c := r.call; c.Local != "" {
 		return &Call{Tool: c.Tool, Dir: c.Dir, Model: c.Model, Local: c.Local}
 	}

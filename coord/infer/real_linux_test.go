@@ -26,6 +26,7 @@ import (
 type world struct {
 	dir   string
 	files map[string][]byte // by path relative to dir
+	links map[string]string // likewise
 }
 
 // newWorld makes the files of an archive and runs the commands in its comment.
@@ -53,6 +54,7 @@ func newWorld(t *testing.T, archive string) *world {
 		}
 	}
 	w.files = contents(t, dir)
+	w.links = map[string]string{"link.o": "blob.bin"}
 	return w
 }
 
@@ -75,13 +77,19 @@ func (w *world) lay(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
+	for name, to := range w.links {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
+// contents reads all files below a directory.
 func contents(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(p)
@@ -125,7 +133,7 @@ func (w *world) run(t *testing.T, dir string, tool string, argv, env []string) f
 		}
 	}
 	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		i, err := d.Info()
@@ -289,7 +297,7 @@ func replay(t *testing.T, dir string, u scan.Unit) map[string]bool {
 		}
 	}
 	cmd := exec.Command(u.Compiler, append(args, "-x", u.Language, u.Source)...)
-	cmd.Dir, cmd.Env = u.Dir, u.Env
+	cmd.Dir, cmd.Env = u.Dir, append(slices.Clone(u.Env), "PATH="+os.Getenv("PATH"))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %v", cmd.Args, err)
@@ -348,6 +356,9 @@ func TestModelsAgreeWithTools(t *testing.T) {
 			w.lay(t, dir)
 			for i := range words {
 				words[i] = strings.ReplaceAll(words[i], "$PWD", dir)
+			}
+			for i := range env {
+				env[i] = strings.ReplaceAll(env[i], "$PWD", dir)
 			}
 			c := Model(tool, words, dir, env, Disk{})
 			switch {
