@@ -1,9 +1,6 @@
 package infer
 
-import (
-	"errors"
-	"strings"
-)
+import "strings"
 
 // Roles of an assembler's flags.
 const (
@@ -20,11 +17,17 @@ var asFlags = table{}.
 	add(equal|apart, asFile, "--MD").
 	add(joined, asListing, "-a").
 	add(alone, asListing, "-a").
-	add(alone, pass, "-D -f -J -K -L --keep-locals -R -W -X -Z -Qy -Qn --no-warn --warn --fatal-warnings --noexecstack --execstack --strip-local-absolute "+
-		"--traditional-format --reduce-memory-overheads --32 --64 --x32 -n -q -s -w -x --statistics-none --divide --hash-size-none "+
-		"-no-integrated-as -noexecstack --gdwarf-cie-version").
+	add(alone, pass, `
+		-D -f -J -K -L --keep-locals -R -W -X -Z -Qy -Qn --no-warn --warn --fatal-warnings
+		--noexecstack --execstack --strip-local-absolute --traditional-format
+		--reduce-memory-overheads --32 --64 --x32 -n -q -s -w -x --statistics-none --divide
+		--hash-size-none -no-integrated-as -noexecstack --gdwarf-cie-version`).
 	add(joined, pass, "-g --gstabs --gdwarf -m -O -E -M --em").
-	add(equal|apart, pass, "--defsym --debug-prefix-map --hash-size --listing-lhs-width --listing-lhs-width2 --listing-rhs-width --listing-cont-lines --gdwarf-cie-version --elf-stt-common --size-check --sectname-subst --generate-missing-build-notes --compress-debug-sections --multibyte-handling").
+	add(equal|apart, pass, `
+		--defsym --debug-prefix-map --hash-size --listing-lhs-width --listing-lhs-width2
+		--listing-rhs-width --listing-cont-lines --gdwarf-cie-version --elf-stt-common
+		--size-check --sectname-subst --generate-missing-build-notes --compress-debug-sections
+		--multibyte-handling`).
 	add(alone, pass, "--compress-debug-sections --nocompress-debug-sections --sectname-subst").
 	add(alone, asPrints, "--statistics --dump-config").
 	add(alone, question, "--version -version --help --target-help -v --dump-config")
@@ -102,79 +105,4 @@ func (r *reader) as() {
 	}
 	r.call.Prints = a.prints
 	r.keepEnv("SOURCE_DATE_EPOCH")
-}
-
-// maxAssembly bounds the text that is searched for .include and .incbin, of one call.
-const maxAssembly = 64 << 20
-
-// assembly notes what a preprocessed source reads by .include and .incbin, which are looked for
-// in the working directory and then in dirs. It tells whether that could be said. What the build
-// itself makes is a compiler's output and has none of them, but for those in an asm statement.
-func (r *reader) assembly(name string, dirs []string) bool {
-	budget := int64(maxAssembly)
-	var visit func(name string, depth int) bool
-	visit = func(name string, depth int) bool {
-		text, more, err := r.head(name, budget)
-		budget -= int64(len(text))
-		if errors.Is(err, ErrPending) {
-			return true
-		}
-		if err != nil || more || depth > 100 {
-			r.local("%s cannot be searched for .include and .incbin", name)
-			return false
-		}
-		s := string(text)
-		if !strings.Contains(s, ".inc") {
-			return true
-		}
-		for line := range strings.Lines(s) {
-			for rest := line; ; {
-				i := strings.Index(rest, ".inc")
-				if i < 0 {
-					break
-				}
-				rest = rest[i:]
-				word, after, _ := strings.Cut(rest, "\"")
-				word = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(word), "\\"))
-				if word != ".include" && word != ".incbin" {
-					if strings.HasPrefix(rest, ".include") || strings.HasPrefix(rest, ".incbin") {
-						r.local("%s has an %s whose file cannot be read off", name, strings.Fields(rest)[0])
-						return false
-					}
-					rest = rest[len(".inc"):]
-					continue
-				}
-				file, tail, closed := strings.Cut(after, "\"")
-				rest = tail
-				file = strings.TrimSuffix(file, "\\")
-				if !closed || file == "" || strings.ContainsAny(file, "\\") {
-					r.local("%s has an %s whose file cannot be read off", name, word)
-					return false
-				}
-				found := r.search(file, dirs)
-				if found == "" {
-					r.local("%s reads %s, which is not there", name, file)
-					return false
-				}
-				r.readsFile(found)
-				if word == ".include" && !visit(found, depth+1) {
-					return false
-				}
-			}
-		}
-		return true
-	}
-	return visit(name, 0)
-}
-
-// search finds a file in the working directory or else in dirs, and notes where it is not.
-func (r *reader) search(file string, dirs []string) string {
-	for _, d := range append([]string{""}, dirs...) {
-		name := join(d, file)
-		if r.file(name) {
-			return name
-		}
-		r.absent(name)
-	}
-	return ""
 }

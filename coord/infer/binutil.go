@@ -14,23 +14,43 @@ var stripFlags = table{}.
 	add(joined|apart, biOutput, "-o").
 	add(equal|apart, biOutput, "--output").
 	add(joined|apart, pass, "-F -I -O -K -N -R").
-	add(equal|apart, pass, "--target --input-target --output-target --keep-symbol --strip-symbol --remove-section --keep-section --remove-relocations").
-	add(alone, pass, "-s -S -g -d -x -X -w -D -p -M --strip-all --strip-debug --strip-unneeded --strip-dwo --discard-all --discard-locals --wildcard "+
-		"--enable-deterministic-archives --merge-notes --no-merge-notes --only-keep-debug --preserve-dates --keep-file-symbols --keep-section-symbols --strip-all-gnu --no-strip-all").
+	add(equal|apart, pass, `
+		--target --input-target --output-target --keep-symbol --strip-symbol --remove-section
+		--keep-section --remove-relocations`).
+	add(alone, pass, `
+		-s -S -g -d -x -X -w -D -p -M --strip-all --strip-debug --strip-unneeded --strip-dwo
+		--discard-all --discard-locals --wildcard --enable-deterministic-archives --merge-notes
+		--no-merge-notes --only-keep-debug --preserve-dates --keep-file-symbols
+		--keep-section-symbols --strip-all-gnu --no-strip-all`).
 	add(alone, question, "--version --help -V -h -v --verbose --info").
 	refuse(alone, "it records times of files", "-U --disable-deterministic-archives")
 
 var objcopyFlags = table{}.
 	add(joined|apart, pass, "-F -I -O -B -K -N -L -G -W -j -R -b -i").
-	add(equal|apart, pass, "--target --input-target --output-target --binary-architecture --keep-symbol --strip-symbol --localize-symbol --globalize-symbol --keep-global-symbol --weaken-symbol "+
-		"--strip-unneeded-symbol --remove-section --keep-section --only-section --remove-relocations --redefine-sym --rename-section --set-section-flags --set-section-alignment --add-symbol --prefix-symbols --prefix-sections "+
-		"--prefix-alloc-sections --change-section-address --change-section-lma --change-section-vma --adjust-section-vma --change-addresses --adjust-vma --change-start --adjust-start --set-start --gap-fill --pad-to "+
-		"--byte --interleave-width --srec-len --alt-machine-code --section-alignment --file-alignment --image-base --heap --stack --subsystem --reverse-bytes --verilog-data-width").
+	add(equal|apart, pass, `
+		--target --input-target --output-target --binary-architecture --keep-symbol
+		--strip-symbol --localize-symbol --globalize-symbol --keep-global-symbol --weaken-symbol
+		--strip-unneeded-symbol --remove-section --keep-section --only-section
+		--remove-relocations --redefine-sym --rename-section --set-section-flags
+		--set-section-alignment --add-symbol --prefix-symbols --prefix-sections
+		--prefix-alloc-sections --change-section-address --change-section-lma
+		--change-section-vma --adjust-section-vma --change-addresses --adjust-vma --change-start
+		--adjust-start --set-start --gap-fill --pad-to --byte --interleave-width --srec-len
+		--alt-machine-code --section-alignment --file-alignment --image-base --heap --stack
+		--subsystem --reverse-bytes --verilog-data-width`).
 	add(equal, pass, "--interleave --compress-debug-sections --elf-stt-common").
-	add(alone, pass, "-S -g -x -X -w -D -p -M --strip-all --strip-debug --strip-unneeded --strip-dwo --extract-dwo --only-keep-debug --discard-all --discard-locals --wildcard --weaken --preserve-dates "+
-		"--enable-deterministic-archives --merge-notes --no-merge-notes --compress-debug-sections --decompress-debug-sections --localize-hidden --srec-forceS3 --debugging --keep-file-symbols --keep-section-symbols "+
-		"--writable-text --readonly-text --pure --impure --remove-leading-char --no-change-warnings --no-adjust-warnings --change-warnings --interleave").
-	add(equal|apart, reads, "--keep-symbols --strip-symbols --strip-unneeded-symbols --localize-symbols --globalize-symbols --keep-global-symbols --weaken-symbols --redefine-syms --rename-sections --add-gnu-debuglink").
+	add(alone, pass, `
+		-S -g -x -X -w -D -p -M --strip-all --strip-debug --strip-unneeded --strip-dwo
+		--extract-dwo --only-keep-debug --discard-all --discard-locals --wildcard --weaken
+		--preserve-dates --enable-deterministic-archives --merge-notes --no-merge-notes
+		--compress-debug-sections --decompress-debug-sections --localize-hidden --srec-forceS3
+		--debugging --keep-file-symbols --keep-section-symbols --writable-text --readonly-text
+		--pure --impure --remove-leading-char --no-change-warnings --no-adjust-warnings
+		--change-warnings --interleave`).
+	add(equal|apart, reads, `
+		--keep-symbols --strip-symbols --strip-unneeded-symbols --localize-symbols
+		--globalize-symbols --keep-global-symbols --weaken-symbols --redefine-syms
+		--rename-sections --add-gnu-debuglink`).
 	add(equal|apart, biReads, "--add-section --update-section").
 	add(equal|apart, biWrites, "--dump-section").
 	add(alone, question, "--version --help -V -h -v --verbose --info").
@@ -38,14 +58,19 @@ var objcopyFlags = table{}.
 	refuse(equal|apart, "what it writes beside the output is not modelled", "--split-dwo")
 
 var nmFlags = table{}.
-	add(alone, pass, "-a -A -o -B -C -D -e -g -n -v -p -P -r -S -s -u -U -W -j --debug-syms --print-file-name --demangle --no-demangle --dynamic --extern-only --numeric-sort --no-sort --portability --reverse-sort "+
-		"--print-size --print-armap --undefined-only --defined-only --size-sort --special-syms --synthetic --with-symbol-versions --without-symbol-versions --quiet --no-weak --just-symbols --recurse-limit --no-recurse-limit").
+	add(alone, pass, `
+		-a -A -o -B -C -D -e -g -n -v -p -P -r -S -s -u -U -W -j --debug-syms --print-file-name
+		--demangle --no-demangle --dynamic --extern-only --numeric-sort --no-sort --portability
+		--reverse-sort --print-size --print-armap --undefined-only --defined-only --size-sort
+		--special-syms --synthetic --with-symbol-versions --without-symbol-versions --quiet
+		--no-weak --just-symbols --recurse-limit --no-recurse-limit`).
 	add(joined|apart, pass, "-t -f -X").
 	add(equal|apart, pass, "--radix --format --target --ifunc-chars --unicode").
 	add(equal, pass, "--demangle").
 	add(equal|apart, reads, "--plugin").
 	add(alone, question, "--version --help -V -h").
-	refuse(alone, "it looks for debug information and sources elsewhere", "-l --line-numbers --inlines -i")
+	refuse(alone, "it looks for debug information and sources elsewhere", `
+		-l --line-numbers --inlines -i`)
 
 // binutil takes a call of strip, objcopy or nm apart.
 func (r *reader) binutil(kind string) {

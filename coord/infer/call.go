@@ -41,7 +41,8 @@ const (
 	User    // of a user's model
 )
 
-var modeNames = [...]string{"none", "preprocess", "check", "compile", "assemble", "link", "archive", "change", "list", "user"}
+var modeNames = [...]string{"none", "preprocess", "check", "compile", "assemble", "link", "archive",
+	"change", "list", "user"}
 
 func (m Mode) String() string { return modeNames[m] }
 
@@ -58,20 +59,31 @@ type Call struct {
 	// because it cannot be modelled or is a mere question. If it is not empty, all below are.
 	Local string
 
-	Units   []scan.Unit // sources whose includes have to be scanned; the source itself is one that it reads
-	Reads   []string    // other files that it reads: objects, libraries, archives and members of thin ones, scripts, response files; no name twice
-	Absent  []string    // names at which the linker looks in vain before it finds a library, so that one that appears there is noticed
-	Wants   []string    // libraries (as after -l) that none of the named directories has: the toolchain's, or missing
-	Writes  []Output
-	Prints  bool     // what it writes to standard output is a result (-E, nm), not messages
-	Sysroot string   // of --sysroot or -isysroot: the directory taken for / by header and library search; "" is /
-	Env     []string // NAME=value of what it reads of the environment, apart from locale and PATH; in order of names
+	// Units are the sources whose includes have to be scanned; a unit's source is read as well.
+	Units []scan.Unit
+	// Reads are all other files that it reads, none twice: objects, libraries, archives and the
+	// members of thin ones, scripts, response files.
+	Reads []string
+	// Absent are names at which a tool looks in vain before it finds a file or gives up, so that
+	// one that appears there is noticed.
+	Absent []string
+	// Wants are libraries (as after -l) that none of the named directories has: they are the
+	// toolchain's, or missing.
+	Wants  []string
+	Writes []Output
+	// Prints says that what it writes to standard output is a result (-E, nm), not messages.
+	Prints bool
+	// Sysroot is the directory that header and library search take for /, as of --sysroot or
+	// -isysroot; "" is / itself.
+	Sysroot string
+	// Env has NAME=value of what it reads of the environment, apart from locale and PATH, sorted.
+	Env []string
 }
 
 // An Output is a file that a call writes.
 type Output struct {
 	Path    string
-	InPlace bool // it is read, too, if it exists: what strip and ranlib change, an archive that is updated
+	InPlace bool // it is read, too, if it exists, as by strip, ranlib and ar
 	Maybe   bool // a run that succeeds may leave it out
 	Thin    bool // a thin archive: useless without its members, and who reads it reads them
 }

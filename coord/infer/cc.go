@@ -2,6 +2,7 @@ package infer
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -41,14 +42,18 @@ type source struct{ name, language string }
 // ccEnv are variables that compilers and what they start read; ccEnvRefused make them write more,
 // or use other parts.
 var (
-	ccEnv = []string{"CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH", "GCC_COLORS", "PWD"}
+	ccEnv = strings.Fields(`CPATH C_INCLUDE_PATH CPLUS_INCLUDE_PATH OBJC_INCLUDE_PATH
+		OBJCPLUS_INCLUDE_PATH SOURCE_DATE_EPOCH GCC_COLORS PWD`)
 
-	ccEnvRefused = []string{"DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "COMPILER_PATH", "GCC_EXEC_PREFIX", "GCC_COMPARE_DEBUG",
-		"GCC_ROOT", "CCC_OVERRIDE_OPTIONS", "CCC_ADD_ARGS", "CC_PRINT_OPTIONS", "CC_PRINT_HEADERS", "CC_LOG_DIAGNOSTICS", "CC_PRINT_PROC_STAT", "COLLECT_GCC_OPTIONS", "LDEMULATION", "GNUTARGET"}
+	ccEnvRefused = strings.Fields(`DEPENDENCIES_OUTPUT SUNPRO_DEPENDENCIES COMPILER_PATH
+		GCC_EXEC_PREFIX GCC_COMPARE_DEBUG GCC_ROOT CCC_OVERRIDE_OPTIONS CCC_ADD_ARGS
+		CC_PRINT_OPTIONS CC_PRINT_HEADERS CC_LOG_DIAGNOSTICS CC_PRINT_PROC_STAT
+		COLLECT_GCC_OPTIONS LDEMULATION GNUTARGET`)
 )
 
 func (r *reader) cc() {
-	c := &cc{reader: r, clang: r.call.Model == "clang", cplus: strings.HasSuffix(r.name, "++"), side: map[string]string{}}
+	c := &cc{reader: r, clang: r.call.Model == "clang", side: map[string]string{}}
+	c.cplus = strings.HasSuffix(r.name, "++")
 	c.unit = scan.Unit{Dir: r.dir, Compiler: r.call.Tool}
 	for _, n := range ccEnvRefused {
 		if r.lookup(n) != "" {
@@ -183,7 +188,8 @@ func (c *cc) preprocess(u use) {
 	case ccMacro:
 		n.Macros = append(n.Macros, scan.Macro{Undefine: u.name == "-U", Text: u.value})
 	case ccDir:
-		list := map[string]*[]string{"-I": &n.Include, "-iquote": &n.Quote, "-isystem": &n.System, "-idirafter": &n.After}[u.name]
+		list := map[string]*[]string{"-I": &n.Include, "-iquote": &n.Quote,
+			"-isystem": &n.System, "-idirafter": &n.After}[u.name]
 		*list = append(*list, u.value)
 		if strings.HasPrefix(u.value, "=") || strings.HasPrefix(u.value, "$SYSROOT") {
 			c.local("%s is meant within the sysroot, which is not modelled", strings.Join(u.words, " "))
@@ -228,7 +234,8 @@ func (c *cc) preprocessor(words []string) int {
 
 // setMode keeps the first step of those named, as drivers do.
 func (c *cc) setMode(name string) {
-	m := map[string]Mode{"-c": Assemble, "-S": Compile, "-E": Preprocess, "-M": Preprocess, "-MM": Preprocess, "-fsyntax-only": Check}[name]
+	m := map[string]Mode{"-c": Assemble, "-S": Compile, "-fsyntax-only": Check,
+		"-E": Preprocess, "-M": Preprocess, "-MM": Preprocess}[name]
 	if name == "-M" || name == "-MM" {
 		c.deps = true
 	}
@@ -280,6 +287,9 @@ func (c *cc) input(name string) {
 	c.sources = append(c.sources, source{name, lang})
 }
 
+// specsThatReach are specs that bring in files, call functions or replace what is run.
+var specsThatReach = regexp.MustCompile(`%include|%:|\*link_command`)
+
 // specs reads a file of driver specs, if it is none of the compiler's own: one that stays within
 // flags is harmless, others may start anything.
 func (c *cc) specs(u use) {
@@ -291,7 +301,7 @@ func (c *cc) specs(u use) {
 		return
 	}
 	text, more, err := c.head(u.value, 64<<10)
-	if err != nil || more || strings.Contains(string(text), "%include") || strings.Contains(string(text), "%:") || strings.Contains(string(text), "*link_command") {
+	if err != nil || more || specsThatReach.Match(text) {
 		c.local("the specs %s may change anything", u.value)
 	}
 	c.readsFile(u.value)
@@ -315,7 +325,7 @@ func (c *cc) finish() {
 	case len(c.sources) == 0 && c.mode != Link:
 		c.local("it has nothing to compile")
 		return
-	case header && (len(c.sources) > 1 || c.inputs > 0 || c.mode != Assemble && c.mode != Preprocess && c.mode != Check):
+	case header && (len(c.sources) > 1 || c.inputs > 0 || c.mode == Compile):
 		c.local("headers among other inputs are not modelled")
 		return
 	case c.named && len(c.sources) > 1 && c.mode != Link && c.mode != Check:

@@ -43,9 +43,12 @@ var ccFlags = table{}.
 	add(joined|apart, ccDepFile, "-MF").
 	add(joined|apart, pass, "-MT -MQ").
 	add(alone, pass, "-MP -MG").
-	add(alone, ccProbe, "-ansi -undef -traditional -traditional-cpp -trigraphs -nostdinc -nostdinc++ -pthread -nobuiltininc -nostdlibinc").
-	add(equal, ccProbe, "-std --std -stdlib --stdlib --target -ffile-prefix-map -fmacro-prefix-map "+
-		"-march -mtune -mcpu -mabi -mfpu -mfpmath -fvisibility -ftls-model -flto -fsanitize").
+	add(alone, ccProbe, `
+		-ansi -undef -traditional -traditional-cpp -trigraphs -nostdinc -nostdinc++ -pthread
+		-nobuiltininc -nostdlibinc`).
+	add(equal, ccProbe, `
+		-std --std -stdlib --stdlib --target -ffile-prefix-map -fmacro-prefix-map -march -mtune
+		-mcpu -mabi -mfpu -mfpmath -fvisibility -ftls-model -flto -fsanitize`).
 	add(equal|apart, ccProbe, "--param").
 	add(apart, ccProbe, "-target").
 	add(equal|apart, ccSysroot, "--sysroot").
@@ -59,41 +62,65 @@ var ccFlags = table{}.
 	add(apart, ccAsWord, "-Xassembler").
 	add(joined, ccPreWords, "-Wp,").
 	add(apart, ccPreWord, "-Xpreprocessor").
-	add(alone, ccSide, "--coverage -coverage -ftest-coverage -gsplit-dwarf -gno-split-dwarf -fstack-usage -fcallgraph-info -save-temps --save-temps").
+	add(alone, ccSide, `
+		--coverage -coverage -ftest-coverage -gsplit-dwarf -gno-split-dwarf -fstack-usage
+		-fcallgraph-info -save-temps --save-temps`).
 	add(equal, ccSide, "-gsplit-dwarf -save-temps --save-temps -fcallgraph-info").
 	add(apart, ccSideFile, "-aux-info").
-	add(alone|equal, ccProfile, "-fprofile-use -fauto-profile -fprofile-instr-use -fprofile-sample-use").
+	add(alone|equal, ccProfile, `
+		-fprofile-use -fauto-profile -fprofile-instr-use -fprofile-sample-use`).
 	add(alone, ccProfile, "-fbranch-probabilities").
 	add(equal, ccProfileDir, "-fprofile-dir").
 	add(joined, ccDump, "-d").
 	add(alone|joined, ccOptInfo, "-fopt-info").
-	add(alone, pass, "-pipe -w -p -pg -pedantic -pedantic-errors -pass-exit-codes -no-canonical-prefixes -P -C -CC -H "+
-		"-pie -no-pie -nopie -rdynamic -symbolic -nostartfiles -nodefaultlibs -nolibc -nostdlib -nostdlib++ -shared-libgcc -N -n "+
-		"-no-integrated-cpp -integrated-as -no-integrated-as -Qunused-arguments -fno-lto -fprofile-generate -ObjC++").
+	add(alone, pass, `
+		-pipe -w -p -pg -pedantic -pedantic-errors -pass-exit-codes -no-canonical-prefixes -P -C
+		-CC -H -pie -no-pie -nopie -rdynamic -symbolic -nostartfiles -nodefaultlibs -nolibc
+		-nostdlib -nostdlib++ -shared-libgcc -N -n -no-integrated-cpp -integrated-as
+		-no-integrated-as -Qunused-arguments -fno-lto -fprofile-generate -ObjC++`).
 	add(joined, pass, "-static-lib").
-	add(equal, pass, "-rtlib --rtlib -unwindlib --unwindlib -fprofile-generate -fprofile-prefix-path -fprofile-update "+
-		"-fdebug-prefix-map -fcoverage-prefix-map -fdebug-compilation-dir -fcoverage-compilation-dir -frandom-seed -fmessage-length "+
-		"-fprofile-filter-files -fprofile-exclude-files -fcf-protection").
+	add(equal, pass, `
+		-rtlib --rtlib -unwindlib --unwindlib -fprofile-generate -fprofile-prefix-path
+		-fprofile-update -fdebug-prefix-map -fcoverage-prefix-map -fdebug-compilation-dir
+		-fcoverage-compilation-dir -frandom-seed -fmessage-length -fprofile-filter-files
+		-fprofile-exclude-files -fcf-protection`).
 	add(apart, pass, "-mllvm -G").
-	add(equal, reads, "-fsanitize-blacklist -fsanitize-ignorelist -fsanitize-system-ignorelist -fsanitize-coverage-allowlist "+
-		"-fsanitize-coverage-ignorelist -fprofile-list -fprofile-remapping-file -fxray-attr-list -fxray-always-instrument "+
-		"-fxray-never-instrument -fthinlto-index").
-	add(alone, question, "--version --help --target-help -dumpmachine -dumpversion -dumpfullversion -dumpspecs -v -### -Q --verbose").
+	add(equal, reads, `
+		-fsanitize-blacklist -fsanitize-ignorelist -fsanitize-system-ignorelist
+		-fsanitize-coverage-allowlist -fsanitize-coverage-ignorelist -fprofile-list
+		-fprofile-remapping-file -fxray-attr-list -fxray-always-instrument
+		-fxray-never-instrument -fthinlto-index`).
+	add(alone, question, `
+		--version --help --target-help -dumpmachine -dumpversion -dumpfullversion -dumpspecs -v
+		-### -Q --verbose`).
 	add(equal, question, "--help -dumpmachine").
 	add(joined, question, "-print- --print-").
-	refuse(joined|alone, "what it leaves beside the output only a run tells", "-fdump- -fsave-optimization-record -foptimization-record -fproc-stat-report -ftime-trace -ftime-report -fcompare-debug -fprofile-note -frepo -fanalyzer-dump -fdiagnostics-add-output -fdiagnostics-set-output -time").
+	refuse(joined|alone, "what it leaves beside the output only a run tells", `
+		-fdump- -fsave-optimization-record -foptimization-record -fproc-stat-report -ftime-trace
+		-ftime-report -fcompare-debug -fprofile-note -frepo -fanalyzer-dump
+		-fdiagnostics-add-output -fdiagnostics-set-output -time`).
 	refuse(alone|joined|apart, "it lets a program run the compiler's parts", "-wrapper").
-	refuse(joined|apart, "it changes which assembler, linker and other parts the compiler runs", "-B").
+	refuse(joined|apart, "it changes which assembler, linker and other parts the compiler runs", `
+		-B`).
 	refuse(joined, "a plugin may read and write anything", "-fplugin -fpass-plugin").
 	refuse(apart, "a plugin may read and write anything", "-load").
-	refuse(joined, "modules read and write files that the command line does not name", "-fmodule -fcxx-modules -fprebuilt-module").
-	refuse(apart, "it reaches parts of the compiler whose flags are not known here", "-Xclang -Xarch_host -Xcuda-ptxas -Xopenmp-target").
-	refuse(joined|apart, "it changes names of outputs in ways that are not modelled", "-dumpdir -dumpbase -dumpbase-ext -working-directory").
-	refuse(joined|apart, "its kind of header search is not modelled", "-I- -iprefix -iwithprefix -iwithprefixbefore -imultilib -iplugindir -isystem-after -iwithsysroot -ivfsoverlay -include-pch -F -iframework -cxx-isystem -stdlib++-isystem -A").
+	refuse(joined, "modules read and write files that the command line does not name", `
+		-fmodule -fcxx-modules -fprebuilt-module`).
+	refuse(apart, "it reaches parts of the compiler whose flags are not known here", `
+		-Xclang -Xarch_host -Xcuda-ptxas -Xopenmp-target`).
+	refuse(joined|apart, "it changes names of outputs in ways that are not modelled", `
+		-dumpdir -dumpbase -dumpbase-ext -working-directory`).
+	refuse(joined|apart, "its kind of header search is not modelled", `
+		-I- -iprefix -iwithprefix -iwithprefixbefore -imultilib -iplugindir -isystem-after
+		-iwithsysroot -ivfsoverlay -include-pch -F -iframework -cxx-isystem -stdlib++-isystem -A`).
 	refuse(alone, "its kind of header search is not modelled", "-remap -I-").
-	refuse(alone|joined, "it uses another installation or configuration of the compiler", "--gcc-toolchain -gcc-toolchain --gcc-install-dir -resource-dir --config").
-	refuse(alone|joined|apart, "it is not modelled", "-arch -framework --analyze -emit-ast -rewrite-objc -emit-pch -ccc- -fembed-bitcode -fuse-cuid -lto -fwpa -fltrans -fresolution").
-	refuse(alone|joined, "it takes a word along that is not modelled", "-gen- -meabi -mthread-model -module-dependency-dir -gnatO -fintrinsic-modules-path").
+	refuse(alone|joined, "it uses another installation or configuration of the compiler", `
+		--gcc-toolchain -gcc-toolchain --gcc-install-dir -resource-dir --config`).
+	refuse(alone|joined|apart, "it is not modelled", `
+		-arch -framework --analyze -emit-ast -rewrite-objc -emit-pch -ccc- -fembed-bitcode
+		-fuse-cuid -lto -fwpa -fltrans -fresolution`).
+	refuse(alone|joined, "it takes a word along that is not modelled", `
+		-gen- -meabi -mthread-model -module-dependency-dir -gnatO -fintrinsic-modules-path`).
 	refuse(alone, "it needs make's job server", "-flto=jobserver")
 
 // gccFlags and clangFlags are what only one of them knows.

@@ -36,7 +36,8 @@ func (c *cc) counts(s source, dir string) {
 		return
 	}
 	whole := c.at(name)
-	if strings.HasPrefix(name, "/") || strings.Contains(whole, "/.") || strings.Contains(whole, "//") || !c.directory(dir) || strings.HasSuffix(dir, "/") {
+	folded := strings.HasPrefix(name, "/") || strings.Contains(whole, "/.") || strings.Contains(whole, "//")
+	if folded || !c.directory(dir) || strings.HasSuffix(dir, "/") {
 		c.local("the profile of %s in %s is not modelled", s.name, dir)
 		return
 	}

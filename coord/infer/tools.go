@@ -22,7 +22,8 @@ var kinds = map[string]string{
 // named takes a name like x86_64-linux-gnu-gcc-12 apart: an optional triplet, the tool, and an
 // optional version. Three parts at least make a triplet, or gcc-ar would be an ar.
 var named = regexp.MustCompile(`^(?:[a-z0-9_]+(?:-[a-z0-9_.]+){1,3}-)?` +
-	`((?:gcc-|llvm-)(?:ar|ranlib|nm|strip|objcopy)|c[89]9(?:-gcc)?|gcc|g\+\+|cc|c\+\+|clang|clang\+\+|as|ld(?:\.bfd|\.gold|\.lld)?|gold|lld|ar|ranlib|strip|objcopy|nm)` +
+	`((?:gcc-|llvm-)(?:ar|ranlib|nm|strip|objcopy)|c[89]9(?:-gcc)?|gcc|g\+\+|cc|c\+\+|` +
+	`clang|clang\+\+|as|ld(?:\.bfd|\.gold|\.lld)?|gold|lld|ar|ranlib|strip|objcopy|nm)` +
 	`(?:-[0-9]+(?:\.[0-9]+)*)?$`)
 
 // plain is the name of a tool without triplet and version, "" for a program that is none.
