@@ -234,3 +234,22 @@ func TestThinMembers(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkModel(b *testing.B) {
+	files := memory{"/w/a.c": "int a;", "/w/a.o": elfMagic, "/w/l/libx.a": archiveMagic}
+	for name, line := range map[string]string{
+		"compile": "gcc -O2 -Wall -Wextra -g -std=gnu11 -fPIC -fno-strict-aliasing -DNDEBUG -DX=1 -I. -Iinclude -MMD -MP -MF d/a.d -c a.c -o a.o",
+		"link":    "gcc -g -O2 -Wl,-z,relro -Wl,--as-needed -o prog a.o -Ll -L. -lx -lm -lpthread",
+		"archive": "ar rcs lib.a a.o",
+	} {
+		argv := words(line)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if c := Model("/bin/"+argv[0], argv, "/w", nil, files); c.Local != "" {
+					b.Fatal(c.Local)
+				}
+			}
+		})
+	}
+}
