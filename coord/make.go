@@ -53,7 +53,7 @@ here by the tool itself, so the result is that of make; coord says at the end ho
 
 func (a *app) ccCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cc [COMPILER] ARGS...",
+		Use:   "cc [--local | --mesh NAME] [COMPILER] ARGS...",
 		Short: "Run a compiler's call on the mesh: CC='coord cc', CXX='coord cc g++'",
 		Long: `Stand for a compiler (cc, or the one named first): what it would compile is done by a node of the
 mesh, or known from before; anything else the compiler does here. Files and messages are as ever.
@@ -61,7 +61,11 @@ mesh, or known from before; anything else the compiler does here. Files and mess
 coord make is faster: there a small program asks the background process.`,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			args, err := a.firstFlags(args)
+			switch {
+			case err != nil:
+				return err
+			case len(args) == 0:
 				return c.Help()
 			}
 			tool := "cc"
@@ -71,6 +75,19 @@ coord make is faster: there a small program asks the background process.`,
 			return a.compile(tool, args)
 		},
 	}
+}
+
+// firstFlags takes coord's flags off the beginning of the arguments of a compiler.
+func (a *app) firstFlags(args []string) ([]string, error) {
+	n := 0
+	for n < len(args) && (args[n] == "--local" || strings.HasPrefix(args[n], "--mesh") || strings.HasPrefix(args[n], "--state")) {
+		if args[n] == "--mesh" || args[n] == "--state" {
+			n++
+		}
+		n++
+	}
+	_, _, err := a.ownFlags(args[:min(n, len(args))])
+	return args[min(n, len(args)):], err
 }
 
 // ownFlags takes coord's flags out of the arguments of a command that passes others on.
@@ -128,29 +145,25 @@ func (a *app) build(program string, args []string) error {
 		return &result{err: err}
 	}
 	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: new(wire.Nothing)}
-	if cmd.Dir, err = os.Getwd(); err != nil {
+	if cmd.Dir, err = os.Getwd(); err == nil {
+		cmd.Dir, err = filepath.EvalSymlinks(cmd.Dir) // as the shims see it
+	}
+	if err != nil {
 		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
 	}
-	// The program gets an interrupt as well, and ends as it likes. Ignored, it would be by both.
-	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
-	defer signal.Stop(interrupts)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	ctx, interrupted := context.WithCancel(context.Background())
+	defer interrupted()
 	code := 0
-	calls, err := client.Build(context.Background(), opt, cmd, a.err, func(b *client.Building) error {
+	calls, err := client.Build(ctx, opt, cmd, a.err, func(b *client.Building) (err error) {
 		p := exec.Command(program, args...)
 		p.Stdin, p.Stdout, p.Stderr = a.in, a.out, a.err
 		p.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+path, client.ToolsVar+"="+b.Socket, client.BuildVar+"="+b.Build)
-		err := p.Run()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			code = exit.ExitCode()
-			if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-				code = 128 + int(status.Signal())
-			}
-			return nil
-		}
+		code, err = runWith(p, signals)
 		return err
-	})
+	}, signals, interrupted)
 	if err != nil {
 		return &result{err: err}
 	}
@@ -163,6 +176,33 @@ func (a *app) build(program string, args []string) error {
 		return exitCode(code)
 	}
 	return nil
+}
+
+// runWith runs a program to its end and returns its exit code as a shell does. Signals are passed
+// on but for an interrupt, which the terminal sends to both.
+func runWith(p *exec.Cmd, signals <-chan os.Signal) (code int, err error) {
+	if err := p.Start(); err != nil {
+		return 0, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	for {
+		select {
+		case s := <-signals:
+			if s != os.Interrupt {
+				_ = p.Process.Signal(s) // it may have ended
+			}
+		case err := <-ended:
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) {
+				return 0, err
+			}
+			if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+				return 128 + int(status.Signal()), nil
+			}
+			return exit.ExitCode(), nil
+		}
+	}
 }
 
 // compile becomes the shim for one call.
@@ -179,7 +219,20 @@ func (a *app) compile(tool string, args []string) error {
 	if err != nil {
 		fmt.Fprintf(a.err, "coord cc: %s runs here: %v\n", tool, err)
 	}
-	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, client.ToolsVar+"=") })
-	err = syscall.Exec(standIn, append([]string{tool}, args...), append(env, client.ToolsVar+"="+socket))
+	own := map[string]string{client.ToolsVar: socket, client.BuildVar: ""}
+	if a.local {
+		own[client.MeshVar] = client.NoMesh
+	} else if a.mesh != "" {
+		own[client.MeshVar] = a.mesh
+	}
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		_, set := own[name]
+		return set
+	})
+	for name, value := range own {
+		env = append(env, name+"="+value)
+	}
+	err = syscall.Exec(standIn, append([]string{tool}, args...), env)
 	return &result{err: wire.Errorf(wire.CauseInvalid, "make build makes it, beside coord", "running %s: %v", standIn, err)}
 }

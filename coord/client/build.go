@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"gaggle/coord/infer"
 	"gaggle/wire"
@@ -15,13 +16,18 @@ import (
 
 // Build asks the agent to answer calls of tools while run goes on, and returns what became of them.
 // Notes for people go to notes. That the agent goes away meanwhile is no error: tools then run here,
-// and the result is nil.
-func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run func(*Building) error) (*Calls, error) {
+// and the result is nil. A signal that comes when run does not, or is over, ends the waiting by
+// interrupted, which ends ctx.
+func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run func(*Building) error, signals <-chan os.Signal, interrupted func()) (*Calls, error) {
+	waiting := watchSignals(signals, interrupted)
+	defer func() { waiting() }()
 	c, err := Dial(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
 	if err := c.Start(cmd, nil); err != nil {
 		return nil, err
 	}
@@ -29,6 +35,8 @@ func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run 
 	for {
 		e, err := c.Next()
 		switch {
+		case ctx.Err() != nil:
+			return nil, ErrInterrupted
 		case err != nil && ran:
 			return nil, nil
 		case err != nil:
@@ -37,9 +45,11 @@ func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run 
 			fmt.Fprintln(notes, e.Note)
 		case e.Building != nil:
 			ran = true
+			waiting()
 			if err := run(e.Building); err != nil {
 				return nil, err
 			}
+			waiting = watchSignals(signals, interrupted)
 			if c.Cancel() != nil {
 				return nil, nil
 			}
@@ -51,6 +61,20 @@ func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run 
 			return nil, wire.Errorf(wire.CauseInternal, "", "the background process ended the build without a word")
 		}
 	}
+}
+
+// watchSignals calls interrupted at a signal, until the function that it returns is called.
+func watchSignals(signals <-chan os.Signal, interrupted func()) (stop func()) {
+	enough, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-signals:
+			interrupted()
+		case <-enough:
+		}
+	}()
+	return sync.OnceFunc(func() { close(enough); <-over })
 }
 
 // Wait starts an agent if there is none, and returns where it answers tools.

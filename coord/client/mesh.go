@@ -204,14 +204,9 @@ func (d stateDir) listMeshes() ([]MeshInfo, error) {
 // would surprise.
 func (s *session) link(ctx context.Context, cmd *Command) (*link, error) {
 	b := s.a.backend
-	name := cmd.Mesh
-	if cmd.Local {
-		name = ""
-	} else if name == "" {
-		var err error
-		if name, err = b.dir.currentMesh(); err != nil {
-			return nil, err
-		}
+	name, err := b.meshOf(cmd)
+	if err != nil {
+		return nil, err
 	}
 	l, err := b.linkTo(name)
 	if err != nil {
@@ -225,6 +220,17 @@ func (s *session) link(ctx context.Context, cmd *Command) (*link, error) {
 			_ = s.send(&Event{Note: note}) // a command that is gone ends ctx
 		}
 	})
+}
+
+// meshOf returns the name of the mesh that a command asks for, "" for this machine alone.
+func (b *backend) meshOf(cmd *Command) (string, error) {
+	switch {
+	case cmd.Local || cmd.Mesh == NoMesh:
+		return "", nil
+	case cmd.Mesh != "":
+		return cmd.Mesh, nil
+	}
+	return b.dir.currentMesh()
 }
 
 // linkTo returns the link to a mesh, or to this machine alone if the name is empty, and makes it

@@ -22,6 +22,7 @@ type toolCall struct {
 	args  []string
 	env   []string // NAME=value
 	umask fs.FileMode
+	color bool // standard error is a terminal
 }
 
 // maxToolCall bounds a call: more than the kernel passes to a program.
@@ -60,7 +61,7 @@ func readToolCall(r io.Reader) (*toolCall, error) {
 	for i, t := range texts {
 		all[i] = string(t)
 	}
-	c := &toolCall{tool: all[0], dir: all[1], args: all[2 : 2+h.Arguments], env: all[2+h.Arguments:], umask: fs.FileMode(h.Umask) & 0o777}
+	c := &toolCall{tool: all[0], dir: all[1], args: all[2 : 2+h.Arguments], env: all[2+h.Arguments:], umask: fs.FileMode(h.Umask) & 0o777, color: h.Terminal != 0}
 	if !filepath.IsAbs(c.tool) || !filepath.IsAbs(c.dir) {
 		return nil, errToolCall
 	}
@@ -111,6 +112,9 @@ func (c *toolCall) variable(name string) string {
 	return ""
 }
 
+// MeshVar is the variable with the mesh of commands that are not given one; NoMesh is none.
+const MeshVar = "GAGGLE_MESH"
+
 // TrustVar is the variable with the policy of commands that are not given one.
 const TrustVar = "GAGGLE_TRUST"
 
@@ -150,15 +154,14 @@ func (a *agent) serveTool(c *net.UnixConn) {
 		gone()
 	}()
 	answer := toolAnswer{c}
-	b := a.tools.buildOf(call)
-	err = b.answer(ctx, call, answer)
-	switch {
-	case err == nil:
-	case ctx.Err() == nil:
-		b.here(err)
-		if err := answer.runReal(); err != nil {
-			a.log.Info("a tool did not wait for its answer", "error", err)
+	if b := a.tools.buildOf(call); b != nil {
+		if err = b.answer(ctx, call, answer); err == nil || ctx.Err() != nil {
+			return
 		}
+		b.here(err)
+	}
+	if err := answer.runReal(); err != nil {
+		a.log.Info("a tool did not wait for its answer", "error", err)
 	}
 }
 

@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
+	"gaggle/blobstore"
 	"gaggle/coord/infer"
 	"gaggle/wire"
 )
@@ -19,27 +22,46 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	if call.Local != "" {
 		return errors.New(call.Local)
 	}
-	l, err := b.linked()
-	if err != nil {
-		return err
-	}
-	plan, err := b.tools.planner(l, b.path).Plan(ctx, call, c.args, b.baseOf(c), c.env)
-	if err != nil {
-		return err
-	}
 	trust, err := c.trust()
 	if err != nil {
 		return err
 	}
-	v, how, err := b.tools.value(ctx, l, plan, taskName(call), trust)
+	if err := b.reachable(); err != nil {
+		return err
+	}
+	l, err := b.linked(c)
 	if err != nil {
 		return err
 	}
+	plan, err := b.tools.planner(l).Plan(ctx, call, c.colored(call), b.baseOf(c), c.env)
+	if err != nil {
+		return err
+	}
+	v, err := b.tools.value(ctx, l, plan, taskName(call), trust)
+	if err != nil {
+		if !final(err) && ctx.Err() == nil {
+			b.isAway()
+		}
+		return err
+	}
+	defer v.release()
 	if err := b.tools.deliver(l, plan, v, c.umask, to); err != nil {
 		return err
 	}
-	b.done(how)
+	b.done(v.how)
 	return to.exit(0)
+}
+
+// colored returns the arguments with what makes a compiler's messages as they would be here: on a
+// node its standard error is no terminal.
+func (c *toolCall) colored(call *infer.Call) []string {
+	said := func(a string) bool {
+		return strings.HasPrefix(a, "-fdiagnostics-color") || strings.HasPrefix(a, "-fno-diagnostics-color") || strings.HasPrefix(a, "-fcolor-") || strings.HasPrefix(a, "-fno-color-")
+	}
+	if !c.color || c.variable("TERM") == "dumb" || call.Model != "gcc" && call.Model != "clang" || slices.ContainsFunc(c.args, said) {
+		return c.args
+	}
+	return append(slices.Clone(c.args), "-fdiagnostics-color=always")
 }
 
 // taskName names the task of a call for people: by the kind of tool and the source.
@@ -51,19 +73,29 @@ func taskName(c *infer.Call) string {
 	return name
 }
 
-// value returns what a plan gives, every object of which is in the store then.
-func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string, trust wire.Trust) (*wire.Value, wire.How, error) {
+// A made is the value of a plan, every object of which is in the store.
+type made struct {
+	outputs []wire.Object
+	how     wire.How
+	release func() // lets go of it
+}
+
+// value has a plan carried out, or finds what it gave before.
+func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string, trust wire.Trust) (*made, error) {
 	id, encoded := p.Thunk.Encode()
-	known, err := l.values(ctx, []wire.ThunkID{id}, trust)
+	r, err := l.askOnce(ctx, &wire.Request{Known: &wire.Known{Space: l.space, Thunks: []wire.ThunkID{id}, Trust: trust}})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	if v := known[0]; v != nil && t.has(l, v) {
-		return v, wire.HowMemo, nil
+	if len(r.Values) == 1 && len(r.Values[0]) > 0 {
+		v, err := wire.DecodeValue(r.Values[0])
+		if err == nil && len(v.Outputs) == len(p.Thunk.Outputs) && t.has(l, v) {
+			return &made{v.Outputs, wire.HowMemo, func() {}}, nil
+		}
 	}
 	var job wire.JobID
 	if _, err := rand.Read(job[:]); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	pin := job.String()
 	for _, o := range p.Leaves {
@@ -76,27 +108,24 @@ func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string, 
 		head.Targets = append(head.Targets, wire.TargetSpec{Path: o.Path, Thunk: id, Output: o.Path})
 	}
 	one := &oneTask{head: head, spec: wire.TaskSpec{Name: name, Thunk: encoded, RootSize: p.RootSize}}
-	if err := patiently(ctx, func() error { return one.run(ctx, l) }, nil); err != nil {
-		if ctx.Err() != nil {
-			t.b.work.Go(func() { t.cancel(l, job) })
-		}
-		return nil, 0, err
+	if err := one.run(ctx, l); err != nil {
+		return nil, err // the coordinator cancels what nobody waits for
 	}
-	defer t.b.work.Go(func() { t.release(l, job) })
-	if len(one.done.Failures) > 0 {
-		f := &one.done.Failures[0].Failure
-		if f.Cause == wire.CauseExit { // the tool has said why, and says it again
-			return nil, 0, errors.New("it failed on a node")
-		}
-		return nil, 0, fmt.Errorf("it failed on a node: %s", ending(f))
+	release := func() { t.b.work.Go(func() { t.release(l, job) }) }
+	m := &made{make([]wire.Object, len(p.Thunk.Outputs)), one.how, release}
+	if err := one.failure(); err != nil {
+		return nil, err
 	}
-	v := &wire.Value{Outputs: make([]wire.Object, len(p.Thunk.Outputs))}
 	for _, target := range one.done.Targets {
 		if i, ok := p.Thunk.OutputIndex(target.Path); ok {
-			v.Outputs[i] = target.Held.Object
+			m.outputs[i] = target.Held.Object
 		}
 	}
-	return v, one.how, t.fetch(ctx, l, one.done)
+	if err := t.fetch(ctx, l, one.done); err != nil {
+		release()
+		return nil, err
+	}
+	return m, nil
 }
 
 // A oneTask is a job of one task, which nobody follows but the call that waits for it.
@@ -107,9 +136,27 @@ type oneTask struct {
 	done *wire.Done
 }
 
-// run submits the job and reads how it ends. It may be called again after a broken connection: the
-// coordinator knows the job by its id.
+// failure returns why the task has no value.
+func (o *oneTask) failure() error {
+	if len(o.done.Failures) == 0 {
+		return nil
+	}
+	f := &o.done.Failures[0].Failure
+	if f.Cause == wire.CauseExit { // the tool has said why, and says it again
+		return wire.Errorf(f.Cause, "", "it failed on a node")
+	}
+	return wire.Errorf(f.Cause, f.Hint, "it failed on a node: %s", ending(f))
+}
+
+// waitsAtMost is how long a call waits for a mesh that says that it can do nothing now: that no
+// node is there, say. The compiler is here.
+const waitsAtMost = 5 * time.Second
+
+// run submits the job and reads how it ends.
 func (o *oneTask) run(ctx context.Context, l *link) error {
+	ctx, enough := context.WithCancelCause(ctx)
+	defer enough(nil)
+	var waits *time.Timer
 	rw, err := l.Open(ctx)
 	if err != nil {
 		return err
@@ -125,12 +172,22 @@ func (o *oneTask) run(ctx context.Context, l *link) error {
 	var early wire.Done
 	for {
 		var r wire.Response
-		if err := frames.Read(&r); err != nil {
+		if err := frames.Read(&r); err != nil && context.Cause(ctx) == errAway {
+			return errAway
+		} else if err != nil {
 			return wire.Errorf(wire.CauseUnreachable, "", "the connection to the coordinator broke: %v", err)
 		}
 		for i := range r.Notices {
-			if r.Notices[i].State == wire.StateDone {
-				o.how = r.Notices[i].How
+			n := &r.Notices[i]
+			if n.State == wire.StateDone {
+				o.how = n.How
+			}
+			switch {
+			case n.Waiting != "" && waits == nil:
+				waits = time.AfterFunc(waitsAtMost, func() { enough(errAway) })
+				defer waits.Stop()
+			case n.State >= wire.StateOffered && waits != nil:
+				waits.Stop()
 			}
 		}
 		switch {
@@ -175,23 +232,27 @@ func (t *tools) release(l *link, job wire.JobID) {
 	}
 }
 
-// cancel stops a job that nobody waits for.
-func (t *tools) cancel(l *link, job wire.JobID) {
-	if _, err := l.ask(t.b.ctx, &wire.Request{Cancel: &wire.JobRef{Job: job}}); err != nil {
-		t.b.log.Info("the coordinator was not told to cancel", "job", job, "error", err)
-	}
-}
-
-// deliver writes the outputs of a plan, then what the tool said.
-func (t *tools) deliver(l *link, p *infer.Plan, v *wire.Value, umask fs.FileMode, to toolAnswer) error {
+// deliver writes the outputs of a plan, then what the tool said. After an error nothing was said.
+func (t *tools) deliver(l *link, p *infer.Plan, m *made, umask fs.FileMode, to toolAnswer) error {
 	object := func(output string) wire.Object {
-		if i, ok := p.Thunk.OutputIndex(output); ok && i < len(v.Outputs) {
-			return v.Outputs[i]
-		}
-		return wire.Object{}
+		i, _ := p.Thunk.OutputIndex(output) // it is one of its outputs
+		return m.outputs[i]
 	}
-	for _, m := range p.Made {
-		o, mode := object(m.Output), fs.FileMode(0o666)
+	said := [...]struct {
+		kind byte
+		name string
+		blob *blobstore.Blob
+	}{{kind: 'o', name: wire.Stdout}, {kind: 'e', name: wire.Stderr}}
+	for i := range said {
+		blob, err := t.b.store.Open(l.space, object(said[i].name).Digest)
+		if err != nil {
+			return err
+		}
+		defer blob.Close()
+		said[i].blob = blob
+	}
+	for _, made := range p.Made {
+		o, mode := object(made.Output), fs.FileMode(0o666)
 		if o.Kind == wire.Exec {
 			mode = 0o777
 		}
@@ -199,25 +260,16 @@ func (t *tools) deliver(l *link, p *infer.Plan, v *wire.Value, umask fs.FileMode
 		if err != nil {
 			return err
 		}
-		err = place(blob, filepath.FromSlash(m.Path), mode&^umask)
+		err = place(blob, filepath.FromSlash(made.Path), mode&^umask)
 		blob.Close()
 		if err != nil {
 			return err
 		}
 	}
-	for kind, output := range map[byte]string{'o': wire.Stdout, 'e': wire.Stderr} {
-		o := object(output)
-		if o.Size == 0 {
-			continue
-		}
-		blob, err := t.b.store.Open(l.space, o.Digest)
-		if err != nil {
-			return err
-		}
-		err = to.stream(kind, blob)
-		blob.Close()
-		if err != nil {
-			return err
+	for i := range said {
+		if err := to.stream(said[i].kind, said[i].blob); err != nil {
+			t.b.log.Info("what a tool said could not be told", "error", err)
+			return to.exit(1)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"gaggle/coord/graph"
 	"gaggle/coord/infer"
 	"gaggle/coord/infer/scan"
+	"gaggle/sandbox"
 	"gaggle/wire"
 )
 
@@ -41,6 +43,7 @@ type chainKey struct {
 type chain struct {
 	mu    sync.Mutex // held while it is made
 	is    *infer.Toolchain
+	err   error     // or why it could not be made
 	asked time.Time // when it was last seen to be unchanged
 }
 
@@ -52,11 +55,33 @@ type build struct {
 	tools *tools
 	cmd   Command // whose mesh it uses
 	base  string  // its directory; "" is to be found for each call
-	path  string  // its PATH, for the toolchain
 
-	mu     sync.Mutex // guards the field below
+	mu     sync.Mutex // guards the fields below
 	counts Calls
+	away   time.Time // when the mesh last could not be reached
 }
+
+// awayFor is how long no call asks a mesh that could not be reached: the compilers are here.
+const awayFor = 30 * time.Second
+
+// reachable returns an error if the mesh was away a moment ago.
+func (b *build) reachable() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.away) < awayFor {
+		return errAway
+	}
+	return nil
+}
+
+// isAway notes that the mesh cannot be reached, or does nothing.
+func (b *build) isAway() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.away = time.Now()
+}
+
+var errAway = errors.New("the mesh cannot be reached, or has no node for it")
 
 // BuildVar is the variable that names the build which a tool is called in.
 const BuildVar = "GAGGLE_BUILD"
@@ -77,7 +102,7 @@ func (t *tools) begin(cmd *Command) (string, *build) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	name := hex.EncodeToString(id[:])
-	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, path: cmd.Path}
+	b := &build{tools: t, cmd: *cmd, base: cmd.Dir}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.builds[name] = b
@@ -90,27 +115,23 @@ func (t *tools) end(name string) {
 	delete(t.builds, name)
 }
 
-// buildOf returns the build that a call belongs to.
+// buildOf returns the build that a call belongs to, nil if that was another process's: which mesh
+// it uses is not known here.
 func (t *tools) buildOf(c *toolCall) *build {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if b := t.builds[c.variable(BuildVar)]; b != nil {
-		return b
-	}
-	return t.builds[""]
+	return t.builds[c.variable(BuildVar)]
 }
 
-// linked returns the link of the build's mesh.
-func (b *build) linked() (*link, error) {
-	name := b.cmd.Mesh
-	if name == "" && !b.cmd.Local {
-		var err error
-		if name, err = b.tools.b.dir.currentMesh(); err != nil {
-			return nil, err
-		}
+// linked returns the link of the build's mesh, or of the one that a call without a build names.
+func (b *build) linked(c *toolCall) (*link, error) {
+	cmd := b.cmd
+	if b.base == "" {
+		cmd.Mesh = c.variable(MeshVar)
 	}
-	if b.cmd.Local {
-		name = ""
+	name, err := b.tools.b.meshOf(&cmd)
+	if err != nil {
+		return nil, err
 	}
 	return b.tools.b.linkTo(name)
 }
@@ -118,7 +139,7 @@ func (b *build) linked() (*link, error) {
 // baseOf is the directory below which a call's files are the user's own: the build's, or that of
 // the working copy, or the working directory.
 func (b *build) baseOf(c *toolCall) string {
-	if b.base != "" {
+	if b.base != "" && (c.dir == b.base || strings.HasPrefix(c.dir, b.base+"/")) {
 		return b.base
 	}
 	for dir := c.dir; dir != "/"; dir = filepath.Dir(dir) {
@@ -143,7 +164,7 @@ func (b *build) done(how wire.How) {
 }
 
 // maxReasons bounds the reasons that a build keeps; most name a file.
-const maxReasons = 10_000
+const maxReasons = 1_000
 
 // here counts a call that runs on this machine.
 func (b *build) here(why error) {
@@ -154,20 +175,21 @@ func (b *build) here(why error) {
 	if b.counts.Why == nil {
 		b.counts.Why = map[string]int{}
 	}
-	if len(b.counts.Why) < maxReasons {
-		b.counts.Why[wire.AsError(why).Message]++
+	text := wire.AsError(why).Message
+	if _, known := b.counts.Why[text]; known || len(b.counts.Why) < maxReasons {
+		b.counts.Why[text]++
 	}
 }
 
 // planner returns what makes thunks in the space of a link.
-func (t *tools) planner(l *link, path string) *infer.Planner {
-	return &infer.Planner{Store: spaceStore{t.b.store, l.space}, Scanner: t.scanner, Toolchain: func(ctx context.Context, tool string) (*infer.Toolchain, error) {
-		return t.toolchain(ctx, l.space, tool, path)
+func (t *tools) planner(l *link) *infer.Planner {
+	return &infer.Planner{Store: spaceStore{t.b.store, l.space}, Scanner: t.scanner, Toolchain: func(_ context.Context, tool string) (*infer.Toolchain, error) {
+		return t.toolchain(l.space, tool)
 	}}
 }
 
 // toolchain returns what belongs to a compiler.
-func (t *tools) toolchain(ctx context.Context, space wire.Space, tool, path string) (*infer.Toolchain, error) {
+func (t *tools) toolchain(space wire.Space, tool string) (*infer.Toolchain, error) {
 	k := chainKey{space, tool}
 	t.mu.Lock()
 	c := t.chains[k]
@@ -179,18 +201,15 @@ func (t *tools) toolchain(ctx context.Context, space wire.Space, tool, path stri
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.asked) < chainLasts {
-		return c.is, nil
+		return c.is, c.err
 	}
-	r := &roots{b: t.b, space: space, path: path, dir: "/", send: func(*Event) error { return nil }, from: new(sources)}
-	root, err := r.Root(ctx, graph.RootSpec{Tools: []string{tool}})
-	if err != nil {
-		return nil, err
-	}
-	if c.is == nil || c.is.Root != root {
+	r := &roots{b: t.b, space: space, path: sandbox.DefaultPath, dir: "/", send: func(*Event) error { return nil }, from: new(sources)}
+	root, err := r.Root(t.b.ctx, graph.RootSpec{Tools: []string{tool}}) // for all calls, not for one that may go away
+	c.asked, c.err = time.Now(), err
+	if err == nil && (c.is == nil || c.is.Root != root) {
 		c.is = infer.NewToolchain(root, spaceStore{t.b.store, space})
 	}
-	c.asked = time.Now()
-	return c.is, nil
+	return c.is, err
 }
 
 // A spaceStore is the store as one space sees it.

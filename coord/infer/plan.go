@@ -120,6 +120,11 @@ func (l *layout) reads(s *scan.Scanner, c *Call) error {
 		if r.Refused != "" {
 			return local("%s", r.Refused)
 		}
+		for _, m := range u.Macros {
+			if strings.Contains(m.Text, "__TIMESTAMP__") || !l.clocked && (strings.Contains(m.Text, "__DATE__") || strings.Contains(m.Text, "__TIME__")) {
+				return local("-D%s asks for a time", m.Text)
+			}
+		}
 		if len(r.Dated) > 0 && !l.clocked {
 			return local("%s has __DATE__ or __TIME__ in it, and $SOURCE_DATE_EPOCH is not set", path.Base(r.Dated[0]))
 		}

@@ -35,7 +35,8 @@ func TestPlan(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"p/src/a.c": "#include \"../inc/h.h\"\n", "p/inc/h.h": "", "p/obj/.keep": "", "other/o.h": "", "p/src/o.c": "#include \"../../other/o.h\"\n",
-		"p/src/l.c": "#include \"l/h.h\"\n", "p/src/sys.c": "#include <errno.h>\n", "p/src/date.c": "const char *d = __DATE__;\n", "p/src/bad.c": "asm(\".incbin \\\"x\\\"\");\n",
+		"p/src/l.c": "#include \"l/h.h\"\n", "p/src/sys.c": "#include <errno.h>\n", "p/src/stamp.c": "const char *d = __TIMESTAMP__;\n", "p/inc/o1.h": "#pragma once\n", "p/inc/o2.h": "#pragma once\n", "p/src/once.c": "#include \"../inc/o1.h\"\n#include \"../inc/o2.h\"\n",
+		"p/inc/e1.h": "int e;\n", "p/inc/e2.h": "int e;\n", "p/src/twice.c": "#include \"../inc/e1.h\"\n#include \"../inc/e2.h\"\n", "p/src/date.c": "const char *d = __DATE__;\n", "p/src/bad.c": "asm(\".incbin \\\"x\\\"\");\n",
 	} {
 		file := filepath.Join(top, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
@@ -69,6 +70,11 @@ func TestPlan(t *testing.T) {
 		{"src -S a.c", "p src: inc/h.h src/a.c -> src/a.s"},
 		{"src -c sys.c", "p src: src/sys.c + usr/include/errno.h -> src/sys.o"},
 		{"src -c date.c", "date.c has __DATE__ or __TIME__ in it"},
+		{"src -DX=__DATE__ -c a.c", "asks for a time"},
+		{"src -c stamp.c", "__TIMESTAMP__"},
+		{"src -c once.c", "are equal, and headers are read once"},
+		{"src -c twice.c", "p src: inc/e1.h inc/e2.h src/twice.c -> src/twice.o"},
+		{". -I/opt -I/nowhere -c src/a.c", "p .: inc/h.h src/a.c -> a.o"},
 		{"src -c l.c", "is a symbolic link"},
 		{"src -c bad.c", "incbin"},
 		{"src a.c -o a", "a call to link"},

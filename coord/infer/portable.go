@@ -16,10 +16,7 @@ func portable(c *Call, env []string) error {
 	if err != nil {
 		return local("%v", err)
 	}
-	switch {
-	case !Compiler(path.Base(real)):
-		return local("%s is %s", c.Tool, real) // ccache, say
-	case !program(real):
+	if !program(real) {
 		return local("%s is a script, which may do anything", c.Tool)
 	}
 	search := variable(env, "PATH")

@@ -49,7 +49,11 @@ func (c *client) submit(sub *wire.Submit) error {
 		in.release()
 		return err
 	}
-	return c.follow(w, func() error { return in.rest(end) })
+	err = c.follow(w, func() error { return in.rest(end) })
+	if sub.Passing { // nobody waits for it any more, if it has not ended
+		err = errors.Join(err, c.s.send(sched.Cancelled{Job: sub.Job}))
+	}
+	return err
 }
 
 // checkFree refuses the id of a job that is in another's space. The same job submitted again, by

@@ -37,31 +37,66 @@ static const char variable[] = "GAGGLE_TOOLS";
 
 static char tool[PATH_MAX]; // the real one
 
-// find looks along PATH for a program of our name that is not ourselves.
-static int find(const char *name) {
+// ours tells whether a program is this one, or another copy of it.
+static int ours(const char *program) {
 	struct stat self, other;
-	if (strchr(name, '/')) {
-		const char *base = strrchr(name, '/') + 1;
-		name = base;
+	char real[PATH_MAX];
+	if (stat("/proc/self/exe", &self) || stat(program, &other)) return 0;
+	if (self.st_dev == other.st_dev && self.st_ino == other.st_ino) return 1;
+	if (!realpath(program, real)) return 0;
+	return !strcmp(strrchr(real, '/') + 1, "gaggle-shim");
+}
+
+static int runs(const char *program) {
+	struct stat s;
+	return !stat(program, &s) && S_ISREG(s.st_mode) && !access(program, X_OK);
+}
+
+// next takes the first directory off a search path, adds a name, and returns the rest.
+static const char *next(const char *path, const char *name, char *to, size_t room) {
+	size_t n = strcspn(path, ":");
+	*to = 0;
+	if (n && n + strlen(name) + 2 <= room) snprintf(to, room, "%.*s/%s", (int)n, path, name);
+	return path + n + (path[n] == ':');
+}
+
+// find finds the real tool: what our name leads to if that is not ourselves, else the first
+// program along PATH of that name that is not.
+static int find(const char *name) {
+	if (strchr(name, '/') && runs(name) && !ours(name)) {
+		char cwd[PATH_MAX] = "";
+		if (*name != '/' && !getcwd(cwd, sizeof cwd)) return -1;
+		int n = snprintf(tool, sizeof tool, "%s%s%s", cwd, *name == '/' ? "" : "/", name); // its links are part of its name
+		return n < (int)sizeof tool ? 0 : -1;
 	}
-	if (stat("/proc/self/exe", &self)) return -1;
-	const char *path = getenv("PATH");
-	for (const char *p = path ? path : "/usr/bin:/bin"; *p;) {
-		size_t n = strcspn(p, ":");
-		if (n && n + strlen(name) + 2 <= sizeof tool) {
-			snprintf(tool, sizeof tool, "%.*s/%s", (int)n, p, name);
-			if (!stat(tool, &other) && S_ISREG(other.st_mode) && !access(tool, X_OK) &&
-			    !(other.st_dev == self.st_dev && other.st_ino == self.st_ino))
-				return 0;
-		}
-		p += n + (p[n] == ':');
+	if (strchr(name, '/')) name = strrchr(name, '/') + 1;
+	for (const char *p = getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin"; *p;) {
+		p = next(p, name, tool, sizeof tool);
+		if (*tool && runs(tool) && !ours(tool)) return 0;
 	}
 	return -1;
 }
 
+// leave takes the directories in which name is ourselves out of PATH: what the tool starts by that
+// name, as ccache does, is not to be us again.
+static void leave(const char *name) {
+	const char *p = getenv("PATH");
+	char *rest = p ? calloc(1, strlen(p) + 2) : 0, candidate[PATH_MAX];
+	while (rest && *p) {
+		const char *dir = p;
+		size_t n = strcspn(p, ":");
+		p = next(p, name, candidate, sizeof candidate);
+		if (*candidate && runs(candidate) && ours(candidate)) continue;
+		if (*rest) strcat(rest, ":");
+		strncat(rest, dir, n);
+	}
+	if (rest) setenv("PATH", rest, 1);
+}
+
 // local runs the real tool. As argv[0] it has its own path: gcc seeks cc1 beside that. What it
-// starts by way of PATH, gcc its assembler, say, is not asked about again.
+// starts by way of PATH is not asked about again.
 static void local(char **argv) {
+	leave(strrchr(tool, '/') + 1);
 	argv[0] = tool;
 	setenv(variable, "", 1);
 	execv(tool, argv);
