@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,10 +21,22 @@ func (p *pass) answer(operator string, operand []token) (int64, bool) {
 	if v, asked, ok := p.probe.known(question); asked {
 		return v, ok
 	}
-	p.probe.ask(p.ctx, p.scanner.questions(question))
+	p.probe.ask(p.ctx, append(p.scanner.questions(question), p.c.hinted()...))
 	p.scanner.keep(p.probe)
 	v, _, ok := p.probe.known(question)
 	return v, ok
+}
+
+// hint matches what a condition is about to ask, by its own macro or the compiler's, such as
+// _GLIBCXX_HAS_BUILTIN(__builtin_launder). Asked with others such a question costs nothing.
+var hint = regexp.MustCompile(`(?i)has_(builtin|attribute|cpp_attribute|feature|extension)\s*\(\s*(\w+)\s*\)`)
+
+// hints returns the questions that a condition's text hints at.
+func hints(text string) (questions []string) {
+	for _, m := range hint.FindAllStringSubmatch(text, -1) {
+		questions = append(questions, "__has_"+strings.ToLower(m[1])+"("+m[2]+")")
+	}
+	return questions
 }
 
 // known returns an answer, whether the question was asked, and whether it had an answer.
@@ -39,19 +52,38 @@ const answerBits = 20
 
 // ask puts those questions to the compiler that it was not asked yet.
 func (p *probe) ask(ctx context.Context, questions []string) {
-	questions = slices.DeleteFunc(questions, func(q string) bool { _, asked, _ := p.known(q); return asked })
+	slices.Sort(questions)
+	questions = slices.DeleteFunc(slices.Compact(questions), func(q string) bool { _, asked, _ := p.known(q); return asked })
 	var text strings.Builder
 	for i, q := range questions {
-		fmt.Fprintf(&text, "#if !(%s)\ngaggle:%d:0\n#endif\n#if (%s) >> %d\n#elif (%s)\n", q, i, q, answerBits, q)
-		for bit := range answerBits {
-			fmt.Fprintf(&text, "#if (%s) & %d\ngaggle:%d:%d\n#endif\n", q, 1<<bit, i, 1<<bit)
-		}
-		text.WriteString("#endif\n")
+		poll(&text, i, q)
 	}
 	out, _, _ := p.preprocess(ctx, text.String()) // it fails for questions that are none
 	if ctx.Err() != nil {
 		return
 	}
+	answers := polled(out, questions)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range questions {
+		if _, ok := answers[q]; !ok {
+			p.unknown[q] = true
+		}
+	}
+	maps.Copy(p.Answers, answers)
+}
+
+// poll writes a text that tells the answer to question i, bit by bit.
+func poll(text *strings.Builder, i int, q string) {
+	fmt.Fprintf(text, "#if !(%s)\ngaggle:%d:0\n#endif\n#if (%s) >> %d\n#elif (%s)\n", q, i, q, answerBits, q)
+	for bit := range answerBits {
+		fmt.Fprintf(text, "#if (%s) & %d\ngaggle:%d:%d\n#endif\n", q, 1<<bit, i, 1<<bit)
+	}
+	text.WriteString("#endif\n")
+}
+
+// polled reads what a preprocessed poll says.
+func polled(out string, questions []string) map[string]int64 {
 	answers := map[string]int64{}
 	for line := range strings.SplitSeq(out, "\n") {
 		parts := strings.Split(line, ":")
@@ -64,12 +96,12 @@ func (p *probe) ask(ctx context.Context, questions []string) {
 			answers[questions[i]] |= v
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, q := range questions {
-		if _, ok := answers[q]; !ok {
-			p.unknown[q] = true
-		}
-	}
-	maps.Copy(p.Answers, answers)
+	return answers
+}
+
+// harmless returns the questions that no compiler complains of which has the operator.
+func harmless(questions []string) []string {
+	return slices.DeleteFunc(questions, func(q string) bool {
+		return hint.FindString(q) != strings.TrimPrefix(q, "__")
+	})
 }

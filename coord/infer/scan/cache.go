@@ -1,6 +1,8 @@
 package scan
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -19,6 +21,7 @@ type cache struct {
 	listings map[string]*listing
 	chains   map[string]*chain
 	tables   map[*probe][]*macro
+	hints    map[string]bool // questions that sources may ask
 }
 
 func newCache() *cache {
@@ -26,6 +29,7 @@ func newCache() *cache {
 	return &cache{
 		names: n, defined: n.id("defined"),
 		files: map[fileKey]*file{}, listings: map[string]*listing{}, chains: map[string]*chain{}, tables: map[*probe][]*macro{},
+		hints: map[string]bool{},
 	}
 }
 
@@ -62,6 +66,23 @@ func (c *cache) file(k fileKey, dir string) *file {
 		c.files[k] = f
 	}
 	return f
+}
+
+// hint notes what a new source may ask.
+func (c *cache) hint(s *source) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, q := range s.hints {
+		if len(c.hints) < maxAnswers/2 {
+			c.hints[q] = true
+		}
+	}
+}
+
+func (c *cache) hinted() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.hints))
 }
 
 // table returns the macros that a compiler begins with, by nameID.

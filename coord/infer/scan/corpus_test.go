@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -79,22 +80,122 @@ func compare(t testing.TB, s *Scanner, u Unit) (why string, refused bool) {
 	return why, false
 }
 
-// TestHeaders compares units of one public header each with what the compiler lists.
+// publicHeaders returns one header in every so many of those that match, by the names for <>.
+func publicHeaders(t testing.TB, below, pattern string, every int) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(below, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var headers []string
+	for i, p := range paths {
+		fi, err := os.Stat(p)
+		if err == nil && fi.Mode().IsRegular() && i%every == 0 {
+			headers = append(headers, strings.TrimPrefix(p, below+"/"))
+		}
+	}
+	return headers
+}
+
+// TestHeaders compares units of one public header each with what the compiler lists: of libc, the
+// kernel and libstdc++, in several standards. A unit that the compiler refuses counts for nothing.
 func TestHeaders(t *testing.T) {
-	dir := t.TempDir()
+	libstdcxx := "/usr/include/c++/none"
+	if all, _ := filepath.Glob("/usr/include/c++/*/vector"); len(all) > 0 {
+		libstdcxx = filepath.Dir(all[len(all)-1])
+	}
+	for _, c := range []struct {
+		language, below, pattern string
+		every                    int
+		flags                    string
+	}{
+		{"c", "/usr/include", "*.h", 8, ""},
+		{"c", "/usr/include", "*.h", 30, "-std=c99 -O2"},
+		{"c", "/usr/include", "[a-m]*.h", 16, "-ansi"},
+		{"c", "/usr/include", "linux/*.h", 40, ""},
+		{"c", "/usr/include", "x86_64-linux-gnu/sys/*.h", 12, "-std=c2x -pthread"},
+		{"assembler-with-cpp", "/usr/include", "linux/*.h", 80, ""},
+		{"c++", libstdcxx, "[a-z]*", 14, ""},
+		{"c++", libstdcxx, "[a-z]*", 25, "-std=c++20 -fopenmp"},
+		{"c++", libstdcxx, "ext/*.h*", 5, "-std=c++98"},
+	} {
+		t.Run(c.language+" "+c.pattern+" "+c.flags, func(t *testing.T) {
+			s := New(Options{})
+			u := unitIn(t, t.TempDir())
+			u.Language, u.Flags = c.language, strings.Fields(c.flags)
+			compared, refused := 0, 0
+			for _, h := range publicHeaders(t, c.below, c.pattern, c.every) {
+				write(t, u.Dir, map[string]string{"main.c": "#include <" + h + ">\n"})
+				why, no := compare(t, s, u)
+				switch {
+				case no && why == "":
+				case no:
+					refused++
+					t.Logf("%s is refused: %s", h, why)
+				case why != "":
+					t.Errorf("%s: %s", h, why)
+				default:
+					compared++
+				}
+			}
+			t.Logf("%d units as the compiler lists them, %d refused", compared, refused)
+			if refused > compared/10 {
+				t.Errorf("%d of %d units are refused", refused, compared+refused)
+			}
+		})
+	}
+}
+
+// sources returns the units of real programs that are here: of googletest, a package for C++, and
+// of Go's runtime for C.
+func sources(t testing.TB) []Unit {
+	t.Helper()
+	var units []Unit
+	add := func(dir, pattern, language string, change func(u *Unit)) {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range paths {
+			u := unitIn(t, dir)
+			u.Source, _ = filepath.Rel(dir, p)
+			u.Language = language
+			change(&u)
+			units = append(units, u)
+		}
+	}
+	add("/usr/src/googletest/googletest", "src/gtest-*.cc", "c++", func(u *Unit) {
+		u.Include, u.Flags = []string{"."}, []string{"-std=c++17", "-O2"}
+		u.System, u.Macros = []string{"include"}, []Macro{{Text: "GTEST_HAS_PTHREAD=1"}}
+	})
+	add("/usr/src/googletest/googlemock", "src/gmock-[a-m]*.cc", "c++", func(u *Unit) {
+		u.Include = []string{"include", ".", "../googletest/include", "../googletest"}
+	})
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Skip("no go command")
+	}
+	cgo := filepath.Join(strings.TrimSpace(string(root)), "src/runtime/cgo")
+	add(cgo, "gcc_[a-m]*.c", "c", func(u *Unit) { u.Flags = []string{"-O2", "-pthread", "-fno-stack-protector"} })
+	add(cgo, "gcc_amd64.S", "assembler-with-cpp", func(u *Unit) { u.Flags = []string{"-m64"} })
+	return units
+}
+
+// TestSources compares units of real programs with what the compiler lists.
+func TestSources(t *testing.T) {
 	s := New(Options{})
 	compared := 0
-	for _, header := range strings.Fields("stdio.h unistd.h sys/socket.h pthread.h math.h linux/if.h") {
-		write(t, dir, map[string]string{"main.c": "#include <" + header + ">\n"})
-		why, refused := compare(t, s, unitIn(t, dir))
+	for _, u := range sources(t) {
+		why, no := compare(t, s, u)
 		if why != "" {
-			t.Errorf("%s: %s", header, why)
+			t.Errorf("%s (refused: %v): %s", u.Source, no, why)
 		}
-		if !refused {
+		if !no {
 			compared++
 		}
 	}
+	t.Logf("%d units as the compiler lists them", compared)
 	if compared == 0 {
-		t.Skip("no headers of the C library here")
+		t.Skip("neither googletest nor sources of Go here")
 	}
 }

@@ -109,7 +109,10 @@ func (p *pass) open(path, dir string) *opened {
 		return o
 	}
 	state, read, err := f.load(p.c.names, p.now)
-	p.c.bytes.Add(int64(read))
+	if read > 0 {
+		p.c.bytes.Add(int64(read))
+		p.c.hint(state.src)
+	}
 	var o *opened
 	switch {
 	case err == nil:

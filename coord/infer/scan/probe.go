@@ -81,8 +81,9 @@ var traits = map[string]string{
 
 const probeTimeout = time.Minute // a compiler that starts takes 20 ms
 
-// askCompiler runs the compiler for a unit's flags.
-func askCompiler(ctx context.Context, u *Unit) (*probe, error) {
+// askCompiler runs the compiler for a unit's flags. Questions that other flags were asked come
+// along.
+func askCompiler(ctx context.Context, u *Unit, questions []string) (*probe, error) {
 	p := &probe{command: u.preprocessor(), unknown: map[string]bool{}}
 	var text strings.Builder
 	for _, t := range traits {
@@ -90,6 +91,13 @@ func askCompiler(ctx context.Context, u *Unit) (*probe, error) {
 	}
 	for name := range builtins {
 		fmt.Fprintf(&text, "#ifdef %s\n#define gaggle_has_%s\n#endif\n", name, name)
+	}
+	questions = harmless(questions)
+	for i, q := range questions {
+		operator, _, _ := strings.Cut(q, "(")
+		fmt.Fprintf(&text, "#ifdef %s\n", operator)
+		poll(&text, i, q)
+		text.WriteString("#endif\n")
 	}
 	out, messages, err := p.preprocess(ctx, text.String(), "-dD", "-v")
 	if err != nil {
@@ -99,7 +107,7 @@ func askCompiler(ctx context.Context, u *Unit) (*probe, error) {
 		return nil, err
 	}
 	p.readOutput(out)
-	p.Answers = map[string]int64{}
+	p.Answers = polled(out, questions)
 	p.derive()
 	return p, nil
 }
@@ -108,7 +116,7 @@ func askCompiler(ctx context.Context, u *Unit) (*probe, error) {
 // Directories of the environment are left to chain, since the compiler does not tell of those
 // that are not there yet.
 func (u *Unit) preprocessor() *exec.Cmd {
-	c := &exec.Cmd{Path: u.Compiler, Dir: u.Dir, Args: append([]string{u.Compiler}, u.probeFlags()...), Env: u.probeEnv()}
+	c := &exec.Cmd{Path: u.Compiler, Dir: u.probeDir(), Args: append([]string{u.Compiler}, u.probeFlags()...), Env: u.probeEnv()}
 	c.Args = append(c.Args, "-E", "-x", u.Language, "-")
 	return c
 }

@@ -151,7 +151,10 @@ func (s *Scanner) makeProbe(ctx context.Context, u *Unit, key string) (*probe, e
 		}
 		return p, nil
 	}
-	p, err := askCompiler(ctx, u)
+	s.mu.Lock()
+	c := s.cache
+	s.mu.Unlock()
+	p, err := askCompiler(ctx, u, append(s.questions(), c.hinted()...))
 	if err != nil {
 		return nil, err
 	}

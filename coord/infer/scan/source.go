@@ -60,12 +60,13 @@ func (e *expression) tokens(n *names) []token {
 type source struct {
 	directives []directive
 	size       int
-	renumbers  bool   // #line is in it
-	slashes    bool   // a // is in a directive that counts, or hides the begin of a comment
-	trigraphs  bool   // ??= or ??/ is in it
-	dated      bool   // it may ask for the time of the compilation
-	stamped    bool   // it may ask for its own time
-	opaque     string // why files may be read through it that are not seen here
+	hints      []string // questions to the compiler that conditions may ask
+	renumbers  bool     // #line is in it
+	slashes    bool     // a // is in a directive that counts, or hides the begin of a comment
+	trigraphs  bool     // ??= or ??/ is in it
+	dated      bool     // it may ask for the time of the compilation
+	stamped    bool     // it may ask for its own time
+	opaque     string   // why files may be read through it that are not seen here
 }
 
 // parseSource finds every directive of a file.
@@ -233,6 +234,9 @@ func (p *parser) conditional(word, arg string) {
 		}
 		arg = map[string]string{"elifdef": "defined ", "elifndef": "!defined "}[word] + arg
 		word = "elif"
+	}
+	if strings.Contains(arg, "has_") || strings.Contains(arg, "HAS_") {
+		p.src.hints = append(p.src.hints, hints(arg)...)
 	}
 	here := int32(len(p.src.directives))
 	var d directive

@@ -36,17 +36,29 @@ type storedProbe struct {
 
 // probeKey names a probe: all that the compiler is told and may look at.
 func (u *Unit) probeKey() string {
-	dir := "" // matters only for names relative to it
-	for _, f := range u.Flags {
-		if strings.Contains(f, "sysroot") || strings.Contains(f, "specs") || strings.HasPrefix(f, "-B") || strings.HasPrefix(f, "-resource-dir") {
-			dir = u.Dir
-		}
-	}
-	key, err := json.Marshal([]any{storeForm, u.Compiler, u.probeFlags(), u.Language, u.probeEnv(), dir})
+	key, err := json.Marshal([]any{storeForm, u.Compiler, u.probeFlags(), u.Language, u.probeEnv(), u.probeDir()})
 	if err != nil {
 		panic(err) // strings always encode
 	}
 	return string(key)
+}
+
+// probeDir returns the working directory if a flag may name something relative to it, or "".
+func (u *Unit) probeDir() string {
+	for _, f := range u.probeFlags() {
+		_, value, joined := strings.Cut(f, "=")
+		if !joined {
+			value = f
+		}
+		if filepath.IsAbs(value) {
+			continue
+		}
+		named := func(part string) bool { return strings.Contains(f, part) }
+		if strings.Contains(value, "/") || slices.ContainsFunc([]string{"sysroot", "specs", "-B", "-resource-dir", "toolchain", "list="}, named) {
+			return u.Dir
+		}
+	}
+	return ""
 }
 
 func (s store) path(key string) string {
