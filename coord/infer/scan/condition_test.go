@@ -50,6 +50,8 @@ F(1) && F(F(1)) && F((0,1)) == 1
 1 EMPTY
 #define D defined(X)
 D
+#define UNDEFINED_D NOT_DEFINED
+! F(defined(UNDEFINED_D))
 #define CAT(a,b) a##b
 CAT(1,2) == 12 && CAT(0x,f) == 15 && CAT(def,ined) X
 #define VAR(...) VAR2(__VA_ARGS__,3,2,1)

@@ -27,7 +27,7 @@ func (p *pass) expand(in []token, cond bool, depth int) []token {
 		p.refuse("macros nested too deeply")
 		return nil
 	}
-	if p.plain(in) {
+	if p.plain(in, cond) {
 		return in[:len(in):len(in)]
 	}
 	x := expansion{p: p, cond: cond, depth: depth, stack: []reading{{ts: in}}, out: make([]token, 0, len(in)+8)}
@@ -45,11 +45,11 @@ func (p *pass) expand(in []token, cond bool, depth int) []token {
 	return nil
 }
 
-// plain reports whether nothing in ts can be expanded, as in most conditions. Names after
-// defined need no look: they may be macros, but then the slow way leaves them alone.
-func (p *pass) plain(ts []token) bool {
+// plain reports whether nothing in ts can be expanded, as in most conditions: there the operands
+// of defined may be macros.
+func (p *pass) plain(ts []token, cond bool) bool {
 	for i := range ts {
-		if ts[i].kind == tokName && p.macro(ts[i].id) != nil && !p.afterDefined(ts, i) || ts[i].kind == tokHas {
+		if ts[i].kind == tokHas || ts[i].kind == tokName && p.macro(ts[i].id) != nil && !(cond && p.afterDefined(ts, i)) {
 			return false
 		}
 	}
@@ -242,7 +242,7 @@ func (x *expansion) has(t token, kind builtin) {
 	switch {
 	case kind == hasHeader && len(operand) > 0 && operand[0].kind != tokHeader && operand[0].kind != tokString, kind == hasAnswer:
 		operand = x.p.expand(operand, false, x.depth+1)
-	case kind == hasRaw && !x.p.plain(operand):
+	case kind == hasRaw && !x.p.plain(operand, false):
 		x.p.refuse("a macro in the operand of " + t.text)
 	}
 	x.out = append(append(append(x.out, open), operand...), closing)
