@@ -79,6 +79,8 @@ B(__builtin_trap) && !B(nope)
 #define noreturn nope
 ! __has_attribute(noreturn)
 __GNUC__ >= 8 && __CHAR_BIT__ == 8
+! !defined __LINE__ && __LINE__ > 0 && __COUNTER__
+1 || __COUNTER__
 /* a comment */ 1 /* another */
 1 // the rest || /* 
 0x7fffffffffffffff + 1 < 0

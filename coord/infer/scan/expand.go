@@ -218,8 +218,9 @@ func (x *expansion) builtin(t token, m *macro) {
 			b.blank = t.blank
 			x.out = append(x.out, b)
 		}
-	default:
-		x.p.refuse(m.name + " in a directive")
+	default: // the condition may not come to evaluate it
+		t.kind = tokHas
+		x.out = append(x.out, t)
 	}
 }
 

@@ -1,22 +1,23 @@
 package scan
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// has decides __has_include( ) and its like.
+// has decides __has_include( ) and its like. __COUNTER__ and others that come here have no value.
 func (c *condition) has(t token) number {
 	n := matching(c.ts)
-	if n == 0 {
-		c.fail(t.text + " without an operand")
+	if c.skip == 0 && (n == 0 || t.text == "__has_embed") {
+		c.fail(t.text + " in a condition")
 		return number{}
 	}
-	operand := c.ts[1 : n-1]
-	c.ts = c.ts[n:]
-	if c.skip > 0 {
+	rest := c.ts
+	if c.ts = rest[n:]; c.skip > 0 {
 		return number{}
 	}
+	operand := rest[1 : n-1]
 	if !strings.HasPrefix(t.text, "__has_include") {
 		v, ok := c.p.answer(t.text, operand)
 		if !ok {
@@ -68,7 +69,8 @@ func (p *pass) builtinValue(kind builtin) (token, bool) {
 	case baseFile:
 		return token{kind: tokString, text: strconv.Quote(p.unit.Source)}, true
 	}
-	if name, ok := p.at.spelled(p); ok && !p.at.file.src.renumbers {
+	mapped := slices.ContainsFunc(p.unit.Flags, func(f string) bool { return strings.Contains(f, "-prefix-map=") })
+	if name, ok := p.at.spelled(p); ok && !mapped && !p.at.file.src.renumbers {
 		return token{kind: tokString, text: strconv.Quote(name)}, true
 	}
 	p.refuse("__FILE__ in a directive")

@@ -121,7 +121,9 @@ func (c *call) element(body []token, pasted bool) ([]token, int) {
 	kind, n := c.extent(body)
 	switch kind {
 	case elementString:
-		s := token{kind: tokString, blank: body[0].blank, text: quote(c.args[body[1].param-1])}
+		arg := c.args[body[1].param-1]
+		c.refuseHas(arg)
+		s := token{kind: tokString, blank: body[0].blank, text: quote(arg)}
 		return []token{s}, n
 	case elementParam:
 		return c.argument(&body[0], pasted), n
@@ -193,6 +195,7 @@ func (c *call) paste(l, r token) []token {
 	case r.kind == tokPlace:
 		return []token{l}
 	}
+	c.refuseHas([]token{l, r})
 	ts := tokenise(l.text+r.text, c.x.p.c.names, c.m.mode, false)
 	if len(ts) != 1 && !c.x.p.probe.assembly {
 		c.x.p.refuse("## makes no token in macro " + c.m.name)
@@ -201,6 +204,16 @@ func (c *call) paste(l, r token) []token {
 		ts[0].blank = l.blank
 	}
 	return ts
+}
+
+// refuseHas refuses operands of # and ## whose values are not known before the condition is
+// evaluated.
+func (c *call) refuseHas(ts []token) {
+	for i := range ts {
+		if ts[i].kind == tokHas {
+			c.x.p.refuse(ts[i].text + " as an operand of # or ##")
+		}
+	}
 }
 
 // quote carries out #, C11 6.10.3.2: only within literals are quotes and backslashes escaped.
