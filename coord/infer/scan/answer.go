@@ -2,8 +2,10 @@ package scan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -58,9 +60,10 @@ func (p *probe) ask(ctx context.Context, questions []string) {
 	for i, q := range questions {
 		poll(&text, i, q)
 	}
-	out, _, _ := p.preprocess(ctx, text.String()) // it fails for questions that are none
-	if ctx.Err() != nil {
-		return
+	out, _, err := p.preprocess(ctx, text.String())
+	var exit *exec.ExitError // as for questions that are none
+	if err != nil && (!errors.As(err, &exit) || !exit.Exited()) {
+		return // to be asked again
 	}
 	answers := polled(out, questions)
 	p.mu.Lock()

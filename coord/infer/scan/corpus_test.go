@@ -118,11 +118,16 @@ func TestHeaders(t *testing.T) {
 		{"c++", libstdcxx, "[a-z]*", 14, ""},
 		{"c++", libstdcxx, "[a-z]*", 25, "-std=c++20 -fopenmp"},
 		{"c++", libstdcxx, "ext/*.h*", 5, "-std=c++98"},
+		{"clang c", "/usr/include", "[a-s]*.h", 24, "-O2"},
+		{"clang c++", libstdcxx, "[a-z]*", 25, "-std=c++17"},
 	} {
 		t.Run(c.language+" "+c.pattern+" "+c.flags, func(t *testing.T) {
 			s := New(Options{})
 			u := unitIn(t, t.TempDir())
 			u.Language, u.Flags = c.language, strings.Fields(c.flags)
+			if language, ok := strings.CutPrefix(c.language, "clang "); ok {
+				u.Language, u.Compiler = language, compiler(t, "clang")
+			}
 			compared, refused := 0, 0
 			for _, h := range publicHeaders(t, c.below, c.pattern, c.every) {
 				write(t, u.Dir, map[string]string{"main.c": "#include <" + h + ">\n"})

@@ -24,7 +24,6 @@ type pass struct {
 	at     *frame
 
 	refused string
-	err     error // of the caller's context
 	steps   int
 	entered int
 	depth   int

@@ -67,8 +67,8 @@ func (s *Scanner) Scan(ctx context.Context, u Unit) (*Result, error) {
 	if p.chain = p.findChain(); p.refused == "" {
 		p.run()
 	}
-	if p.err != nil {
-		return nil, p.err
+	if p.refused != "" && ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	return p.result(), nil
 }

@@ -17,9 +17,14 @@ type stamp struct {
 	mode         fs.FileMode
 }
 
-// fresh reports whether a later change may leave the stamp as it is.
+// fresh reports whether a later change may leave the stamp as it is. Where there is a ctime it
+// decides, since no program can set it.
 func (s *stamp) fresh(now time.Time) bool {
-	return max(s.mtime, s.ctime) > now.Add(-settleTime).UnixNano()
+	changed := s.ctime
+	if changed == 0 {
+		changed = s.mtime
+	}
+	return changed > now.Add(-settleTime).UnixNano()
 }
 
 // statPath follows symbolic links, as compilers do.

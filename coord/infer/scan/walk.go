@@ -160,7 +160,7 @@ func (p *pass) enterFile(o *opened, f frame) {
 	if p.depth >= maxDepth {
 		p.refuse("includes nested too deeply")
 	}
-	if p.err = p.ctx.Err(); p.err != nil {
+	if p.ctx.Err() != nil {
 		p.refuse("canceled")
 	}
 	if p.refused != "" {
