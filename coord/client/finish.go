@@ -143,7 +143,7 @@ func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Tar
 		moved, err := j.link.Fetch(ctx, from, want, func(f Fetching) { j.tell(&Event{Fetching: &f}) })
 		end.Fetched += moved
 		if err == nil {
-			j.announce(want)
+			j.link.announce(want)
 			return nil
 		}
 		if try == fetchTries || wire.CauseOf(err) == wire.CauseDiskFull {
@@ -161,13 +161,13 @@ func (j *job) fetchTargets(ctx context.Context, from holders, targets []wire.Tar
 
 // announce tells the coordinator that fetched targets are here, too: should the nodes lose them,
 // they need not be made again for this user.
-func (j *job) announce(fetched []wire.Held) {
+func (l *link) announce(fetched []wire.Held) {
 	for part := range slices.Chunk(fetched, wire.MaxBatch) {
 		objs := make([]wire.Object, len(part))
 		for i, h := range part {
 			objs[i] = h.Object
 		}
-		j.link.worker.Announce(j.link.space, objs)
+		l.worker.Announce(l.space, objs)
 	}
 }
 

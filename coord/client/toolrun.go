@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -152,11 +153,37 @@ func (o *oneTask) failure() error {
 // node is there, say. The compiler is here.
 const waitsAtMost = 5 * time.Second
 
+// A waitLimit ends a wait that the coordinator sees no end of.
+type waitLimit struct {
+	why   string
+	timer *time.Timer
+}
+
+// note takes in what the coordinator says of the job.
+func (w *waitLimit) note(n *wire.Notice, enough context.CancelCauseFunc) {
+	if n.Waiting == w.why && n.State < wire.StateOffered {
+		return
+	}
+	w.stop()
+	if w.why = n.Waiting; w.why != "" {
+		err := fmt.Errorf("%w: %s", errAway, w.why)
+		w.timer = time.AfterFunc(waitsAtMost, func() { enough(err) })
+	}
+}
+
+func (w *waitLimit) stop() {
+	w.why = ""
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
 // run submits the job and reads how it ends.
 func (o *oneTask) run(ctx context.Context, l *link) error {
 	ctx, enough := context.WithCancelCause(ctx)
 	defer enough(nil)
-	var waits *time.Timer
+	var waits waitLimit
+	defer waits.stop()
 	rw, err := l.Open(ctx)
 	if err != nil {
 		return err
@@ -172,8 +199,8 @@ func (o *oneTask) run(ctx context.Context, l *link) error {
 	var early wire.Done
 	for {
 		var r wire.Response
-		if err := frames.Read(&r); err != nil && context.Cause(ctx) == errAway {
-			return errAway
+		if err := frames.Read(&r); err != nil && errors.Is(context.Cause(ctx), errAway) {
+			return context.Cause(ctx)
 		} else if err != nil {
 			return wire.Errorf(wire.CauseUnreachable, "", "the connection to the coordinator broke: %v", err)
 		}
@@ -182,13 +209,7 @@ func (o *oneTask) run(ctx context.Context, l *link) error {
 			if n.State == wire.StateDone {
 				o.how = n.How
 			}
-			switch {
-			case n.Waiting != "" && waits == nil:
-				waits = time.AfterFunc(waitsAtMost, func() { enough(errAway) })
-				defer waits.Stop()
-			case n.State >= wire.StateOffered && waits != nil:
-				waits.Stop()
-			}
+			waits.note(n, enough)
 		}
 		switch {
 		case r.Error != nil:
@@ -221,7 +242,9 @@ func (t *tools) fetch(ctx context.Context, l *link, d *wire.Done) error {
 	if err != nil || len(want) == 0 {
 		return err
 	}
-	_, err = l.Fetch(ctx, holders{space: l.space, peers: d.Peers, grant: d.Grant}, want, func(Fetching) {})
+	if _, err = l.Fetch(ctx, holders{space: l.space, peers: d.Peers, grant: d.Grant}, want, func(Fetching) {}); err == nil {
+		l.announce(want)
+	}
 	return err
 }
 
