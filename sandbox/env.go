@@ -13,6 +13,8 @@ const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // jobDir is where a command finds its job directory unless Spec.JobDir says otherwise.
 const jobDir = "/job"
 
+const pwdIs = "PWD="
+
 // fixedEnv is the same on every machine. HOME and TMPDIR are where a command may write without
 // leaving anything in the job directory. LC_ALL=C sorts bytes the same way everywhere.
 var fixedEnv = []string{
@@ -20,16 +22,20 @@ var fixedEnv = []string{
 	"LC_ALL=C",
 	"LOGNAME=thunk",
 	"PATH=" + DefaultPath,
+	pwdIs, // the working directory
 	"SOURCE_DATE_EPOCH=" + strconv.Itoa(wire.FileTime),
 	"TMPDIR=/tmp",
 	"TZ=UTC",
 	"USER=thunk",
 }
 
-// environment returns the fixed variables, and PWD=cwd, that env does not set, then env.
+// environment returns the fixed variables that env does not set, then env.
 func environment(env []string, cwd string) []string {
-	all := make([]string, 0, len(fixedEnv)+1+len(env))
-	for _, f := range append(fixedEnv[:len(fixedEnv):len(fixedEnv)], "PWD="+cwd) {
+	all := make([]string, 0, len(fixedEnv)+len(env))
+	for _, f := range fixedEnv {
+		if f == pwdIs {
+			f += cwd
+		}
 		name, _, _ := strings.Cut(f, "=")
 		if _, set := lookupEnv(env, name); !set {
 			all = append(all, f)

@@ -135,6 +135,37 @@ func TestJobThatBreaksOffIsForgotten(t *testing.T) {
 	<-ended
 }
 
+// TestPassingJobEndsWithItsStream: nobody else knows of it, so it is cancelled when who waits for it
+// has gone, and is not listed then.
+func TestPassingJobEndsWithItsStream(t *testing.T) {
+	s := startServer(t)
+	id, enc := testThunk(t, 1)
+	sub := &wire.Submit{Job: wire.JobID{9}, Space: "anna", Name: "gcc", Tasks: 1, Passing: true, Targets: []wire.TargetSpec{{Path: "out", Thunk: id, Output: "out"}}}
+	here, there := net.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer there.Close()
+		_ = s.ServeClient(t.Context(), there, testCert(1, wire.RoleClient))
+	}()
+	must(t, wire.WriteFrame(here, &wire.Request{Submit: sub}))
+	must(t, wire.WriteFrame(here, &wire.SubmitChunk{Tasks: []wire.TaskSpec{{Name: "gcc", Thunk: enc}}, End: true}))
+	var r wire.Response
+	must(t, wire.NewFrameReader(here).Read(&r)) // that it waits for a node
+	if list := jobs(t, s); len(list) != 1 || !list[0].Passing || list[0].Ended != 0 {
+		t.Fatalf("while it is waited for: %+v", list)
+	}
+	here.Close()
+	<-ended
+	if list := jobs(t, s); len(list) != 1 || list[0].State != "cancelled" {
+		t.Errorf("when nobody waits for it: %+v", list)
+	}
+	c := &client{s: s, cert: testCert(1, wire.RoleClient)}
+	if list, err := c.jobs(); err != nil || len(list) != 0 {
+		t.Errorf("listed: %+v, %v", list, err)
+	}
+}
+
 func TestJobOfWhichALaterPartIsBad(t *testing.T) {
 	s := startServer(t)
 	conn, frames, _, ended := streams(t, s)

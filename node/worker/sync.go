@@ -90,6 +90,9 @@ func (s *syncer) take() []syncItem {
 			break
 		}
 	}
+	if n == 0 {
+		return nil
+	}
 	items := s.queue[:n:n]
 	if s.queue = s.queue[n:]; len(s.queue) == 0 {
 		s.queue = nil
