@@ -5,7 +5,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"sync"
 )
 
@@ -76,14 +75,4 @@ func program(file string) bool {
 	}
 	programs.Store(k, err == nil)
 	return err == nil
-}
-
-// variable returns the value of a variable, "" if it is not set.
-func variable(env []string, name string) string {
-	for _, e := range env {
-		if value, ok := strings.CutPrefix(e, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
