@@ -149,9 +149,9 @@ func (o *oneTask) failure() error {
 	return wire.Errorf(f.Cause, f.Hint, "it failed on a node: %s", ending(f))
 }
 
-// waitsAtMost is how long a call waits for a mesh that says that it can do nothing now: that no
-// node is there, say. The compiler is here.
-const waitsAtMost = 5 * time.Second
+// waitsAtMost is how long a call waits for a mesh that says of its task that no node can run it
+// now. The compiler is here. A node that is silent on a busy machine is back sooner.
+const waitsAtMost = 15 * time.Second
 
 // A waitLimit ends a wait that the coordinator sees no end of.
 type waitLimit struct {
@@ -161,8 +161,8 @@ type waitLimit struct {
 
 // note takes in what the coordinator says of the job.
 func (w *waitLimit) note(n *wire.Notice, enough context.CancelCauseFunc) {
-	if n.Waiting == w.why && n.State < wire.StateOffered {
-		return
+	if n.Task == "" || n.Waiting == w.why && n.State < wire.StateOffered {
+		return // of the job it is said that it waits for inputs, which are here
 	}
 	w.stop()
 	if w.why = n.Waiting; w.why != "" {
