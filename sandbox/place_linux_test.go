@@ -14,7 +14,7 @@ import (
 // TestJobDir: a command finds its job directory where it is asked for, and only there; the next
 // command in the slot finds nothing of it.
 func TestJobDir(t *testing.T) {
-	root := testRoot(t, map[string]string{"home/u/.keep": "", "home/u/work/.keep": "", "home/dir/x": "", "bin/where": "#!/bin/sh\necho wrong\n"})
+	root := testRoot(t, map[string]string{"home/u/.keep": "", "home/u/proj/.keep": "", "home/dir/x": "", "bin/where": "#!/bin/sh\necho wrong\n"})
 	if err := os.Symlink("dir", filepath.Join(root, "home/link")); err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func TestJobDir(t *testing.T) {
 	b := newBench(t, 1)
 	source := writeFile(t, filepath.Join(t.TempDir(), "x"), "input", 0o644)
 	tool := writeFile(t, filepath.Join(t.TempDir(), "tool"), "#!/bin/sh\necho right\n", 0o755)
-	for _, dir := range []string{"/home/u/work", "/tmp/a/b", "/empty/c/d", "/empty", "/home/u/work", "/empty/e"} {
+	for _, dir := range []string{"/home/u/proj", "/tmp/a/b", "/empty/c/d", "/empty", "/home/u/proj", "/empty/e"} {
 		s := Spec{Root: root, JobDir: dir, WorkDir: "src/deep", Inputs: []Input{{Path: "src/x", Source: source}, {Path: "bin/where", Source: tool, Exec: true}},
 			Env: []string{"PATH=" + dir + "/bin:/bin"}, Outputs: []wire.Output{{Path: "src/out", Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}, {Path: wire.Stdout, Kind: wire.File}}}
 		s.Argv = []string{"sh", "-c", "sleep 0.2; pwd; echo $PWD; cat ../x; ls " + dir + "; ls -A /job; where; ../../bin/where; echo made > ../out; echo said >&2"}
@@ -39,7 +39,7 @@ func TestJobDir(t *testing.T) {
 		if out, said := b.sink.text(r.Outputs[0]), b.sink.text(r.Outputs[1]); out != "made\n" || said != "said\n" {
 			t.Errorf("in %s it left %q and said %q", dir, out, said)
 		}
-		if got := b.sh("pwd; ls -A /empty /job /home/u/work /tmp; where", Spec{Root: root}); got != "/job\n/empty:\n\n/home/u/work:\n.keep\n\n/job:\n\n/tmp:\nwrong" {
+		if got := b.sh("pwd; ls -A /empty /job /home/u/proj /tmp; where", Spec{Root: root}); got != "/job\n/empty:\n\n/home/u/proj:\n.keep\n\n/job:\n\n/tmp:\nwrong" {
 			t.Errorf("after %s the next sees %q", dir, got)
 		}
 	}

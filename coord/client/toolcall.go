@@ -30,10 +30,10 @@ const maxToolCall = 64 << 20
 
 // toolHead are the numbers at the start of a call.
 type toolHead struct {
-	Magic                 [4]byte
-	Bytes                 uint32 // that follow this field
-	Umask, Terminal       uint32
-	Arguments, Variables_ uint32
+	Magic                  [4]byte
+	Bytes                  uint32 // that follow this field
+	Umask, Terminal        uint32
+	Arguments, Environment uint32
 }
 
 var errToolCall = errors.New("what came over the socket is no call of a tool")
@@ -52,7 +52,7 @@ func readToolCall(r io.Reader) (*toolCall, error) {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return nil, err
 	}
-	n := 2 + int64(h.Arguments) + int64(h.Variables_)
+	n := 2 + int64(h.Arguments) + int64(h.Environment)
 	if int64(bytes.Count(b, []byte{0})) != n || b[len(b)-1] != 0 {
 		return nil, errToolCall
 	}

@@ -79,7 +79,7 @@ func TestGraft(t *testing.T) {
 		want string
 	}{
 		{nil, "home/ usr/include/a.h=1 usr/include/x/b.h=2 zlib->usr/../usr/include/x"},
-		{map[string]wire.Object{"home/u/work": empty, "usr": empty}, "home/u/work/ usr/include/a.h=1 usr/include/x/b.h=2 zlib->usr/../usr/include/x"},
+		{map[string]wire.Object{"home/u/proj": empty, "usr": empty}, "home/u/proj/ usr/include/a.h=1 usr/include/x/b.h=2 zlib->usr/../usr/include/x"},
 		{map[string]wire.Object{"usr/include/a.h": sized(3), "usr/include/x.h": sized(4), "usr/include/x/c.h": sized(5)},
 			"home/ usr/include/a.h=3 usr/include/x/b.h=2 usr/include/x/c.h=5 usr/include/x.h=4 zlib->usr/../usr/include/x"},
 		{map[string]wire.Object{"zlib/d.h": sized(3)}, "zlib/d.h " + errNoRoom.Error()},
