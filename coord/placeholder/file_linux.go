@@ -1,0 +1,237 @@
+package placeholder
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A File is a placeholder that this process holds. Its methods may be called side by side.
+type File struct {
+	id ID
+
+	mu sync.Mutex // guards f
+	f  *os.File   // has the lease; nil once it was given up
+}
+
+// Make puts a placeholder at a path, in place of the file that may be there, with this mode. The
+// error wraps ErrUnsupported where there are no leases.
+func Make(path string, mode fs.FileMode) (*File, error) {
+	f, err := temporary(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.WriteString(text); err == nil {
+		if _, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+			err = fmt.Errorf("%w: %w", ErrUnsupported, err)
+		}
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = f.Stat()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()), f.Close())
+	}
+	id, _ := IDOf(info) // Linux always has one
+	return &File{id: id, f: f}, nil
+}
+
+// temporary makes a file beside the one at path.
+func temporary(path string, mode fs.FileMode) (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".gaggle-")
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(mode); err != nil {
+		return nil, errors.Join(err, os.Remove(f.Name()), f.Close())
+	}
+	return f, nil
+}
+
+// IDOf returns the ID of a file.
+func IDOf(info fs.FileInfo) (ID, bool) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ID{}, false
+	}
+	return ID{uint64(s.Dev), s.Ino}, true
+}
+
+// ID returns which file it is.
+func (p *File) ID() ID { return p.id }
+
+// Wanted reports whether somebody waits for the contents.
+func (p *File) Wanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.f != nil && p.wanted()
+}
+
+func (p *File) wanted() bool {
+	is, err := unix.FcntlInt(p.f.Fd(), unix.F_GETLEASE, 0)
+	return err == nil && is != unix.F_WRLCK
+}
+
+// ErrLost says that the kernel waited no longer: somebody has read the placeholder.
+var ErrLost = errors.New("somebody who could wait no longer has read it unmade")
+
+// Name returns what the file is called now, "" if it was removed or was let go.
+func (p *File) Name() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.f == nil {
+		return ""
+	}
+	return p.name()
+}
+
+// name asks the kernel, which follows renaming. Of several links it knows one.
+func (p *File) name() string {
+	name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", p.f.Fd()))
+	if err != nil {
+		return ""
+	}
+	info, err := os.Lstat(name) // " (deleted)" is at the end of the name of one that was removed
+	if err != nil {
+		return ""
+	}
+	if id, _ := IDOf(info); id != p.id {
+		return ""
+	}
+	return name
+}
+
+// Fill puts the contents in and lets those go on who wait. Mode and time of the file stay. If it is
+// to be run, freeze stops everybody who may wait, until resume is called: the kernel runs no file
+// that is open for writing. After an error it is a placeholder still.
+func (p *File) Fill(r io.ReadSeeker, run bool, freeze func() (resume func())) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.f == nil {
+		return fs.ErrClosed
+	}
+	if run || !p.wanted() {
+		at := p.name()
+		aside, err := p.exchange(r, at)
+		if err != nil {
+			return err
+		}
+		if aside != "" {
+			defer os.Remove(aside)
+			if !p.wanted() {
+				return p.letGo() // nobody can come to the old file any more
+			}
+			if !run { // somebody has just come who has the old file, and may write to it
+				if err := exchange(aside, at); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if run {
+		defer freeze()() // when they go on they look for the file anew
+	}
+	if err := p.rewrite(r); err != nil {
+		return fmt.Errorf("writing %s: %w", p.name(), err)
+	}
+	return p.letGo()
+}
+
+// exchange puts the contents into a file of its own, and that in the place of the placeholder, so that
+// it is never there in part; it returns what the placeholder is called now. That cannot be done if it
+// has several names, or none: then there is nothing to return.
+func (p *File) exchange(r io.ReadSeeker, at string) (name string, err error) {
+	info, err := p.f.Stat()
+	if err != nil || at == "" || info.Sys().(*syscall.Stat_t).Nlink != 1 {
+		return "", err
+	}
+	f, err := temporary(at, info.Mode().Perm())
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(contents(f, r), f.Close())
+	if err == nil {
+		err = os.Chtimes(f.Name(), info.ModTime(), info.ModTime())
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("writing %s: %w", at, err), os.Remove(f.Name()))
+	}
+	if err := exchange(f.Name(), at); err != nil { // it has just been moved, or this cannot be done here
+		return "", os.Remove(f.Name())
+	}
+	if p.name() == f.Name() {
+		return f.Name(), nil
+	}
+	// Just before, something else was put there; it goes back.
+	return "", errors.Join(exchange(f.Name(), at), os.Remove(f.Name()))
+}
+
+// exchange has two files change places.
+func exchange(a, b string) error {
+	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+}
+
+// rewrite puts the contents into the placeholder itself.
+func (p *File) rewrite(r io.ReadSeeker) error {
+	info, err := p.f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := p.f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := contents(p.f, r); err != nil {
+		return err
+	}
+	self := fmt.Sprintf("/proc/self/fd/%d", p.f.Fd())
+	return os.Chtimes(self, info.ModTime(), info.ModTime())
+}
+
+// contents writes a file from its beginning.
+func contents(to *os.File, r io.ReadSeeker) error {
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	n, err := io.Copy(to, r)
+	if err != nil {
+		return err
+	}
+	return to.Truncate(n)
+}
+
+// Remove takes the file away, under the name that it has now. Whoever waits goes on, and reads the
+// placeholder: they have to be ended before.
+func (p *File) Remove() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.f == nil {
+		return nil
+	}
+	var err error
+	if name := p.name(); name != "" {
+		err = os.Remove(name)
+	}
+	return errors.Join(err, p.letGo())
+}
+
+// letGo gives the lease up.
+func (p *File) letGo() error {
+	_, err := unix.FcntlInt(p.f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	if err != nil {
+		err = ErrLost
+	}
+	err = errors.Join(err, p.f.Close())
+	p.f = nil
+	return err
+}

@@ -1,0 +1,56 @@
+// Package placeholder stands files up that are still to be made, so that nobody sees one unmade.
+//
+// A placeholder is an ordinary file under a write lease (fcntl(2), F_SETLEASE): the kernel makes
+// everybody who opens, runs or truncates it wait until the holder gives the lease up, which it does
+// when the contents are there. A lease needs no privilege and costs others nothing; it belongs to the
+// file and not to a name, so that a placeholder may be renamed, linked, touched and removed as any
+// file. The kernel waits for 45 s only (/proc/sys/fs/lease-break-time): whoever waits that long has
+// to be stopped before, by Freeze, and looks again when it goes on.
+//
+// Linux alone has such leases, and not on all file systems.
+package placeholder
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// ErrUnsupported is why no placeholder can be made: the system, or the file system, has no leases.
+var ErrUnsupported = errors.New("files cannot be leased here")
+
+// size is that of every placeholder, so that those left over are found by it.
+const size = 256
+
+// magic begins every placeholder after its first line.
+const magic = "# placeholder of gaggle"
+
+// text is what a placeholder holds: one that outlives a build which was killed says so if it is run.
+var text = func() string {
+	s := "#!/bin/sh\n" + magic + "\n" +
+		"echo \"$0 was still to be made when its build was killed: run coord make again\" >&2\nexit 125\n#"
+	return s + strings.Repeat(" ", size-1-len(s)) + "\n"
+}()
+
+// Is reports whether a file is a placeholder that nobody holds any more. It does not open files of
+// another size.
+func Is(path string, info fs.FileInfo) bool {
+	if !info.Mode().IsRegular() || info.Size() != size {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, size+1))
+	return err == nil && string(b) == text
+}
+
+// An ID names a file of this machine, whatever it is called.
+type ID struct{ Device, Inode uint64 }
+
+func (i ID) String() string { return fmt.Sprintf("%d:%d", i.Device, i.Inode) }

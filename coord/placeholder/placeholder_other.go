@@ -1,0 +1,47 @@
+//go:build !linux
+
+package placeholder
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+)
+
+// ErrLost says that the kernel waited no longer: somebody has read the placeholder.
+var ErrLost = errors.New("somebody who could wait no longer has read it unmade")
+
+// A File is a placeholder; on this system there are none.
+type File struct{}
+
+// Make returns ErrUnsupported.
+func Make(string, fs.FileMode) (*File, error) { return nil, ErrUnsupported }
+
+// IDOf knows no file.
+func IDOf(fs.FileInfo) (ID, bool) { return ID{}, false }
+
+// ID returns nothing.
+func (*File) ID() ID { return ID{} }
+
+// Wanted is false.
+func (*File) Wanted() bool { return false }
+
+// Name returns "".
+func (*File) Name() string { return "" }
+
+// Fill returns ErrUnsupported.
+func (*File) Fill(io.ReadSeeker, bool, func() (resume func())) error { return ErrUnsupported }
+
+// Remove does nothing.
+func (*File) Remove() error { return nil }
+
+// Processes are those of a build.
+type Processes struct {
+	Variable string // NAME=value
+}
+
+// Freeze stops none.
+func (Processes) Freeze() (resume func(), err error) { return func() {}, nil }
+
+// End ends none.
+func (Processes) End(bool) error { return nil }
