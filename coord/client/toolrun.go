@@ -34,7 +34,11 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	if err != nil {
 		return err
 	}
-	plan, err := b.tools.planner(l).Plan(ctx, call, c.colored(call), b.baseOf(c), c.env)
+	draft, err := b.tools.planner(l).Draft(ctx, call, c.colored(call), b.baseOf(c), c.env)
+	if err != nil {
+		return err
+	}
+	plan, err := draft.Plan(ctx, nil)
 	if err != nil {
 		return err
 	}

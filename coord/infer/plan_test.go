@@ -25,14 +25,7 @@ func (m memoryStore) Add(_ context.Context, path string) (wire.Object, error) {
 
 // TestPlan: what a compile's thunk consists of, or why there is none.
 func TestPlan(t *testing.T) {
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("there is no gcc")
-	}
-	top, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	gcc, top := needGCC(t), realTempDir(t)
 	for name, text := range map[string]string{
 		"p/src/a.c": "#include \"../inc/h.h\"\n", "p/inc/h.h": "", "p/obj/.keep": "", "other/o.h": "", "p/src/o.c": "#include \"../../other/o.h\"\n",
 		"p/src/l.c": "#include \"l/h.h\"\n", "p/src/sys.c": "#include <errno.h>\n", "p/src/stamp.c": "const char *d = __TIMESTAMP__;\n", "p/inc/o1.h": "#pragma once\n", "p/inc/o2.h": "#pragma once\n", "p/src/once.c": "#include \"../inc/o1.h\"\n#include \"../inc/o2.h\"\n",
@@ -48,14 +41,7 @@ func TestPlan(t *testing.T) {
 	}
 	store := memoryStore{memoryTrees{}}
 	ctx := t.Context()
-	root, err := emptyDir(ctx, store)
-	if err == nil {
-		root, err = graft(ctx, store, root, map[string]wire.Object{gcc[1:]: sized(1)})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain := NewToolchain(root, store)
+	chain := toolchainOf(t, store, gcc)
 	p := &Planner{Store: store, Scanner: scan.New(scan.Options{}), Toolchain: func(context.Context, string) (*Toolchain, error) { return chain, nil }}
 	for _, c := range []struct {
 		args string // working directory, then arguments
@@ -88,7 +74,7 @@ func TestPlan(t *testing.T) {
 		call := Model(gcc, append([]string{gcc}, args...), dir, nil, Disk{})
 		got := call.Local
 		if got == "" {
-			plan, err := p.Plan(ctx, call, args, filepath.Join(top, "p"), []string{"LANG=de_DE.UTF-8", "CPATH=", "EDITOR=vi"})
+			plan, err := planned(ctx, p, call, args, filepath.Join(top, "p"), []string{"LANG=de_DE.UTF-8", "CPATH=", "EDITOR=vi"})
 			var reason Local
 			switch {
 			case errors.As(err, &reason):
@@ -103,6 +89,51 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s: %s\nwant %s", c.args, got, c.want)
 		}
 	}
+}
+
+func needGCC(t *testing.T) string {
+	t.Helper()
+	gcc, err := exec.LookPath("gcc")
+	if err != nil {
+		t.Skip("there is no gcc")
+	}
+	return gcc
+}
+
+// realTempDir returns a directory that no symbolic link leads to.
+func realTempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// toolchainOf returns one that has nothing but programs, whose bytes do not matter.
+func toolchainOf(t *testing.T, store memoryStore, programs ...string) *Toolchain {
+	t.Helper()
+	root, err := emptyDir(t.Context(), store)
+	add := map[string]wire.Object{}
+	for _, p := range programs {
+		add[p[1:]] = sized(1)
+	}
+	if err == nil {
+		root, err = graft(t.Context(), store, root, add)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewToolchain(root, store)
+}
+
+// planned makes the plan of a call that waits for nothing.
+func planned(ctx context.Context, p *Planner, c *Call, args []string, base string, env []string) (*Plan, error) {
+	d, err := p.Draft(ctx, c, args, base, env)
+	if err != nil {
+		return nil, err
+	}
+	return d.Plan(ctx, nil)
 }
 
 // planText draws a plan as "JOBDIR WORKDIR: INPUTS + ADDED TO THE ROOT -> OUTPUTS". Only errno.h is
