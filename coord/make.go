@@ -46,7 +46,8 @@ here by the tool itself, so the result is that of make; coord says at the end ho
 			case help:
 				return c.Help()
 			}
-			return a.build("make", args)
+			args, sync := syncFlag(args)
+			return a.build("make", args, sync)
 		},
 	}
 }
@@ -90,6 +91,12 @@ func (a *app) firstFlags(args []string) ([]string, error) {
 	return args[min(n, len(args)):], err
 }
 
+// syncFlag takes --sync out.
+func syncFlag(args []string) (rest []string, sync bool) {
+	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--sync" })
+	return rest, len(rest) < len(args)
+}
+
 // ownFlags takes coord's flags out of the arguments of a command that passes others on.
 func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
 	for i := 0; i < len(args); i++ {
@@ -130,7 +137,7 @@ func shim() (string, error) {
 }
 
 // build runs a program whose compilers are the shims.
-func (a *app) build(program string, args []string) error {
+func (a *app) build(program string, args []string, sync bool) error {
 	opt, err := a.options()
 	if err != nil {
 		return &result{err: err}
@@ -144,7 +151,7 @@ func (a *app) build(program string, args []string) error {
 	if err != nil {
 		return &result{err: err}
 	}
-	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: new(wire.Nothing)}
+	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: new(client.ToolBuild)}
 	if cmd.Dir, err = os.Getwd(); err == nil {
 		cmd.Dir, err = filepath.EvalSymlinks(cmd.Dir) // as the shims see it
 	}
@@ -156,51 +163,124 @@ func (a *app) build(program string, args []string) error {
 	defer signal.Stop(signals)
 	ctx, interrupted := context.WithCancel(context.Background())
 	defer interrupted()
-	code := 0
-	calls, err := client.Build(ctx, opt, cmd, a.err, func(b *client.Building) (err error) {
+	b := &client.Builder{Command: cmd, Out: a.out, Err: a.err, Signals: signals, Interrupted: interrupted}
+	stopped := false
+	b.Run = func(at *client.Building) (code int, err error) {
 		p := exec.Command(program, args...)
 		p.Stdin, p.Stdout, p.Stderr = a.in, a.out, a.err
-		p.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+path, client.ToolsVar+"="+b.Socket, client.BuildVar+"="+b.Build)
-		code, err = runWith(p, signals)
-		return err
-	}, signals, interrupted)
-	if err != nil {
+		p.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+path, client.ToolsVar+"="+at.Socket, client.BuildVar+"="+at.Build)
+		code, stopped, err = runWith(p, signals)
+		return code, err
+	}
+	b.Command.Build.KeepGoing = keepsGoing(args)
+	code, err := a.rounds(ctx, opt, b, !sync, &stopped)
+	switch {
+	case err != nil:
 		return &result{err: err}
-	}
-	if calls == nil {
-		fmt.Fprintln(a.err, "the background process went away; what it had not answered was compiled here")
-	} else {
-		fmt.Fprintln(a.err, calls)
-	}
-	if code != 0 {
+	case code != 0:
 		return exitCode(code)
 	}
 	return nil
 }
 
-// runWith runs a program to its end and returns its exit code as a shell does. Signals are passed
-// on but for an interrupt, which the terminal sends to both.
-func runWith(p *exec.Cmd, signals <-chan os.Signal) (code int, err error) {
+// rounds runs the build, and once more if a call failed that was deferred, or the agent went away: the
+// second time nothing is, so that all is said and done as it always is. Not so if the user has
+// stopped it.
+func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder, deferring bool, stopped *bool) (code int, err error) {
+	var lost []string
+	if deferring && b.Command.Build.Deferring() {
+		calls, code, err := b.Build(ctx, opt)
+		switch {
+		case err != nil:
+			return code, err
+		case *stopped || calls != nil && !calls.Again:
+			if calls != nil {
+				fmt.Fprintln(a.err, calls)
+			}
+			return code, nil
+		case calls != nil:
+			lost = calls.Lost
+			fmt.Fprintf(a.err, "%v\nwhat a node was to make could not be made; make runs again, and waits for each call\n", calls)
+		default:
+			fmt.Fprintln(a.err, "the background process went away; make runs again, and waits for each call")
+		}
+	}
+	b.Command.Build = &client.ToolBuild{}
+	calls, code, err := b.Build(ctx, opt)
+	switch {
+	case err != nil:
+		return code, err
+	case calls == nil:
+		fmt.Fprintln(a.err, "the background process went away; what it had not answered was compiled here")
+	default:
+		fmt.Fprintln(a.err, calls)
+	}
+	return code, missing(lost, code)
+}
+
+// missing returns an error if make says that all is well, but something is not there that a call
+// was to make.
+func missing(lost []string, code int) error {
+	for _, name := range lost {
+		if _, err := os.Lstat(name); err != nil && code == 0 {
+			return wire.Errorf(wire.CauseExit, "remove what is made of it, or run coord make --sync in a clean tree",
+				"%s could not be made, and make does not make it again", name)
+		}
+	}
+	return nil
+}
+
+// keepsGoing reports whether make was told to go on after an error, here or by a make above.
+func keepsGoing(args []string) bool {
+	flags, _, _ := strings.Cut(os.Getenv("MAKEFLAGS"), " ")
+	if !strings.HasPrefix(flags, "-") && !strings.Contains(flags, "=") && strings.Contains(flags, "k") {
+		return true
+	}
+	for _, a := range args {
+		switch {
+		case a == "--":
+			return false
+		case a == "--keep-going":
+			return true
+		case strings.HasPrefix(a, "--") || !strings.HasPrefix(a, "-"):
+			continue
+		}
+		for _, c := range a[1:] {
+			if c == 'k' {
+				return true
+			}
+			if strings.ContainsRune("CEfIjloOW", c) { // the rest is its value
+				break
+			}
+		}
+	}
+	return false
+}
+
+// runWith runs a program to its end and returns its exit code as a shell does, and whether a signal
+// came. Signals are passed on but for an interrupt, which the terminal sends to both.
+func runWith(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err error) {
 	if err := p.Start(); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- p.Wait() }()
 	for {
 		select {
 		case s := <-signals:
+			stopped = true
 			if s != os.Interrupt {
 				_ = p.Process.Signal(s) // it may have ended
 			}
 		case err := <-ended:
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) {
-				return 0, err
+				return 0, stopped, err
 			}
 			if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-				return 128 + int(status.Signal()), nil
+				return 128 + int(status.Signal()), stopped, nil
 			}
-			return exit.ExitCode(), nil
+			return exit.ExitCode(), stopped, nil
 		}
 	}
 }

@@ -83,6 +83,7 @@ func runAgent(ctx context.Context, cfg *AgentConfig) error {
 		return err
 	}
 	a := &agent{cfg: *cfg, dir: dir, log: cfg.Logger, wake: make(chan struct{}, 1), backend: backend, tools: newTools(backend)}
+	dir.repair(cfg.Logger)
 	commands, shims, err := a.listen()
 	if err != nil {
 		return errors.Join(err, backend.close())

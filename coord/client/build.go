@@ -11,55 +11,117 @@ import (
 	"sync"
 
 	"gaggle/coord/infer"
+	"gaggle/coord/placeholder"
 	"gaggle/wire"
 )
 
-// Build asks the agent to answer calls of tools while run goes on, and returns what became of them.
-// Notes for people go to notes. That the agent goes away meanwhile is no error: tools then run here,
-// and the result is nil. A signal that comes when run does not, or is over, ends the waiting by
-// interrupted, which ends ctx.
-func Build(ctx context.Context, opt Options, cmd *Command, notes io.Writer, run func(*Building) error, signals <-chan os.Signal, interrupted func()) (*Calls, error) {
-	waiting := watchSignals(signals, interrupted)
+// A Builder is a command under which tools are called.
+type Builder struct {
+	Command  *Command
+	Out, Err io.Writer // of what deferred calls say; Err has notes for people as well
+	// Run runs the command to its end and returns its exit code. The signals are its own meanwhile.
+	Run func(*Building) (code int, err error)
+
+	// A signal that comes before or after Run ends the waiting by Interrupted, which ends the context
+	// of Build.
+	Signals     <-chan os.Signal
+	Interrupted func()
+}
+
+// Build asks the agent to answer the calls of tools while the command runs, and returns what became of
+// them and the command's exit code. If the agent goes away meanwhile, tools run here, and the calls are
+// nil; a command whose calls are deferred is then ended.
+func (b *Builder) Build(ctx context.Context, opt Options) (calls *Calls, code int, err error) {
+	waiting := watchSignals(b.Signals, b.Interrupted)
 	defer func() { waiting() }()
 	c, err := Dial(ctx, opt)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	if err := c.Start(cmd, nil); err != nil {
-		return nil, err
+	if err := c.Start(b.Command, nil); err != nil {
+		return nil, 0, err
 	}
-	ran := false
+	building, err := b.answered(ctx, c)
+	if err != nil {
+		return nil, 0, err
+	}
+	waiting()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		calls, err = b.events(c)
+		if calls == nil && b.Command.Build.Defer {
+			b.gone(building)
+		}
+	}()
+	code, runErr := b.Run(building)
+	waiting = watchSignals(b.Signals, b.Interrupted)
+	if runErr != nil {
+		c.Close()
+	} else {
+		_ = c.over(code) // an agent that is gone is no matter
+	}
+	<-told
+	switch {
+	case runErr != nil:
+		return nil, 0, runErr
+	case ctx.Err() != nil:
+		return nil, code, ErrInterrupted
+	}
+	return calls, code, err
+}
+
+// answered waits until the agent answers calls.
+func (b *Builder) answered(ctx context.Context, c *Conn) (*Building, error) {
 	for {
 		e, err := c.Next()
 		switch {
 		case ctx.Err() != nil:
 			return nil, ErrInterrupted
-		case err != nil && ran:
-			return nil, nil
 		case err != nil:
 			return nil, err
 		case e.Note != "":
-			fmt.Fprintln(notes, e.Note)
+			fmt.Fprintln(b.Err, e.Note)
 		case e.Building != nil:
-			ran = true
-			waiting()
-			if err := run(e.Building); err != nil {
-				return nil, err
-			}
-			waiting = watchSignals(signals, interrupted)
-			if c.Cancel() != nil {
-				return nil, nil
-			}
+			return e.Building, nil
+		case e.End != nil && e.End.Error != nil:
+			return nil, e.End.Error
+		}
+	}
+}
+
+// events prints what comes from the agent until it tells the sum, or is gone.
+func (b *Builder) events(c *Conn) (*Calls, error) {
+	for {
+		e, err := c.Next()
+		switch {
+		case err != nil:
+			return nil, nil
+		case e.Note != "":
+			fmt.Fprintln(b.Err, e.Note)
+		case e.Output != nil && e.Output.Stderr:
+			_, err = b.Err.Write(e.Output.Data)
+		case e.Output != nil:
+			_, err = b.Out.Write(e.Output.Data)
 		case e.Calls != nil:
 			return e.Calls, nil
 		case e.End != nil && e.End.Error != nil:
 			return nil, e.End.Error
-		case e.End != nil:
-			return nil, wire.Errorf(wire.CauseInternal, "", "the background process ended the build without a word")
 		}
+		if err != nil {
+			return nil, fmt.Errorf("printing what a tool said: %w", err)
+		}
+	}
+}
+
+// gone ends a build whose agent is: what was deferred is not made.
+func (b *Builder) gone(building *Building) {
+	p := placeholder.Processes{Variable: BuildVar + "=" + building.Build}
+	if err := p.End(true); err != nil {
+		fmt.Fprintln(b.Err, "ending the build:", err)
 	}
 }
 
@@ -128,4 +190,11 @@ func Shims(state, path, shim string) (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// Deferring has calls deferred that a recipe of make makes; false says that this cannot be done here.
+func (t *ToolBuild) Deferring() bool {
+	s, err := streamsOf(os.Getpid())
+	t.Defer, t.Streams = err == nil, s
+	return t.Defer
 }

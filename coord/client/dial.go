@@ -100,7 +100,7 @@ func connect(ctx context.Context, sock, build string) (*Conn, error) {
 }
 
 func (c *Conn) greet(build string) error {
-	if err := checkOwner(c.conn); err != nil {
+	if _, err := checkOwner(c.conn); err != nil {
 		return err
 	}
 	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
@@ -312,6 +312,9 @@ func (c *Conn) Next() (*Event, error) {
 
 // Cancel tells the agent that the user interrupted the command.
 func (c *Conn) Cancel() error { return c.w.Write(&toAgent{Cancel: true}) }
+
+// over tells the agent that a build has ended.
+func (c *Conn) over(code int) error { return c.w.Write(&toAgent{Over: &over{Code: code}}) }
 
 // Close ends the connection. A job that has Started goes on.
 func (c *Conn) Close() error { return c.conn.Close() }

@@ -17,6 +17,12 @@ type toAgent struct {
 	Input   []byte   `cbor:"input,omitempty"`   // of a Command that announces some
 	InEnd   bool     `cbor:"in_end,omitempty"`  // no more Input
 	Cancel  bool     `cbor:"cancel,omitempty"`  // the user interrupted
+	Over    *over    `cbor:"over,omitempty"`    // of a Build
+}
+
+// over says that a build has ended, and how.
+type over struct {
+	Code int `cbor:"code"` // as a shell's $?
 }
 
 // hello introduces a command; welcome answers it. They must stay readable between versions: they
@@ -51,7 +57,7 @@ type Command struct {
 	Explain *TaskArg      `cbor:"explain,omitempty"`
 	Shell   *TaskArg      `cbor:"shell,omitempty"`
 	GC      *wire.Nothing `cbor:"gc,omitempty"`
-	Build   *wire.Nothing `cbor:"build,omitempty"` // tools are called until it is cancelled
+	Build   *ToolBuild    `cbor:"build,omitempty"`
 	Login   *Login        `cbor:"login,omitempty"`
 	Meshes  *MeshArg      `cbor:"meshes,omitempty"`
 }
@@ -61,6 +67,13 @@ type Judge struct {
 	Node    string `cbor:"node"` // its name, or the beginning of its peer id
 	Release bool   `cbor:"release,omitempty"`
 	Reason  string `cbor:"reason,omitempty"`
+}
+
+// ToolBuild is a command under which tools are called, until it says that it is over.
+type ToolBuild struct {
+	Defer     bool    `cbor:"defer,omitempty"` // a call that nobody looks at ends at once
+	KeepGoing bool    `cbor:"keep_going,omitempty"`
+	Streams   streams `cbor:"streams"` // of the build
 }
 
 // Submit runs a graph.
@@ -275,6 +288,11 @@ type Calls struct {
 	Shared int            `cbor:"shared"` // with another build at the same time
 	Here   int            `cbor:"here"`   // by the tool itself, on this machine
 	Why    map[string]int `cbor:"why,omitempty"`
+
+	// Again says that a call failed which was deferred: make has to run once more, and what it has
+	// to make then is at Lost, or some of it.
+	Again bool     `cbor:"again,omitempty"`
+	Lost  []string `cbor:"lost,omitempty"`
 }
 
 // MeshInfo is a mesh this machine may use.

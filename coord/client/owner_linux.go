@@ -9,12 +9,12 @@ import (
 	"gaggle/wire"
 )
 
-// checkOwner refuses a connection from another user. The directory's mode keeps them out
-// already; this holds also where somebody has changed it.
-func checkOwner(c *net.UnixConn) error {
+// checkOwner refuses a connection from another user, and returns the process that made it. The
+// directory's mode keeps others out already; this holds also where somebody has changed it.
+func checkOwner(c *net.UnixConn) (pid int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var cred *unix.Ucred
 	var got error
@@ -23,11 +23,11 @@ func checkOwner(c *net.UnixConn) error {
 		err = got
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if int(cred.Uid) != os.Getuid() {
-		return wire.Errorf(wire.CauseUnauthorized, "use a state directory of your own (--state, $GAGGLE_STATE)",
+		return 0, wire.Errorf(wire.CauseUnauthorized, "use a state directory of your own (--state, $GAGGLE_STATE)",
 			"the background process belongs to user %d, not to user %d", os.Getuid(), cred.Uid)
 	}
-	return nil
+	return int(cred.Pid), nil
 }

@@ -22,6 +22,7 @@ type session struct {
 	gone      context.CancelFunc // ends the context of what the command waits for
 	input     *io.PipeWriter     // of a command that announces input
 	interrupt chan struct{}      // closed when the user interrupts
+	over      chan over          // of a Build
 	from      *sources           // of the inputs of the command's job
 }
 
@@ -30,7 +31,7 @@ func (a *agent) serve(c *net.UnixConn) {
 	defer c.Close()
 	stop := context.AfterFunc(a.ctx, func() { c.Close() })
 	defer stop()
-	s := &session{a: a, conn: c, frames: wire.NewFrameReader(c), w: wire.NewFrameWriter(c), interrupt: make(chan struct{})}
+	s := &session{a: a, conn: c, frames: wire.NewFrameReader(c), w: wire.NewFrameWriter(c), interrupt: make(chan struct{}), over: make(chan over, 1)}
 	cmd, err := s.greet()
 	if err != nil || cmd == nil {
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -60,7 +61,7 @@ func (a *agent) serve(c *net.UnixConn) {
 
 // greet agrees on the build and reads the command; nil if there is none to carry out.
 func (s *session) greet() (*Command, error) {
-	if err := checkOwner(s.conn); err != nil {
+	if _, err := checkOwner(s.conn); err != nil {
 		return nil, err
 	}
 	if err := s.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
@@ -118,6 +119,11 @@ func (s *session) read() {
 		case len(f.Input) > 0:
 			if _, err := s.input.Write(f.Input); err != nil && !errors.Is(err, io.ErrClosedPipe) {
 				return
+			}
+		case f.Over != nil:
+			select {
+			case s.over <- *f.Over:
+			default: // it was said before
 			}
 		case f.Cancel && !interrupted:
 			interrupted = true

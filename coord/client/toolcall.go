@@ -23,6 +23,7 @@ type toolCall struct {
 	env   []string // NAME=value
 	umask fs.FileMode
 	color bool // standard error is a terminal
+	pid   int  // of who calls; 0 is not known
 }
 
 // maxToolCall bounds a call: more than the kernel passes to a program.
@@ -138,7 +139,8 @@ func (a *agent) serveTool(c *net.UnixConn) {
 	defer c.Close()
 	stop := context.AfterFunc(a.ctx, func() { c.Close() })
 	defer stop()
-	if err := checkOwner(c); err != nil {
+	pid, err := checkOwner(c)
+	if err != nil {
 		a.log.Warn("a tool call is refused", "error", err)
 		return
 	}
@@ -147,6 +149,7 @@ func (a *agent) serveTool(c *net.UnixConn) {
 		a.log.Warn("a tool call cannot be read", "error", err)
 		return
 	}
+	call.pid = pid
 	ctx, gone := context.WithCancel(a.ctx)
 	defer gone()
 	go func() { // it sends nothing more: reading ends when it goes away, by Ctrl-C say

@@ -19,26 +19,37 @@ import (
 // answer gives a call what its tool would have done. An error says why the tool must run here; up
 // to then nothing has been written or said.
 func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
-	call := infer.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, infer.Disk{})
-	if call.Local != "" {
-		return errors.New(call.Local)
-	}
 	trust, err := c.trust()
 	if err != nil {
-		return err
-	}
-	if err := b.reachable(); err != nil {
 		return err
 	}
 	l, err := b.linked(c)
 	if err != nil {
 		return err
 	}
-	draft, err := b.tools.planner(l).Draft(ctx, call, c.colored(call), b.baseOf(c), c.env)
+	sight := b.tools.sight(l)
+	call := infer.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, sight)
+	if call.Local != "" {
+		return errors.New(call.Local)
+	}
+	if err := b.reachable(); err != nil {
+		return err
+	}
+	draft, err := b.tools.planner(l, sight).Draft(ctx, call, c.colored(call), b.baseOf(c), c.env)
 	if err != nil {
 		return err
 	}
-	plan, err := draft.Plan(ctx, nil)
+	if d := b.deferral(); d.takes(c, call) {
+		later := &deferredCall{of: d, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, valued: make(chan struct{})}
+		if d.add(later, c.umask, b) {
+			return to.exit(0)
+		}
+	}
+	objects, err := sight.waited(ctx, draft)
+	if err != nil {
+		return err
+	}
+	plan, err := draft.Plan(ctx, objects)
 	if err != nil {
 		return err
 	}

@@ -19,14 +19,16 @@ import (
 	"gaggle/coord/graph"
 	"gaggle/coord/infer"
 	"gaggle/coord/infer/scan"
+	"gaggle/coord/placeholder"
 	"gaggle/sandbox"
 	"gaggle/wire"
 )
 
 // tools answers the calls of compilers that builds on this machine make.
 type tools struct {
-	b       *backend
-	scanner *scan.Scanner
+	b        *backend
+	scanner  *scan.Scanner
+	pendings *pendings
 
 	mu     sync.Mutex // guards the fields below
 	builds map[string]*build
@@ -56,9 +58,10 @@ type build struct {
 	cmd   Command // whose mesh it uses
 	base  string  // its directory; "" is to be found for each call
 
-	mu     sync.Mutex // guards the fields below
-	counts Calls
-	away   time.Time // when the mesh last could not be reached
+	mu       sync.Mutex // guards the fields below
+	deferred *deferral  // nil if no call is deferred
+	counts   Calls
+	away     time.Time // when the mesh last could not be reached
 }
 
 // awayFor is how long no call asks a mesh that could not be reached: the compilers are here.
@@ -92,7 +95,7 @@ const ToolsVar = "GAGGLE_TOOLS"
 // newTools makes what answers shims.
 func newTools(b *backend) *tools {
 	s := scan.New(scan.Options{Dir: b.dir.path("probes"), Log: b.log})
-	t := &tools{b: b, scanner: s, builds: map[string]*build{}, chains: map[chainKey]*chain{}}
+	t := &tools{b: b, scanner: s, pendings: &pendings{files: map[placeholder.ID]*pendingFile{}}, builds: map[string]*build{}, chains: map[chainKey]*chain{}}
 	t.builds[""] = &build{tools: t}
 	return t
 }
@@ -181,9 +184,14 @@ func (b *build) here(why error) {
 	}
 }
 
-// planner returns what makes thunks in the space of a link.
-func (t *tools) planner(l *link) *infer.Planner {
-	return &infer.Planner{Store: spaceStore{t.b.store, l.space}, Scanner: t.scanner, Toolchain: func(_ context.Context, tool string) (*infer.Toolchain, error) {
+// sight returns the files as a call sees them.
+func (t *tools) sight(l *link) *sight {
+	return &sight{spaceStore: spaceStore{t.b.store, l.space}, pendings: t.pendings, waits: map[string]*pendingFile{}}
+}
+
+// planner returns what makes thunks of a call in the space of a link.
+func (t *tools) planner(l *link, s *sight) *infer.Planner {
+	return &infer.Planner{Store: s, Scanner: t.scanner, Toolchain: func(_ context.Context, tool string) (*infer.Toolchain, error) {
 		return t.toolchain(l.space, tool)
 	}}
 }
@@ -242,17 +250,34 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err != nil {
+	var d *deferral
+	if cmd.Build.Defer {
+		d = b.defers(name, cmd.Build, s.send)
+	}
+	code := 0
+	if err = s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err == nil {
+		select {
+		case over := <-s.over:
+			code = over.Code
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	var again bool
+	var lost []string
+	if d != nil {
+		if err != nil {
+			d.abandon()
+		}
+		again, lost = d.settle(ctx, code)
+	}
+	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-s.interrupt: // the command has what it wanted and asks for the sum
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	counts := b.counts
+	b.mu.Unlock()
+	counts.Again, counts.Lost = again, lost
 	return nil, s.send(&Event{Calls: &counts})
 }
 

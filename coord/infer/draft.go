@@ -78,7 +78,7 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 		Outputs: []wire.Output{{Path: wire.Stdout, Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}},
 	}
 	for _, p := range l.made {
-		d.Made = append(d.Made, Made{rel(p), p})
+		d.Made = append(d.Made, Made{Output: rel(p), Path: p})
 		d.thunk.Outputs = append(d.thunk.Outputs, wire.Output{Path: rel(p), Kind: wire.File})
 	}
 	for p, o := range l.extra {

@@ -67,7 +67,7 @@ func TestDraftWaitsForFiles(t *testing.T) {
 	if want := []string{source}; !slices.Equal(d.Pending, want) {
 		t.Fatalf("waits for %v, want %v", d.Pending, want)
 	}
-	if want := []Made{{"a.o", filepath.Join(top, "a.o")}}; !slices.Equal(d.Made, want) {
+	if want := []Made{{Output: "a.o", Path: filepath.Join(top, "a.o")}}; !slices.Equal(d.Made, want) {
 		t.Errorf("makes %v, want %v", d.Made, want)
 	}
 	if err := os.RemoveAll(top); err != nil {

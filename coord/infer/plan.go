@@ -37,6 +37,7 @@ type Plan struct {
 type Made struct {
 	Output string // in the thunk
 	Path   string // absolute
+	Run    bool   // it is a program, or a library
 }
 
 // Local is an error that says why a call has to run on this machine. It is no failure.

@@ -6,9 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,9 +25,13 @@ type File struct {
 	f  *os.File   // has the lease; nil once it was given up
 }
 
+// The kernel says by SIGIO that somebody waits. It would end a process that does not take it.
+var takesSignal = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), unix.SIGIO) })
+
 // Make puts a placeholder at a path, in place of the file that may be there, with this mode. The
 // error wraps ErrUnsupported where there are no leases.
 func Make(path string, mode fs.FileMode) (*File, error) {
+	takesSignal()
 	f, err := temporary(path, mode)
 	if err != nil {
 		return nil, err
@@ -210,9 +218,9 @@ func contents(to *os.File, r io.ReadSeeker) error {
 	return to.Truncate(n)
 }
 
-// Remove takes the file away, under the name that it has now. Whoever waits goes on, and reads the
-// placeholder: they have to be ended before.
-func (p *File) Remove() error {
+// Remove takes the file away, under the name that it has now. If somebody waits for it all the same,
+// end has to end them: otherwise they go on, and read the placeholder.
+func (p *File) Remove(end func()) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.f == nil {
@@ -221,6 +229,9 @@ func (p *File) Remove() error {
 	var err error
 	if name := p.name(); name != "" {
 		err = os.Remove(name)
+	}
+	if p.wanted() {
+		end()
 	}
 	return errors.Join(err, p.letGo())
 }
@@ -234,4 +245,18 @@ func (p *File) letGo() error {
 	err = errors.Join(err, p.f.Close())
 	p.f = nil
 	return err
+}
+
+// Patience returns how long the kernel has somebody wait for a placeholder; 0 is for ever.
+func Patience() time.Duration {
+	const standard = 45 * time.Second // fs/locks.c
+	b, err := os.ReadFile("/proc/sys/fs/lease-break-time")
+	if err != nil {
+		return standard
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return standard
+	}
+	return time.Duration(n) * time.Second
 }

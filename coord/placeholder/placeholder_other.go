@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"time"
 )
 
 // ErrLost says that the kernel waited no longer: somebody has read the placeholder.
@@ -33,7 +34,7 @@ func (*File) Name() string { return "" }
 func (*File) Fill(io.ReadSeeker, bool, func() (resume func())) error { return ErrUnsupported }
 
 // Remove does nothing.
-func (*File) Remove() error { return nil }
+func (*File) Remove(func()) error { return nil }
 
 // Processes are those of a build.
 type Processes struct {
@@ -45,3 +46,6 @@ func (Processes) Freeze() (resume func(), err error) { return func() {}, nil }
 
 // End ends none.
 func (Processes) End(bool) error { return nil }
+
+// Patience returns how long the kernel has somebody wait for a placeholder.
+func Patience() time.Duration { return 0 }

@@ -123,11 +123,28 @@ func (p Processes) Freeze() (resume func(), err error) {
 	return resume, nil
 }
 
-// Names of programs that put away what they were making when they are ended.
-var makes = []string{"make", "gmake"}
+// IsMake reports whether a process of this name is make, which puts away what it was making when it
+// is ended.
+func IsMake(name string) bool { return name == "make" || name == "gmake" }
 
-// End ends them: make as by kill(1), so that it removes what was being made, and if somebody may wait
-// for a placeholder, all others at once.
+// A Process is a running program.
+type Process struct {
+	PID  int
+	Name string // of the program, 15 bytes at most
+}
+
+// ParentOf returns the process that started another one.
+func ParentOf(pid int) (Process, error) {
+	child, err := look(pid)
+	if err != nil {
+		return Process{}, err
+	}
+	parent, err := look(child.parent)
+	return Process{parent.pid, parent.name}, err
+}
+
+// End ends them: those above as by kill(1), so that make ends what it has started and removes what was
+// being made, and if somebody may wait for a placeholder, all but makes at once.
 func (p Processes) End(waiting bool) error {
 	resume := func() {}
 	var err error
@@ -142,11 +159,13 @@ func (p Processes) End(waiting bool) error {
 		return err
 	}
 	for pid, one := range in {
-		signal := syscall.SIGTERM
-		if waiting && one.name != makes[0] && one.name != makes[1] {
-			signal = syscall.SIGKILL
+		_, below := in[one.parent]
+		switch {
+		case waiting && !IsMake(one.name):
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		case !below:
+			_ = syscall.Kill(pid, syscall.SIGTERM)
 		}
-		_ = syscall.Kill(pid, signal) // it may have ended
 	}
 	return nil
 }

@@ -1,0 +1,331 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"gaggle/coord/infer"
+	"gaggle/coord/placeholder"
+	"gaggle/wire"
+)
+
+// A call that a recipe of make makes is deferred: what it reads is taken in, placeholders are put where
+// its outputs will be, and the tool ends well at once, so that make goes on to what depends on them.
+// Whoever opens a placeholder waits until it is made. If a call fails after all, its outputs are
+// removed and make runs again with calls that are not deferred: it comes to that call, and what is
+// said and done then is as it always is.
+
+// A deferral is the deferred calls of one build.
+type deferral struct {
+	tools     *tools
+	base      string
+	keepGoing bool    // as make -k
+	streams   streams // of the build
+	processes placeholder.Processes
+	say       func(*Event) error // to the command
+	journal   *journal
+	frozen    freezer
+
+	ctx    context.Context // of the calls
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup // calls
+	over   chan struct{}  // closed when all have ended
+	turn   chan struct{}  // an element for each call that may run
+
+	telling sync.Mutex // held while messages are printed
+
+	mu     sync.Mutex                 // guards the fields below
+	calls  []*deferredCall            // whose messages are still to be printed
+	total  int                        // calls
+	ended  int                        // of them
+	files  int                        // placeholders that are there
+	failed int                        // calls, not those that were cancelled
+	lost   []string                   // files that were removed; some of them
+	closed bool                       // no call is added any more
+	wanted map[*pendingFile]time.Time // since when
+}
+
+// A deferredCall is one of them.
+type deferredCall struct {
+	of    *deferral
+	name  string
+	link  *link
+	trust wire.Trust
+	draft *infer.Draft
+	sight *sight
+	files []*pendingFile
+
+	valued   chan struct{}          // closed when the fields below are set
+	outputs  map[string]wire.Object // by name in the thunk
+	how      wire.How
+	valueErr error
+
+	err   error // why it could not be carried out, valueErr or another
+	ended bool  // err is set; guarded by the deferral's mu
+}
+
+const (
+	// maxPlaceholders bounds those of a build, each of which is an open file; a call that would
+	// need more waits for its outputs.
+	maxPlaceholders = 4_000
+	// maxRunning bounds the calls of a build that are at the coordinator, each of which has a stream.
+	maxRunning = 192
+)
+
+var (
+	errCancelled = errors.New("the build has ended")
+	errFailed    = errors.New("another call failed")
+)
+
+// defers begins to defer calls of a build.
+func (b *build) defers(name string, args *ToolBuild, say func(*Event) error) *deferral {
+	d := &deferral{
+		tools: b.tools, base: b.base, keepGoing: args.KeepGoing, streams: args.Streams, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
+		journal: b.tools.b.dir.journal(name), over: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
+	}
+	d.frozen.processes = d.processes
+	d.ctx, d.cancel = context.WithCancelCause(context.Background()) // the build's processes are to be ended first
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.deferred = d
+	go d.watch()
+	return d
+}
+
+// deferral returns what defers calls of the build, nil if none are.
+func (b *build) deferral() *deferral {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.deferred
+}
+
+// takes reports whether a call can be deferred.
+func (d *deferral) takes(c *toolCall, call *infer.Call) bool {
+	return d != nil && c.pid != 0 && call.Mode != infer.List && !call.Prints && recipe(c.pid, d.streams)
+}
+
+// add defers a call; false says that it has to be waited for.
+func (d *deferral) add(c *deferredCall, umask fs.FileMode, b *build) bool {
+	d.mu.Lock()
+	if d.closed || d.files+len(c.draft.Made) > maxPlaceholders {
+		d.mu.Unlock()
+		return false
+	}
+	d.files += len(c.draft.Made) // or another call takes the room
+	d.work.Add(1)
+	d.mu.Unlock()
+	if err := d.stand(c, umask); err != nil {
+		d.tools.b.log.Info("a call is not deferred", "why", err)
+		d.mu.Lock()
+		d.files -= len(c.draft.Made)
+		d.mu.Unlock()
+		d.work.Done()
+		return false
+	}
+	d.mu.Lock()
+	d.calls = append(d.calls, c)
+	d.total++
+	d.mu.Unlock()
+	go func() {
+		defer d.work.Done()
+		d.run(c, b)
+	}()
+	return true
+}
+
+// stand puts placeholders where a call's outputs will be, or none.
+func (d *deferral) stand(c *deferredCall, umask fs.FileMode) error {
+	for _, m := range c.draft.Made {
+		mode := fs.FileMode(0o666)
+		if m.Run {
+			mode = 0o777
+		}
+		err := d.journal.note(d.base, m.Path)
+		var f *placeholder.File
+		if err == nil {
+			f, err = placeholder.Make(m.Path, mode&^umask)
+		}
+		if err != nil {
+			for _, made := range c.files {
+				d.tools.pendings.remove(made)
+				err = errors.Join(err, made.Remove(func() {}))
+			}
+			return err
+		}
+		p := &pendingFile{File: f, call: c, output: m.Output, run: m.Run}
+		c.files = append(c.files, p)
+		d.tools.pendings.add(p)
+	}
+	return nil
+}
+
+// run makes what a call was to make.
+func (d *deferral) run(c *deferredCall, b *build) {
+	release := func() {}
+	release, c.valueErr = d.value(c)
+	close(c.valued) // what depends on it need not wait for the disk
+	err := c.valueErr
+	if err == nil {
+		err = d.fill(c)
+	}
+	release()
+	switch {
+	case err == nil:
+		b.done(c.how)
+	case d.ctx.Err() == nil:
+		d.fail(c, err)
+	}
+	d.remove(c)
+	d.mu.Lock()
+	c.err, c.ended, c.draft, c.sight = err, true, nil, nil
+	d.ended++
+	d.mu.Unlock()
+	d.tell()
+}
+
+// value has the call carried out.
+func (d *deferral) value(c *deferredCall) (release func(), err error) {
+	release = func() {}
+	objects, err := c.sight.waited(d.ctx, c.draft)
+	if err != nil {
+		return release, err
+	}
+	plan, err := c.draft.Plan(d.ctx, objects)
+	if err != nil {
+		return release, err
+	}
+	select {
+	case <-d.ctx.Done():
+		return release, context.Cause(d.ctx)
+	case d.turn <- struct{}{}:
+	}
+	defer func() { <-d.turn }()
+	m, err := d.tools.value(d.ctx, c.link, plan, c.name, c.trust)
+	if err != nil {
+		return release, err
+	}
+	c.how, c.outputs = m.how, map[string]wire.Object{}
+	for i, o := range plan.Thunk.Outputs {
+		c.outputs[o.Path] = m.outputs[i]
+	}
+	return m.release, nil
+}
+
+// fill makes the placeholders of a call what they stand for.
+func (d *deferral) fill(c *deferredCall) error {
+	for _, f := range c.files {
+		o := c.outputs[f.output]
+		if run := o.Kind == wire.Exec; run != f.run {
+			return fmt.Errorf("%s is a program: %v", f.output, run)
+		}
+		blob, err := d.tools.b.store.Open(c.link.space, o.Digest)
+		if err == nil {
+			err = f.Fill(blob, f.run, d.frozen.hold)
+			blob.Close()
+		}
+		if err != nil {
+			return err
+		}
+		d.forget(f)
+	}
+	return nil
+}
+
+// forget notes that a placeholder is none any more.
+func (d *deferral) forget(f *pendingFile) {
+	d.tools.pendings.remove(f)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.wanted, f)
+	d.files--
+}
+
+// fail notes that a call has failed: make has to run again.
+func (d *deferral) fail(c *deferredCall, err error) {
+	d.tools.b.log.Info("a deferred call failed", "call", c.name, "error", err)
+	d.mu.Lock()
+	d.failed++
+	first := d.failed == 1
+	d.closed = d.closed || !d.keepGoing
+	d.mu.Unlock()
+	if first && !d.keepGoing {
+		d.end(d.look())
+		d.cancel(errFailed)
+	}
+}
+
+// end ends the processes of the build. If some of them may wait for a placeholder, none goes on.
+func (d *deferral) end(waiting bool) {
+	if err := d.processes.End(waiting); err != nil {
+		d.tools.b.log.Error("ending a build", "error", err)
+	}
+}
+
+// maxLost bounds the names of files that were removed.
+const maxLost = 1_000
+
+// remove takes away what is left of a call's placeholders.
+func (d *deferral) remove(c *deferredCall) {
+	for _, f := range c.files {
+		if !d.tools.pendings.has(f) {
+			continue
+		}
+		name := f.Name()
+		if err := f.Remove(func() { d.end(true) }); err != nil {
+			d.tools.b.log.Error("removing a placeholder", "error", err)
+		}
+		d.forget(f)
+		d.mu.Lock()
+		if name != "" && len(d.lost) < maxLost {
+			d.lost = append(d.lost, name)
+		}
+		d.mu.Unlock()
+	}
+}
+
+// tell prints what the calls have said, in the order in which they were made.
+func (d *deferral) tell() {
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	for {
+		d.mu.Lock()
+		if len(d.calls) == 0 || !d.calls[0].ended {
+			d.mu.Unlock()
+			return
+		}
+		c := d.calls[0]
+		d.calls[0] = nil
+		d.calls = d.calls[1:]
+		d.mu.Unlock()
+		if c.err == nil {
+			d.print(c, wire.Stdout, false)
+			d.print(c, wire.Stderr, true)
+		}
+	}
+}
+
+// print sends one stream of a call to the command.
+func (d *deferral) print(c *deferredCall, name string, stderr bool) {
+	o := c.outputs[name]
+	if o.Size == 0 {
+		return
+	}
+	blob, err := d.tools.b.store.Open(c.link.space, o.Digest)
+	if err == nil {
+		defer blob.Close()
+		buf := make([]byte, 64<<10)
+		for n := 0; err == nil; n, err = blob.Read(buf) {
+			if n > 0 {
+				err = d.say(&Event{Output: &Output{Stderr: stderr, Data: buf[:n]}})
+			}
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		d.tools.b.log.Info("what a tool said could not be told", "error", err)
+	}
+}

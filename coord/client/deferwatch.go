@@ -1,0 +1,153 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"gaggle/coord/placeholder"
+)
+
+// A freezer stops the processes of a build for as long as somebody wants that.
+type freezer struct {
+	processes placeholder.Processes
+
+	mu      sync.Mutex // guards the fields below
+	holders int
+	resumes []func()
+}
+
+// hold stops them until release is called.
+func (f *freezer) hold() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holders++
+	resume, _ := f.processes.Freeze() // those that do not stop are in no wait for a placeholder
+	f.resumes = append(f.resumes, resume)
+	return sync.OnceFunc(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.holders--; f.holders == 0 {
+			for _, resume := range f.resumes {
+				resume()
+			}
+			f.resumes = nil
+		}
+	})
+}
+
+// look notes which placeholders somebody waits for, and reports whether there are some.
+func (d *deferral) look() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.tools.pendings.of(d) {
+		if _, known := d.wanted[f]; !known && f.Wanted() {
+			d.wanted[f] = time.Now()
+		}
+	}
+	return len(d.wanted) > 0
+}
+
+// overdue reports whether somebody has waited for a placeholder for almost as long as the kernel has
+// them wait.
+func (d *deferral) overdue(patience time.Duration) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, since := range d.wanted {
+		if patience > 0 && time.Since(since) > patience*2/3 {
+			return true
+		}
+	}
+	return false
+}
+
+// watch stops the processes of the build while some of them have waited too long. The kernel says by a
+// signal when somebody begins to wait, but not for which file.
+func (d *deferral) watch() {
+	wants := make(chan os.Signal, 1)
+	notifyWaiting(wants)
+	defer signal.Stop(wants)
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	patience := placeholder.Patience()
+	release := func() {}
+	defer func() { release() }()
+	held := false
+	for {
+		select {
+		case <-d.over:
+			return
+		case <-wants:
+		case <-every.C:
+		}
+		d.look()
+		switch late := d.overdue(patience); {
+		case late && !held:
+			release, held = d.frozen.hold(), true
+		case !late && held:
+			release()
+			held = false
+		}
+	}
+}
+
+// settle waits until all calls have ended, and reports whether make has to run again, and what it has
+// to make then. After an unsuccessful make without -k the calls are cancelled: it has stopped, too.
+func (d *deferral) settle(ctx context.Context, code int) (again bool, lost []string) {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	if code != 0 && !d.keepGoing {
+		d.cancel(errCancelled)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.work.Wait()
+	}()
+	every := time.NewTicker(tellsWaiting)
+	defer every.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-ended:
+			waiting = false
+		case <-ctx.Done():
+			d.cancel(errCancelled)
+			<-ended
+			waiting = false
+		case <-every.C:
+			d.tellWaiting()
+		}
+	}
+	close(d.over)
+	if err := d.journal.remove(); err != nil {
+		d.tools.b.log.Error("forgetting a build", "error", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed > 0, d.lost
+}
+
+// tellsWaiting is how often a command that waits for its calls says so.
+const tellsWaiting = 2 * time.Second
+
+func (d *deferral) tellWaiting() {
+	d.mu.Lock()
+	text := fmt.Sprintf("make is done; waiting for %d of %d calls", d.total-d.ended, d.total)
+	d.mu.Unlock()
+	if err := d.say(&Event{Note: text}); err != nil {
+		d.tools.b.log.Info("a command that waits is gone", "error", err)
+	}
+}
+
+// abandon ends a build whose command is gone, and its calls.
+func (d *deferral) abandon() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.end(d.look())
+	d.cancel(errCancelled)
+}

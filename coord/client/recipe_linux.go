@@ -1,0 +1,79 @@
+package client
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"gaggle/coord/placeholder"
+)
+
+// recipeShells are those that run the recipes of make.
+var recipeShells = []string{"sh", "dash", "bash", "ksh", "mksh", "zsh", "busybox"}
+
+// streams are where the standard output and error of a process lead.
+type streams [2]string
+
+// streamsOf returns those of a process, named as by /proc.
+func streamsOf(pid int) (s streams, err error) {
+	for i := range s {
+		if s[i], err = os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, i+1)); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// asOf reports whether what a process says goes where the build's does, or into the files in which
+// make -O gathers it.
+func (s streams) asOf(build streams) bool {
+	for i := range s {
+		if s[i] != build[i] && !strings.HasSuffix(s[i], " (deleted)") {
+			return false
+		}
+	}
+	return true
+}
+
+// recipe reports whether a process was started by a recipe of make that asks nothing of it but to do
+// its work: neither what it prints nor how it ends is looked at, but for make's giving up.
+func recipe(pid int, build streams) bool {
+	if s, err := streamsOf(pid); err != nil || !s.asOf(build) {
+		return false
+	}
+	parent, err := placeholder.ParentOf(pid)
+	if err != nil {
+		return false
+	}
+	if placeholder.IsMake(parent.Name) {
+		return true
+	}
+	if !slices.Contains(recipeShells, parent.Name) {
+		return false
+	}
+	if above, err := placeholder.ParentOf(parent.PID); err != nil || !placeholder.IsMake(above.Name) {
+		return false
+	}
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", parent.PID))
+	words := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
+	return err == nil && len(words) == 3 && strings.HasPrefix(words[1], "-") && strings.HasSuffix(words[1], "c") && plainScript(words[2])
+}
+
+// plainScript reports whether nothing in a script can depend on how its commands end but whether the
+// next one is run, and nothing on what they print.
+func plainScript(script string) bool {
+	rest := strings.NewReplacer("&&", " ", ">&2", " ", "2>&1", " ").Replace(script)
+	if strings.ContainsAny(rest, "&|`!") || strings.Contains(rest, "$?") || strings.Contains(rest, "$(") || strings.Contains(rest, "<(") {
+		return false
+	}
+	isSpace := func(r rune) bool { return strings.ContainsRune(" \t\n;(){}", r) }
+	return !slices.ContainsFunc(strings.FieldsFunc(rest, isSpace), func(word string) bool {
+		return slices.Contains([]string{"if", "elif", "while", "until", "trap", "wait", "exec"}, word)
+	})
+}
+
+// notifyWaiting has a signal sent on when somebody begins to wait for a placeholder.
+func notifyWaiting(c chan<- os.Signal) { signal.Notify(c, syscall.SIGIO) }
