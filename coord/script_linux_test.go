@@ -47,6 +47,11 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building the shim: %v\n%s", err, out)
 		return 1
 	}
+	words := exec.Command("go", "build", "-o", filepath.Join(dir, "words"), "gaggle/examples/words")
+	if out, err := words.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the example of the SDK: %v\n%s", err, out)
+		return 1
+	}
 	binDir = dir
 	return m.Run()
 }
@@ -81,6 +86,11 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("BIN", binDir)
+			examples, err := filepath.Abs("../examples")
+			if err != nil {
+				return err
+			}
+			env.Setenv("EXAMPLES", examples)
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("GAGGLE_STATE", state)
 			env.Defer(func() {
