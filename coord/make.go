@@ -151,7 +151,7 @@ func (a *app) build(program string, args []string, sync bool) error {
 	if err != nil {
 		return &result{err: err}
 	}
-	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: new(client.ToolBuild)}
+	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: &client.ToolBuild{Command: append([]string{program}, args...)}}
 	if cmd.Dir, err = os.Getwd(); err == nil {
 		cmd.Dir, err = filepath.EvalSymlinks(cmd.Dir) // as the shims see it
 	}
@@ -205,7 +205,7 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 			fmt.Fprintln(a.err, "the background process went away; make runs again, and waits for each call")
 		}
 	}
-	b.Command.Build = &client.ToolBuild{}
+	b.Command.Build.Defer = false
 	calls, code, err := b.Build(ctx, opt)
 	switch {
 	case err != nil:

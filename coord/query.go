@@ -157,3 +157,22 @@ func (a *app) gcCmd() *cobra.Command {
 		},
 	}
 }
+
+func (a *app) reportCmd() *cobra.Command {
+	var all, json bool
+	c := &cobra.Command{
+		Use:   "report",
+		Short: "Tell which compiler calls of the last build ran on the mesh, and why others ran here",
+		Long: `Tell what became of the compilers' calls in the last coord make, or in the last working copy where
+coord cc was called: how many a node ran, how many were known, and for those that ran on this
+machine the reasons, with examples. The last 24 builds are remembered.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cmd := &client.Command{Report: &client.JobArg{All: all}}
+			return a.done(a.execute(cmd, nil, client.NewReport(a.out, a.err, json)))
+		},
+	}
+	c.Flags().BoolVar(&all, "all", false, "tell of all builds that are remembered, the oldest first")
+	c.Flags().BoolVar(&json, "json", false, "print a line of JSON for each build")
+	return c
+}

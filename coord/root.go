@@ -103,7 +103,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.mesh, "mesh", os.Getenv("GAGGLE_MESH"), "mesh to use, by the name that coord mesh ls shows (default $GAGGLE_MESH, else the one in use)")
 	flags.BoolVar(&a.local, "local", false, "use this machine only, whatever mesh is configured")
 	root.AddCommand(a.submitCmd(), a.runCmd(), a.captureCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
-		a.explainCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())
+		a.explainCmd(), a.reportCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())
 	root.AddCommand(a.toolCmds()...)
 	return root
 }

@@ -100,6 +100,7 @@ func runAgent(ctx context.Context, cfg *AgentConfig) error {
 	a.end()
 	err = errors.Join(commands.Close(), shims.Close()) // removes the sockets, so that nobody dials what ends
 	a.work.Wait()
+	a.tools.reports.close()
 	err = errors.Join(err, backend.close())
 	a.log.Info("ended", "error", err)
 	return err

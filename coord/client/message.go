@@ -58,6 +58,7 @@ type Command struct {
 	Shell   *TaskArg      `cbor:"shell,omitempty"`
 	GC      *wire.Nothing `cbor:"gc,omitempty"`
 	Build   *ToolBuild    `cbor:"build,omitempty"`
+	Report  *JobArg       `cbor:"report,omitempty"`
 	Login   *Login        `cbor:"login,omitempty"`
 	Meshes  *MeshArg      `cbor:"meshes,omitempty"`
 }
@@ -71,9 +72,10 @@ type Judge struct {
 
 // ToolBuild is a command under which tools are called, until it says that it is over.
 type ToolBuild struct {
-	Defer     bool    `cbor:"defer,omitempty"` // a call that nobody looks at ends at once
-	KeepGoing bool    `cbor:"keep_going,omitempty"`
-	Streams   streams `cbor:"streams"` // of the build
+	Command   []string `cbor:"command"`         // with its arguments, for people
+	Defer     bool     `cbor:"defer,omitempty"` // a call that nobody looks at ends at once
+	KeepGoing bool     `cbor:"keep_going,omitempty"`
+	Streams   streams  `cbor:"streams"` // of the build
 }
 
 // Submit runs a graph.
@@ -171,6 +173,7 @@ type Event struct {
 	Shell    *Shell            `cbor:"shell,omitempty"`
 	Building *Building         `cbor:"building,omitempty"`
 	Calls    *Calls            `cbor:"calls,omitempty"`
+	Report   *BuildReport      `cbor:"report,omitempty"`
 	Text     string            `cbor:"text,omitempty"`
 	End      *End              `cbor:"end,omitempty"` // last
 }

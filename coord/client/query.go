@@ -27,6 +27,8 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 		return s.gc(ctx)
 	case cmd.Build != nil:
 		return s.building(ctx, cmd)
+	case cmd.Report != nil:
+		return nil, s.report(cmd.Report.All)
 	}
 	l, err := s.link(ctx, cmd)
 	if err != nil {

@@ -48,12 +48,15 @@ func report(f *FailedTask, node string) string {
 const maxName = 160
 
 // brief leaves the middle out of a long name.
-func brief(name string) string {
-	if len(name) <= maxName {
-		return name
+func brief(name string) string { return briefTo(name, maxName) }
+
+// briefTo leaves the middle out of a text of more than most bytes.
+func briefTo(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
-	half := maxName/2 - 1
-	return strings.ToValidUTF8(name[:half], "") + "..." + strings.ToValidUTF8(name[len(name)-half:], "")
+	half := most/2 - 2
+	return strings.ToValidUTF8(text[:half], "") + "..." + strings.ToValidUTF8(text[len(text)-half:], "")
 }
 
 // ending says how a run ended.

@@ -161,7 +161,7 @@ func (a *agent) serveTool(c *net.UnixConn) {
 		if err = b.answer(ctx, call, answer); err == nil || ctx.Err() != nil {
 			return
 		}
-		b.here(err)
+		b.here(call, err)
 	}
 	if err := answer.runReal(); err != nil {
 		a.log.Info("a tool did not wait for its answer", "error", err)

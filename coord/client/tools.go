@@ -30,8 +30,11 @@ type tools struct {
 	scanner  *scan.Scanner
 	pendings *pendings
 
+	reports *reports
+
 	mu     sync.Mutex // guards the fields below
 	builds map[string]*build
+	loose  []*build // of calls that no command began, the latest last
 	chains map[chainKey]*chain
 }
 
@@ -52,11 +55,15 @@ type chain struct {
 // chainLasts is how long a toolchain is taken to be unchanged: looking costs some thousand stats.
 const chainLasts = 5 * time.Second
 
-// A build is a command under which tools are called, or all calls that belong to none.
+// A build is a command under which tools are called, or the calls in one working copy that belong
+// to none.
 type build struct {
 	tools *tools
 	cmd   Command // whose mesh it uses
 	base  string  // its directory; "" is to be found for each call
+
+	copy   string       // the working copy whose calls it has, if no command began it
+	report *BuildReport // changed by tools.reports alone
 
 	mu       sync.Mutex // guards the fields below
 	deferred *deferral  // nil if no call is deferred
@@ -95,9 +102,7 @@ const ToolsVar = "GAGGLE_TOOLS"
 // newTools makes what answers shims.
 func newTools(b *backend) *tools {
 	s := scan.New(scan.Options{Dir: b.dir.path("probes"), Log: b.log})
-	t := &tools{b: b, scanner: s, pendings: &pendings{files: map[placeholder.ID]*pendingFile{}}, builds: map[string]*build{}, chains: map[chainKey]*chain{}}
-	t.builds[""] = &build{tools: t}
-	return t
+	return &tools{b: b, scanner: s, pendings: &pendings{files: map[placeholder.ID]*pendingFile{}}, builds: map[string]*build{}, chains: map[chainKey]*chain{}, reports: loadReports(b.dir.path("builds.json"), b.log)}
 }
 
 // begin notes a build and returns its name.
@@ -105,25 +110,59 @@ func (t *tools) begin(cmd *Command) (string, *build) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	name := hex.EncodeToString(id[:])
-	b := &build{tools: t, cmd: *cmd, base: cmd.Dir}
+	command := quoteAll(append([]string{"coord"}, cmd.Build.Command...))
+	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, report: t.reports.begin(command, cmd.Dir, time.Now())}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.builds[name] = b
 	return name, b
 }
 
+// end notes that a build has ended, once.
 func (t *tools) end(name string) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	b := t.builds[name]
 	delete(t.builds, name)
+	t.mu.Unlock()
+	if b == nil {
+		return
+	}
+	t.reports.note(b.report, func(r *BuildReport) { r.Going, r.Last = false, time.Now() })
+	t.reports.save()
 }
 
 // buildOf returns the build that a call belongs to, nil if that was another process's: which mesh
 // it uses is not known here.
 func (t *tools) buildOf(c *toolCall) *build {
+	name := c.variable(BuildVar)
+	if name == "" {
+		return t.looseBuild(c, time.Now())
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.builds[c.variable(BuildVar)]
+	return t.builds[name]
+}
+
+// looseBuild returns the build of the working copy that a call is made in. Of those in which
+// nothing was called for long only the report stays.
+func (t *tools) looseBuild(c *toolCall, now time.Time) *build {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.loose = slices.DeleteFunc(t.loose, func(b *build) bool { return !t.reports.going(b.report, now) })
+	for _, b := range t.loose {
+		if c.dir == b.copy || strings.HasPrefix(c.dir, strings.TrimSuffix(b.copy, "/")+"/") {
+			return b
+		}
+	}
+	if len(t.loose) == maxBuilds {
+		t.reports.note(t.loose[0].report, func(r *BuildReport) { r.Going = false })
+		t.loose = slices.Delete(t.loose, 0, 1)
+	}
+	b := &build{tools: t}
+	b.copy = b.baseOf(c)
+	b.report = t.reports.begin("coord cc", b.copy, now)
+	t.loose = append(t.loose, b)
+	return b
 }
 
 // linked returns the link of the build's mesh, or of the one that a call without a build names.
@@ -154,6 +193,7 @@ func (b *build) baseOf(c *toolCall) string {
 }
 
 func (b *build) done(how wire.How) {
+	b.tools.reports.note(b.report, func(r *BuildReport) { r.done(how, time.Now()) })
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch how {
@@ -170,7 +210,9 @@ func (b *build) done(how wire.How) {
 const maxReasons = 1_000
 
 // here counts a call that runs on this machine.
-func (b *build) here(why error) {
+func (b *build) here(c *toolCall, why error) {
+	text := wire.AsError(why).Message
+	b.tools.reports.note(b.report, func(r *BuildReport) { r.here(text, c, time.Now()) })
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts.Here++
@@ -178,7 +220,6 @@ func (b *build) here(why error) {
 	if b.counts.Why == nil {
 		b.counts.Why = map[string]int{}
 	}
-	text := wire.AsError(why).Message
 	if _, known := b.counts.Why[text]; known || len(b.counts.Why) < maxReasons {
 		b.counts.Why[text]++
 	}
@@ -274,6 +315,7 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.end(name) // before the command may ask for a report
 	b.mu.Lock()
 	counts := b.counts
 	b.mu.Unlock()
@@ -299,7 +341,7 @@ func (c *Calls) String() string {
 		text += fmt.Sprintf("\n  %d  %s", c.Why[why], printable(why))
 	}
 	if more := len(reasons) - shownReasons; more > 0 {
-		text += fmt.Sprintf("\n  and %d other reasons", more)
+		text += fmt.Sprintf("\n  and %d other reasons: coord report", more)
 	}
 	return text
 }

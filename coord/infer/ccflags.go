@@ -1,5 +1,7 @@
 package infer
 
+import "path"
+
 // Roles of a compiler's flags.
 const (
 	ccMode       role = own + iota // -c, -S, -E, -M ...: by name
@@ -144,6 +146,9 @@ var languages = map[string]string{
 	".f90": "f95", ".f95": "f95", ".f03": "f95", ".f08": "f95", ".F90": "f95", ".F95": "f95", ".F03": "f95", ".F08": "f95",
 	".go": "go", ".d": "d", ".di": "d", ".adb": "ada", ".ads": "ada", ".java": "java", ".mod": "modula-2", ".cu": "cuda", ".cl": "cl",
 }
+
+// Source reports whether a compiler takes a file of this name for a source.
+func Source(name string) bool { return languages[path.Ext(name)] != "" }
 
 // A phase is what becomes of a source of a language.
 type phase struct {

@@ -1,0 +1,146 @@
+package client
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gaggle/wire"
+)
+
+func aCall(dir string, args ...string) *toolCall {
+	return &toolCall{tool: "/usr/bin/gcc", dir: dir, args: args}
+}
+
+func TestReportsSurviveARestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "builds.json")
+	now := time.Now()
+	r := loadReports(path, slog.Default())
+	b := r.begin("coord make -j4", "/src", now)
+	r.note(b, func(b *BuildReport) {
+		b.done(wire.HowRan, now)
+		b.done(wire.HowMemo, now)
+		b.here("a call to link", aCall("/src/lib", "-o", "prog", "main.o"), now)
+		for i := range 3 {
+			b.here("no header", aCall("/src", "-Iinclude", "-c", fmt.Sprintf("a%d.c", i)), now)
+		}
+	})
+	r.close()
+	r.note(b, func(b *BuildReport) { b.Ran = 99 }) // is not saved any more
+
+	all := loadReports(path, slog.Default()).list()
+	if len(all) != 1 {
+		t.Fatalf("%d builds, want 1", len(all))
+	}
+	got := all[0].text(all[0].Last.Add(time.Minute))
+	want := `coord make -j4 in /src, 1m00s ago, took 0.0s
+2 of 6 compiler calls on the mesh: 1 ran, 1 memo, 0 shared; 4 here
+    3  no header
+         a0.c in /src
+           gcc -Iinclude -c a0.c
+         a1.c in /src
+           gcc -Iinclude -c a1.c
+    1  a call to link
+         in /src/lib
+           gcc -o prog main.o
+`
+	if got != want {
+		t.Errorf("it says\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestReportsAreBounded gives each bound more than it takes.
+func TestReportsAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "builds.json")
+	now := time.Now()
+	r := loadReports(path, slog.Default())
+	first := r.begin("coord make", "/first", now)
+	for i := range 2 * maxBuilds {
+		b := r.begin("coord make", "/src", now)
+		r.note(b, func(b *BuildReport) { b.Going = i == 0 })
+	}
+	long := strings.Repeat("<", 3*maxText) // takes six bytes each in JSON
+	full := r.begin("coord make "+long, "/"+long, now)
+	r.note(full, func(b *BuildReport) {
+		for i := range 2 * maxReported {
+			for range 2 * maxExamples {
+				b.here(fmt.Sprint(i, long), aCall("/"+long, "-c", long+".c"), now)
+			}
+		}
+	})
+	all := r.list()
+	if len(all) != maxBuilds {
+		t.Errorf("%d builds are kept, want %d", len(all), maxBuilds)
+	}
+	if all[0].Dir != "/first" || !first.Going || !all[1].Going {
+		t.Error("builds that go on are not the ones that stayed")
+	}
+	last := &all[len(all)-1]
+	if calls := 4 * maxReported * maxExamples; last.Here != calls || last.Others != calls/2 || len(last.Why) != maxReported {
+		t.Errorf("%d calls here, %d of them for others than %d reasons", last.Here, last.Others, len(last.Why))
+	}
+	r.close()
+	info, err := os.Stat(path)
+	if err != nil || info.Size()*maxBuilds > maxReportsFile {
+		t.Fatalf("a full build takes %d bytes, %v", info.Size(), err)
+	}
+	if again := loadReports(path, slog.Default()); len(again.builds) != maxBuilds {
+		t.Errorf("%d builds are read again", len(again.builds))
+	}
+}
+
+// TestReportsThatCannotBeRead: what is damaged, or of another version, is nothing.
+func TestReportsThatCannotBeRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "builds.json")
+	for _, text := range []string{"", "{", `{"version":2,"builds":[{"dir":"/src"}]}`, `{"version":1,"builds":"none"}`, `{"version":1,"builds":[null]}`} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := loadReports(path, slog.Default())
+		if n := len(r.list()); n != 0 {
+			t.Errorf("%q is read as %d builds", text, n)
+		}
+		r.begin("coord make", "/src", time.Now())
+		r.close()
+		if n := len(loadReports(path, slog.Default()).list()); n != 1 {
+			t.Errorf("after %q a build is not kept", text)
+		}
+	}
+}
+
+// TestLooseCallsAreGathered: calls that no command began are told of by working copy.
+func TestLooseCallsAreGathered(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"a/.git", "a/sub/deep", "b"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	tools := &tools{reports: loadReports(filepath.Join(dir, "builds.json"), slog.Default())}
+	of := func(sub string, at time.Duration) *build {
+		return tools.looseBuild(aCall(filepath.Join(dir, sub)), now.Add(at))
+	}
+	a, b := of("a/sub/deep", 0), of("b", 0)
+	if a == b || of("a", time.Second) != a || of("b", time.Second) != b {
+		t.Error("calls of one working copy are not together, or those of two are")
+	}
+	if of("b", looseLasts) == b || b.report.Going {
+		t.Error("a build goes on after a long silence")
+	}
+	for i := range 2 * maxBuilds {
+		d := fmt.Sprintf("many/%d", i)
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		of(d, looseLasts)
+	}
+	if len(tools.loose) != maxBuilds || len(tools.reports.list()) != maxBuilds {
+		t.Errorf("%d builds and %d reports, want %d", len(tools.loose), len(tools.reports.list()), maxBuilds)
+	}
+	tools.reports.close()
+}
