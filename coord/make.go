@@ -54,12 +54,14 @@ here by the tool itself, so the result is that of make; coord says at the end ho
 
 func (a *app) ccCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cc [--local | --mesh NAME] [COMPILER] ARGS...",
+		Use:   "cc [--local | --mesh NAME] [COMPILER] ARGS... | cc --print-dir",
 		Short: "Run a compiler's call on the mesh: CC='coord cc', CXX='coord cc g++'",
 		Long: `Stand for a compiler (cc, or the one named first): what it would compile is done by a node of the
 mesh, or known from before; anything else the compiler does here. Files and messages are as ever.
 
-coord make is faster: there a small program asks the background process.`,
+--print-dir prints a directory with a small program by the name of each compiler on PATH, which does
+the same in a tenth of the time: put it first on PATH, or name compilers in it (CC=DIR/gcc) for
+configure, cmake, ninja and meson. It uses the mesh that $GAGGLE_MESH names.`,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			args, err := a.firstFlags(args)
@@ -68,6 +70,8 @@ coord make is faster: there a small program asks the background process.`,
 				return err
 			case len(args) == 0:
 				return c.Help()
+			case args[0] == "--print-dir":
+				return a.printDir()
 			}
 			tool := "cc"
 			if infer.Compiler(filepath.Base(args[0])) {
@@ -283,6 +287,27 @@ func runWith(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err
 			return exit.ExitCode(), stopped, nil
 		}
 	}
+}
+
+// printDir prints the directory whose compilers are shims.
+func (a *app) printDir() error {
+	if a.local || a.mesh != "" {
+		return wire.Errorf(wire.CauseInvalid, "set $"+client.MeshVar+" where the compilers are called", "--print-dir takes no mesh")
+	}
+	opt, err := a.options()
+	if err != nil {
+		return &result{err: err}
+	}
+	standIn, err := shim()
+	if err != nil {
+		return &result{err: err}
+	}
+	dir, err := client.Masquerade(opt.State, os.Getenv("PATH"), standIn)
+	if err != nil {
+		return &result{err: err}
+	}
+	fmt.Fprintln(a.out, dir)
+	return nil
 }
 
 // compile becomes the shim for one call.

@@ -2,17 +2,12 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 
-	"gaggle/coord/infer"
 	"gaggle/coord/placeholder"
-	"gaggle/wire"
 )
 
 // A Builder is a command under which tools are called.
@@ -147,49 +142,6 @@ func Wait(ctx context.Context, opt Options) (socket string, err error) {
 	}
 	defer c.Close()
 	return stateDir(opt.State).toolSocket()
-}
-
-// Shims has a directory with a stand-in for each compiler that is on a search path, and returns it.
-// It is the same for equal paths: builds keep the names of compilers that they found (cmake, in its
-// cache). The shim is the program that stands in.
-func Shims(state, path, shim string) (string, error) {
-	if _, err := os.Stat(shim); err != nil {
-		return "", wire.Errorf(wire.CauseInvalid, "make build makes it, beside coord", "there is no %s", shim)
-	}
-	dir := stateDir(state).path("shims", wire.Sum([]byte(path)).Short())
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	wanted := map[string]bool{}
-	for _, d := range filepath.SplitList(path) {
-		entries, err := os.ReadDir(d)
-		if err != nil || !filepath.IsAbs(d) {
-			continue
-		}
-		for _, e := range entries {
-			if infer.Compiler(e.Name()) && lookPath(e.Name(), d) != "" {
-				wanted[e.Name()] = true
-			}
-		}
-	}
-	old, err := os.ReadDir(dir)
-	if err != nil {
-		return "", err
-	}
-	for _, e := range old {
-		target, err := os.Readlink(filepath.Join(dir, e.Name()))
-		if err == nil && target == shim && wanted[e.Name()] {
-			delete(wanted, e.Name())
-		} else if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-	}
-	for name := range wanted {
-		if err := os.Symlink(shim, filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrExist) {
-			return "", err
-		}
-	}
-	return dir, nil
 }
 
 // Deferring has calls deferred that a recipe of make makes; false says that this cannot be done here.

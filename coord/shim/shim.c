@@ -12,6 +12,10 @@
 //	count of arguments (32), of variables (32), then NUL-ended strings: the real tool, the working
 //	directory, the arguments, the variables
 //
+// Where no variable says where the agent listens, the directory in which the shim was found may: in
+// a masquerade directory .agent is a link to the socket and .state one to the state directory, and
+// an agent that is not there is started, by coord, which lies beside the shim.
+//
 // What comes back are frames: a letter, the length (32 bits), that many bytes:
 //
 //	o, e   for standard output, and error
@@ -32,7 +36,7 @@
 
 extern char **environ;
 
-// Where the agent listens. Unset or empty: everything runs here.
+// Where the agent listens. Empty: everything runs here.
 static const char variable[] = "GAGGLE_TOOLS";
 
 static char tool[PATH_MAX]; // the real one
@@ -133,6 +137,43 @@ static int dial(const char *path) {
 	return -1;
 }
 
+// beside reads a link in the directory in which the shell has found us.
+static int beside(const char *called, const char *link, char *to, size_t room) {
+	char at[PATH_MAX], dir[PATH_MAX] = "";
+	const char *slash = strrchr(called, '/');
+	if (slash) {
+		snprintf(dir, sizeof dir, "%.*s", (int)(slash - called), called);
+	} else {
+		for (const char *p = getenv("PATH") ? getenv("PATH") : ""; *p;) {
+			p = next(p, called, at, sizeof at);
+			if (!*at || !runs(at)) continue;
+			if (!ours(at)) return -1;
+			snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(at, '/') - at), at);
+			break;
+		}
+	}
+	if (snprintf(at, sizeof at, "%s/%s", dir, link) >= (int)sizeof at) return -1;
+	ssize_t n = readlink(at, to, room - 1);
+	if (n < 0) return -1;
+	to[n] = 0;
+	return 0;
+}
+
+// begin has coord start the agent, and this call asked again. It returns where that cannot be.
+static void begin(int argc, char **argv, char *state) {
+	char coord[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", coord, sizeof coord - 6);
+	char **words = calloc(argc + 5, sizeof *words);
+	if (n < 0 || !words) return;
+	coord[n] = 0;
+	strcpy(strrchr(coord, '/'), "/coord");
+	char *own[] = {coord, "cc", "--state", state, tool};
+	memcpy(words, own, sizeof own);
+	memcpy(words + 5, argv + 1, argc * sizeof *argv); // its null pointer as well
+	execv(coord, words);
+	free(words);
+}
+
 static char *put(char *at, const char *s) { return stpcpy(at, s) + 1; }
 
 // ask sends the command line.
@@ -165,7 +206,11 @@ int main(int argc, char **argv) {
 		return 127;
 	}
 	const char *path = getenv(variable);
+	char agent[PATH_MAX], state[PATH_MAX];
+	int masked = !path && !beside(argv[0], ".agent", agent, sizeof agent) && !beside(argv[0], ".state", state, sizeof state);
+	if (masked) path = agent;
 	int fd = path && *path ? dial(path) : -1;
+	if (fd < 0 && masked) begin(argc, argv, state);
 	if (fd < 0 || ask(fd, argc, argv)) local(argv);
 	for (int said = 0;;) {
 		char kind;
