@@ -44,12 +44,18 @@ func (b *Builder) Build(ctx context.Context, opt Options) (calls *Calls, code in
 		return nil, 0, err
 	}
 	waiting()
+	left := func() *placeholder.Kept { return new(placeholder.Kept) }
+	if b.Command.Build.Defer {
+		if left, err = keep(ctx, building); err != nil {
+			return nil, 0, err
+		}
+	}
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
 		calls, err = b.events(c)
 		if calls == nil && b.Command.Build.Defer {
-			b.gone(building)
+			b.gone(building, left)
 		}
 	}()
 	code, runErr := b.Run(building)
@@ -88,13 +94,13 @@ func (b *Builder) answered(ctx context.Context, c *Conn) (*Building, error) {
 	}
 }
 
-// events prints what comes from the agent until it tells the sum, or is gone.
-func (b *Builder) events(c *Conn) (*Calls, error) {
+// events prints what comes from the agent until it has told the sum, or is gone.
+func (b *Builder) events(c *Conn) (calls *Calls, err error) {
 	for {
 		e, err := c.Next()
 		switch {
 		case err != nil:
-			return nil, nil
+			return calls, nil
 		case e.Note != "":
 			fmt.Fprintln(b.Err, e.Note)
 		case e.Output != nil && e.Output.Stderr:
@@ -102,9 +108,11 @@ func (b *Builder) events(c *Conn) (*Calls, error) {
 		case e.Output != nil:
 			_, err = b.Out.Write(e.Output.Data)
 		case e.Calls != nil:
-			return e.Calls, nil
+			calls = e.Calls
 		case e.End != nil && e.End.Error != nil:
 			return nil, e.End.Error
+		case e.End != nil:
+			return calls, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("printing what a tool said: %w", err)
@@ -113,10 +121,13 @@ func (b *Builder) events(c *Conn) (*Calls, error) {
 }
 
 // gone ends a build whose agent is: what was deferred is not made.
-func (b *Builder) gone(building *Building) {
+func (b *Builder) gone(building *Building, left func() *placeholder.Kept) {
 	p := placeholder.Processes{Variable: BuildVar + "=" + building.Build}
 	if err := p.End(true); err != nil {
 		fmt.Fprintln(b.Err, "ending the build:", err)
+	}
+	if err := left().Remove(); err != nil {
+		fmt.Fprintln(b.Err, "removing what was not made:", err)
 	}
 }
 

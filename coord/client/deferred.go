@@ -37,7 +37,9 @@ type deferral struct {
 	over   chan struct{}  // closed when all have ended
 	turn   chan struct{}  // an element for each call that may run
 
-	telling sync.Mutex // held while messages are printed
+	shared  chan struct{}      // closed when keeper is set
+	keeper  *placeholder.Share // of the command
+	telling sync.Mutex         // held while messages are printed
 
 	mu     sync.Mutex                 // guards the fields below
 	calls  []*deferredCall            // whose messages are still to be printed
@@ -86,7 +88,7 @@ var (
 func (b *build) defers(name string, args *ToolBuild, say func(*Event) error) *deferral {
 	d := &deferral{
 		tools: b.tools, base: b.base, keepGoing: args.KeepGoing, streams: args.Streams, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
-		journal: b.tools.b.dir.journal(name), over: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
+		journal: b.tools.b.dir.journal(name), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
 	}
 	d.frozen.processes = d.processes
 	d.ctx, d.cancel = context.WithCancelCause(context.Background()) // the build's processes are to be ended first
@@ -104,9 +106,27 @@ func (b *build) deferral() *deferral {
 	return b.deferred
 }
 
+// share has the command keep the placeholders as well.
+func (d *deferral) share(with *placeholder.Share) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.keeper == nil {
+		d.keeper = with
+		close(d.shared)
+	}
+}
+
 // takes reports whether a call can be deferred.
 func (d *deferral) takes(c *toolCall, call *infer.Call) bool {
-	return d != nil && c.pid != 0 && call.Mode != infer.List && !call.Prints && recipe(c.pid, d.streams)
+	if d == nil {
+		return false
+	}
+	select {
+	case <-d.shared:
+	default:
+		return false // not yet
+	}
+	return c.pid != 0 && call.Mode != infer.List && !call.Prints && recipe(c.pid, d.streams)
 }
 
 // add defers a call; false says that it has to be waited for.
@@ -148,7 +168,7 @@ func (d *deferral) stand(c *deferredCall, umask fs.FileMode) error {
 		err := d.journal.note(d.base, m.Path)
 		var f *placeholder.File
 		if err == nil {
-			f, err = placeholder.Make(m.Path, mode&^umask)
+			f, err = placeholder.Make(m.Path, mode&^umask, d.keeper)
 		}
 		if err != nil {
 			for _, made := range c.files {

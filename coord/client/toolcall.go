@@ -150,6 +150,10 @@ func (a *agent) serveTool(c *net.UnixConn) {
 		return
 	}
 	call.pid = pid
+	if call.tool == keeps {
+		a.tools.kept(a.ctx, c, call)
+		return
+	}
 	ctx, gone := context.WithCancel(a.ctx)
 	defer gone()
 	go func() { // it sends nothing more: reading ends when it goes away, by Ctrl-C say

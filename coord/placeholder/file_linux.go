@@ -19,7 +19,9 @@ import (
 
 // A File is a placeholder that this process holds. Its methods may be called side by side.
 type File struct {
-	id ID
+	id     ID
+	share  *Share
+	number uint64 // in share
 
 	mu sync.Mutex // guards f
 	f  *os.File   // has the lease; nil once it was given up
@@ -29,8 +31,9 @@ type File struct {
 var takesSignal = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), unix.SIGIO) })
 
 // Make puts a placeholder at a path, in place of the file that may be there, with this mode. The
-// error wraps ErrUnsupported where there are no leases.
-func Make(path string, mode fs.FileMode) (*File, error) {
+// other side of the share keeps it, too, if there is one; nil is none. The error wraps ErrUnsupported
+// where there are no leases.
+func Make(path string, mode fs.FileMode, share *Share) (*File, error) {
 	takesSignal()
 	f, err := temporary(path, mode)
 	if err != nil {
@@ -45,14 +48,19 @@ func Make(path string, mode fs.FileMode) (*File, error) {
 	if err == nil {
 		info, err = f.Stat()
 	}
+	var number uint64
+	if err == nil {
+		number, err = share.give(f)
+	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
+		share.drop(number)
 		return nil, errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()), f.Close())
 	}
 	id, _ := IDOf(info) // Linux always has one
-	return &File{id: id, f: f}, nil
+	return &File{id: id, share: share, number: number, f: f}, nil
 }
 
 // temporary makes a file beside the one at path.
@@ -244,6 +252,7 @@ func (p *File) letGo() error {
 	}
 	err = errors.Join(err, p.f.Close())
 	p.f = nil
+	p.share.drop(p.number)
 	return err
 }
 

@@ -3,6 +3,7 @@ package placeholder_test
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +40,7 @@ func shell(t *testing.T, dir, script string) (wait func() string) {
 
 func standIn(t *testing.T, path string, mode os.FileMode) *placeholder.File {
 	t.Helper()
-	p, err := placeholder.Make(path, mode)
+	p, err := placeholder.Make(path, mode, nil)
 	if errors.Is(err, placeholder.ErrUnsupported) {
 		t.Skip(err)
 	}
@@ -253,4 +254,75 @@ func TestLeftOver(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 125 || !strings.Contains(string(out), "run coord make again") {
 		t.Errorf("running it: %v, %q", err, out)
 	}
+}
+
+// TestKeptByAnother shares placeholders with another process, as it were, and lets them go as if killed.
+func TestKeptByAnother(t *testing.T) {
+	dir := t.TempDir()
+	ours, theirs := sockets(t)
+	kept := make(chan *placeholder.Kept)
+	go func() { kept <- placeholder.Keep(theirs) }()
+	share := placeholder.NewShare(ours)
+	var files [3]*placeholder.File
+	for i := range files {
+		var err error
+		files[i], err = placeholder.Make(filepath.Join(dir, string(rune('a'+i))), 0o755, share)
+		if errors.Is(err, placeholder.ErrUnsupported) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait := shell(t, dir, "ln a other; ./other")
+	wanted(t, files[0])
+	if err := files[0].Fill(strings.NewReader("#!/bin/sh\necho made"), true, freezing(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := wait(); got != "made\n" {
+		t.Errorf("prints %q", got)
+	}
+	placeholder.Abandon(files[1])
+	if err := files[2].Remove(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	cat := exec.Command("cat", filepath.Join(dir, "b"))
+	var out strings.Builder
+	cat.Stdout = &out
+	if err := cat.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cat.Process.Kill(); _ = cat.Wait() }()
+	ours.Close()
+	k := <-kept
+	time.Sleep(50 * time.Millisecond) // it would have read it
+	_ = cat.Process.Kill()
+	_ = cat.Wait()
+	if out.Len() > 0 {
+		t.Errorf("cat read %q", out.String())
+	}
+	if err := k.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := os.ReadDir(dir); len(names) != 2 {
+		t.Errorf("there are %v, not a and other", names)
+	}
+}
+
+// sockets returns the two ends of a connection.
+func sockets(t *testing.T) (a, b *net.UnixConn) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if a, err = net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr)); err == nil {
+		b, err = l.AcceptUnix()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
 }

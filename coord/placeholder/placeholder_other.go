@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"time"
 )
 
@@ -16,7 +17,7 @@ var ErrLost = errors.New("somebody who could wait no longer has read it unmade")
 type File struct{}
 
 // Make returns ErrUnsupported.
-func Make(string, fs.FileMode) (*File, error) { return nil, ErrUnsupported }
+func Make(string, fs.FileMode, *Share) (*File, error) { return nil, ErrUnsupported }
 
 // IDOf knows no file.
 func IDOf(fs.FileInfo) (ID, bool) { return ID{}, false }
@@ -49,3 +50,18 @@ func (Processes) End(bool) error { return nil }
 
 // Patience returns how long the kernel has somebody wait for a placeholder.
 func Patience() time.Duration { return 0 }
+
+// A Share is a process that keeps this one's placeholders.
+type Share struct{}
+
+// NewShare returns nothing of use.
+func NewShare(*net.UnixConn) *Share { return nil }
+
+// Kept are placeholders of a process that was killed.
+type Kept struct{}
+
+// Keep keeps none.
+func Keep(*net.UnixConn) *Kept { return new(Kept) }
+
+// Remove has nothing to take away.
+func (*Kept) Remove() error { return nil }

@@ -146,14 +146,12 @@ func ParentOf(pid int) (Process, error) {
 // End ends them: those above as by kill(1), so that make ends what it has started and removes what was
 // being made, and if somebody may wait for a placeholder, all but makes at once.
 func (p Processes) End(waiting bool) error {
-	resume := func() {}
-	var err error
 	if waiting {
-		if resume, err = p.Freeze(); err != nil {
+		if resume, err := p.Freeze(); err != nil {
+			resume()
 			return err
 		}
 	}
-	defer resume()
 	in, err := p.now()
 	if err != nil {
 		return err
@@ -166,6 +164,9 @@ func (p Processes) End(waiting bool) error {
 		case !below:
 			_ = syscall.Kill(pid, syscall.SIGTERM)
 		}
+	}
+	for pid := range in { // whoever has stopped them
+		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 	return nil
 }
