@@ -66,7 +66,7 @@ func (s *Store) AddPath(ctx context.Context, space wire.Space, path string, opt 
 // settle checks that nothing of o was trimmed while the rest was added.
 func (a *adding) settle(o wire.Object, drops uint64) error {
 	if o.Kind == wire.Dir {
-		a.s.rememberWhole(key{a.space, o.Digest}, drops)
+		a.s.rememberWhole(a.space, []wire.Digest{o.Digest}, drops)
 	}
 	if missing, err := a.s.Missing(a.space, o); err != nil {
 		return err

@@ -11,7 +11,8 @@ import (
 type walk struct {
 	h     *shelf
 	space wire.Space
-	touch bool // counts as a use
+	touch bool             // counts as a use
+	known map[key]struct{} // trees whose closure need not be looked at; guarded by h.mu
 	seen  map[seenKey]struct{}
 	stack []wire.Object // trees that are here, to be opened
 }
@@ -23,12 +24,13 @@ type seenKey struct {
 }
 
 // visit calls see for o and everything below, with here telling whether it is in the store. It
-// ends early when see returns false. Touch makes it count as a use. An error is of a disk, or of a blob that is named as a
-// directory and is none.
-func (h *shelf) visit(space wire.Space, roots []wire.Object, touch bool, see func(o wire.Object, here bool) bool) error {
-	w := &walk{h: h, space: space, touch: touch, seen: map[seenKey]struct{}{}}
+// ends early when see returns false. Of known trees it sees no more than themselves. Touch makes it
+// count as a use. The trees that it opened are returned. An error is of a disk, or of a blob that
+// is named as a directory and is none.
+func (h *shelf) visit(space wire.Space, roots []wire.Object, touch bool, known map[key]struct{}, see func(o wire.Object, here bool) bool) (opened []wire.Digest, err error) {
+	w := &walk{h: h, space: space, touch: touch, known: known, seen: map[seenKey]struct{}{}}
 	if !w.look(roots, see) {
-		return nil
+		return nil, nil
 	}
 	for len(w.stack) > 0 {
 		o := w.stack[len(w.stack)-1]
@@ -36,22 +38,23 @@ func (h *shelf) visit(space wire.Space, roots []wire.Object, touch bool, see fun
 		t, err := h.load(o.Digest)
 		if errors.Is(err, ErrNotFound) { // found corrupt just now
 			if !see(o, false) {
-				return nil
+				return opened, nil
 			}
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("reading directory %s: %w", o.CID(), err)
+			return opened, fmt.Errorf("reading directory %s: %w", o.CID(), err)
 		}
+		opened = append(opened, o.Digest)
 		below := make([]wire.Object, len(t.Entries))
 		for i := range t.Entries {
 			below[i] = t.Entries[i].Object
 		}
 		if !w.look(below, see) {
-			return nil
+			return opened, nil
 		}
 	}
-	return nil
+	return opened, nil
 }
 
 // look takes one directory's worth of objects under one lock.
@@ -73,7 +76,7 @@ func (w *walk) look(objs []wire.Object, see func(wire.Object, bool) bool) bool {
 			if w.touch {
 				w.h.table.touch(e)
 			}
-			if o.Kind == wire.Dir {
+			if _, known := w.known[key{w.space, o.Digest}]; o.Kind == wire.Dir && !known {
 				w.stack = append(w.stack, o)
 			}
 		}
@@ -104,7 +107,7 @@ func (h *shelf) missing(space wire.Space, o wire.Object, touch bool) (out []wire
 		}
 	}
 	h.mu.Unlock()
-	err = h.visit(space, []wire.Object{o}, touch, func(o wire.Object, here bool) bool {
+	opened, err := h.visit(space, []wire.Object{o}, touch, h.whole, func(o wire.Object, here bool) bool {
 		if !here {
 			out = append(out, o)
 		}
@@ -113,21 +116,46 @@ func (h *shelf) missing(space wire.Space, o wire.Object, touch bool) (out []wire
 	if err != nil || len(out) > 0 || o.Kind != wire.Dir {
 		return out, err
 	}
-	h.rememberWhole(k, drops)
+	h.rememberWhole(space, opened, drops)
 	return nil, nil
 }
 
-// rememberWhole notes that a tree is whole, unless something was dropped since.
-func (h *shelf) rememberWhole(k key, drops uint64) {
+// rememberWhole notes that trees are whole, unless something was dropped since.
+func (h *shelf) rememberWhole(space wire.Space, trees []wire.Digest, drops uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.drops != drops {
-		return
+	if h.drops == drops {
+		remember(h.whole, space, trees)
 	}
-	if len(h.whole) >= maxWhole {
-		clear(h.whole)
+}
+
+// remember adds trees to those known to be whole, or durable.
+func remember(known map[key]struct{}, space wire.Space, trees []wire.Digest) {
+	if len(known)+len(trees) > maxWhole {
+		clear(known)
 	}
-	h.whole[k] = struct{}{}
+	for _, d := range trees[:min(len(trees), maxWhole)] {
+		known[key{space, d}] = struct{}{}
+	}
+}
+
+// doubts returns a number that changes when something durable may not be so any more: an object
+// was dropped, changed form or came to another space. Called with mu held.
+func (h *shelf) doubts() uint64 {
+	if h.durableAt != h.table.doubts {
+		h.durableAt = h.table.doubts
+		clear(h.durable)
+	}
+	return h.durableAt
+}
+
+// rememberDurable notes that trees and all below them are durable, unless doubts changed.
+func (h *shelf) rememberDurable(space wire.Space, trees []wire.Digest, doubts uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.doubts() == doubts {
+		remember(h.durable, space, trees)
+	}
 }
 
 // isWhole reports whether o and everything below it is here.

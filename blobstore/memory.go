@@ -142,7 +142,7 @@ func (m *Memory) Unpin(space wire.Space, d wire.Digest, owner string) {
 // Sync makes nothing durable; like Store's it fails, wrapping ErrNotFound, if something is not
 // here.
 func (m *Memory) Sync(ctx context.Context, space wire.Space, objs []wire.Object) error {
-	_, err := m.base().present(space, objs)
+	_, _, err := m.base().present(space, objs)
 	return err
 }
 

@@ -259,6 +259,7 @@ func (s *Store) join(space wire.Space, d wire.Digest) (bool, error) {
 	if e := s.table.find(d); e != nil {
 		e.spaces = s.table.sets.with(e.spaces, id)
 		e.synced = 0 // the bytes are durable, this name is not
+		s.table.doubts++
 	}
 	return true, nil
 }

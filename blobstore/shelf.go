@@ -55,6 +55,8 @@ type shelf struct {
 	extra     int64             // bytes that residents take beside the linked files
 	whole     map[key]struct{}  // trees known to be whole since the last drop
 	drops     uint64            // counts objects dropped
+	durable   map[key]struct{}  // trees known to be durable with all below them at durableAt
+	durableAt uint64            // a value of table.doubts
 	releases  uint64            // counts what made something trimmable
 	stuckAt   uint64            // releases when the trim began that last fell short, plus one
 	stuckOver int64             // and the bytes it could not drop
@@ -63,7 +65,7 @@ type shelf struct {
 	unsettled bool              // something was dropped since holds were checked
 }
 
-// maxWhole bounds the trees remembered as whole.
+// maxWhole bounds the trees remembered as whole, and those as durable.
 const maxWhole = 1 << 16
 
 func newShelf(opt Options) *shelf {
@@ -74,7 +76,7 @@ func newShelf(opt Options) *shelf {
 	return &shelf{
 		max: opt.MaxBytes, onLost: opt.OnLost, log: log, table: newTable(),
 		pins: map[key][]string{}, active: map[key]int{}, held: map[hold]uint64{},
-		residents: map[key]*resident{}, whole: map[key]struct{}{},
+		residents: map[key]*resident{}, whole: map[key]struct{}{}, durable: map[key]struct{}{},
 	}
 }
 

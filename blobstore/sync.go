@@ -70,7 +70,10 @@ func (s *Store) Sync(ctx context.Context, space wire.Space, objs []wire.Object) 
 	for _, o := range objs {
 		defer s.need(key{space, o.Digest})()
 	}
-	ds, err := s.present(space, objs)
+	s.mu.Lock()
+	doubts := s.doubts()
+	s.mu.Unlock()
+	ds, opened, err := s.present(space, objs)
 	if err != nil {
 		return err
 	}
@@ -84,12 +87,14 @@ func (s *Store) Sync(ctx context.Context, space wire.Space, objs []wire.Object) 
 		}
 		again = len(ds) > 0
 	}
+	s.rememberDurable(space, opened, doubts)
 	return nil
 }
 
-// present returns the digests of objects and all below them, or an error that wraps ErrNotFound.
-func (h *shelf) present(space wire.Space, objs []wire.Object) (ds []wire.Digest, err error) {
-	verr := h.visit(space, objs, true, func(o wire.Object, here bool) bool {
+// present returns the digests of objects and of all below them that is not known to be durable, and
+// of the trees among them, or an error that wraps ErrNotFound.
+func (h *shelf) present(space wire.Space, objs []wire.Object) (ds, opened []wire.Digest, err error) {
+	opened, verr := h.visit(space, objs, true, h.durable, func(o wire.Object, here bool) bool {
 		if !here {
 			err = fmt.Errorf("making objects durable: %s: %w", o.CID(), ErrNotFound)
 			return false
@@ -97,7 +102,7 @@ func (h *shelf) present(space wire.Space, objs []wire.Object) (ds []wire.Digest,
 		ds = append(ds, o.Digest)
 		return true
 	})
-	return ds, errors.Join(verr, err)
+	return ds, opened, errors.Join(verr, err)
 }
 
 // unsynced returns those of the objects that are not durable, or an error that wraps ErrNotFound

@@ -43,12 +43,13 @@ type entry struct {
 // A table is the objects that are here, in memory: about 120 bytes each and no pointers. It is
 // not safe for concurrent use.
 type table struct {
-	refs  map[wire.Digest]ref
-	all   []entry
-	free  []ref
-	sets  sets
-	clock uint64 // counts uses
-	used  int64  // bytes on disk, by charge
+	refs   map[wire.Digest]ref
+	all    []entry
+	free   []ref
+	sets   sets
+	clock  uint64 // counts uses
+	doubts uint64 // counts changes that make something durable less so: a form or a space more, a loss
+	used   int64  // bytes on disk, by charge
 }
 
 func newTable() table {
@@ -106,6 +107,9 @@ func (t *table) add(d wire.Digest, size int64) *entry {
 // setForms changes the inodes that e has.
 func (t *table) setForms(e *entry, f form) {
 	t.used += (f.count() - e.forms.count()) * charge(e.size)
+	if e.forms != 0 && e.forms != f {
+		t.doubts++
+	}
 	e.forms = f
 	e.synced &= f
 }

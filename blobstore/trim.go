@@ -307,6 +307,7 @@ func (m *marks) distrust(victims []ref) ([]wire.Digest, []record) {
 		e := &m.h.table.all[r]
 		ds[i], rs[i] = e.digest, record{kind: recDropped, digest: e.digest}
 		e.synced = 0
+		m.h.table.doubts++
 	}
 	return ds, rs
 }
