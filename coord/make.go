@@ -325,6 +325,9 @@ func (a *app) compile(tool string, args []string) error {
 		fmt.Fprintf(a.err, "coord cc: %s runs here: %v\n", tool, err)
 	}
 	own := map[string]string{client.ToolsVar: socket, client.BuildVar: ""}
+	if !a.local && a.mesh == "" && socket != "" && os.Getenv(client.ToolsVar) == socket {
+		own[client.BuildVar] = os.Getenv(client.BuildVar) // coord make's, whose call this is
+	}
 	if a.local {
 		own[client.MeshVar] = client.NoMesh
 	} else if a.mesh != "" {
