@@ -22,7 +22,7 @@ import (
 )
 
 // shimName is the program that stands in for compilers; it lies beside coord.
-const shimName = "gaggle-shim"
+const shimName = infer.ShimName
 
 // toolCmds are the commands that stand between a build and its compilers.
 func (a *app) toolCmds() []*cobra.Command { return []*cobra.Command{a.makeCmd(), a.ccCmd()} }

@@ -18,12 +18,13 @@ var stripFlags = table{}.
 		--target --input-target --output-target --keep-symbol --strip-symbol --remove-section
 		--keep-section --remove-relocations`).
 	add(alone, pass, `
-		-s -S -g -d -x -X -w -D -p -M --strip-all --strip-debug --strip-unneeded --strip-dwo
+		-s -S -g -d -x -X -w -D -M --strip-all --strip-debug --strip-unneeded --strip-dwo
 		--discard-all --discard-locals --wildcard --enable-deterministic-archives --merge-notes
-		--no-merge-notes --only-keep-debug --preserve-dates --keep-file-symbols
+		--no-merge-notes --only-keep-debug --keep-file-symbols
 		--keep-section-symbols --strip-all-gnu --no-strip-all`).
 	add(alone, question, "--version --help -V -h -v --verbose --info").
-	refuse(alone, "it records times of files", "-U --disable-deterministic-archives")
+	refuse(alone, "it records times of files", "-U --disable-deterministic-archives").
+	refuse(alone, "it keeps the time of a file", "-p --preserve-dates")
 
 var objcopyFlags = table{}.
 	add(joined|apart, pass, "-F -I -O -B -K -N -L -G -W -j -R -b -i").
@@ -40,9 +41,9 @@ var objcopyFlags = table{}.
 		--subsystem --reverse-bytes --verilog-data-width`).
 	add(equal, pass, "--interleave --compress-debug-sections --elf-stt-common").
 	add(alone, pass, `
-		-S -g -x -X -w -D -p -M --strip-all --strip-debug --strip-unneeded --strip-dwo
+		-S -g -x -X -w -D -M --strip-all --strip-debug --strip-unneeded --strip-dwo
 		--extract-dwo --only-keep-debug --discard-all --discard-locals --wildcard --weaken
-		--preserve-dates --enable-deterministic-archives --merge-notes --no-merge-notes
+		--enable-deterministic-archives --merge-notes --no-merge-notes
 		--compress-debug-sections --decompress-debug-sections --localize-hidden --srec-forceS3
 		--debugging --keep-file-symbols --keep-section-symbols --writable-text --readonly-text
 		--pure --impure --remove-leading-char --no-change-warnings --no-adjust-warnings
@@ -55,6 +56,7 @@ var objcopyFlags = table{}.
 	add(equal|apart, biWrites, "--dump-section").
 	add(alone, question, "--version --help -V -h -v --verbose --info").
 	refuse(alone, "it records times of files", "-U --disable-deterministic-archives").
+	refuse(alone, "it keeps the time of a file", "-p --preserve-dates").
 	refuse(equal|apart, "what it writes beside the output is not modelled", "--split-dwo")
 
 var nmFlags = table{}.
@@ -171,7 +173,7 @@ func (r *reader) changed(inputs []string, output string, named bool) {
 			return
 		}
 		if named {
-			r.writes(Output{Path: output})
+			r.writes(Output{Path: output, Like: in})
 		} else {
 			r.writes(Output{Path: in, InPlace: true})
 		}

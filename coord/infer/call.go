@@ -67,9 +67,16 @@ type Call struct {
 	// Absent are names at which a tool looks in vain before it finds a file or gives up, so that
 	// one that appears there is noticed.
 	Absent []string
-	// Wants are libraries (as after -l) that none of the named directories has: they are the
-	// toolchain's, or missing.
-	Wants  []string
+	// Wants are libraries that none of the named directories has: they are the toolchain's, or
+	// missing.
+	Wants []Want
+	// Needs are the names of libraries that shared libraries need in turn, likewise.
+	Needs []string
+	// Paths are where a linker looks first for what shared libraries need.
+	Paths []string
+	// Opaque says, in words for the user, why it is not known which files of its installation it
+	// reads; "" means that it reads what Wants and Needs lead to and what each call of it does.
+	Opaque string
 	Writes []Output
 	// Prints says that what it writes to standard output is a result (-E, nm), not messages.
 	Prints bool
@@ -83,9 +90,17 @@ type Call struct {
 // An Output is a file that a call writes.
 type Output struct {
 	Path    string
-	InPlace bool // it is read, too, if it exists, as by strip, ranlib and ar
-	Maybe   bool // a run that succeeds may leave it out
-	Thin    bool // a thin archive: useless without its members, and who reads it reads them
+	InPlace bool   // it is read, too, if it exists, as by strip, ranlib and ar
+	Maybe   bool   // a run that succeeds may leave it out
+	Like    string // an input whose permissions it gets, "" for the usual ones
+	Thin    bool   // a thin archive: useless without its members, and who reads it reads them
+}
+
+// A Want is a library that is looked for where the toolchain has its own.
+type Want struct {
+	Name    string // as after -l
+	Static  bool   // only an archive will do
+	Implied bool   // the compiler names it, and does without if it is not there
 }
 
 // Model takes a command line apart. The tool is the absolute path of the program that would run,

@@ -42,8 +42,8 @@ type drafted struct {
 // Env is what the call has in its environment, NAME=value. The error is a Local if the call has to
 // run here.
 func (p *Planner) Draft(ctx context.Context, c *Call, args []string, base string, env []string) (*Draft, error) {
-	if c.Mode != Compile && c.Mode != Assemble {
-		return nil, local("a call to %s", c.Mode)
+	if err := suits(c); err != nil {
+		return nil, err
 	}
 	if err := portable(c, env); err != nil {
 		return nil, err
@@ -59,10 +59,41 @@ func (p *Planner) Draft(ctx context.Context, c *Call, args []string, base string
 	if err := l.reads(p.Scanner, c); err != nil {
 		return nil, err
 	}
+	if c.Mode == Link {
+		where, err := libraryPathOf(c.Tool)
+		if err != nil {
+			return nil, local("%v", err)
+		}
+		if err := l.libraries(c, where); err != nil {
+			return nil, err
+		}
+	}
 	if err := l.writes(c); err != nil {
 		return nil, err
 	}
 	return l.draft(c, args, env)
+}
+
+// suits returns why a call of its kind runs here, nil if it may be a thunk. One that only prints does:
+// the build reads what it says at once, and the inputs are here.
+func suits(c *Call) error {
+	switch c.Mode {
+	case Compile, Assemble:
+		return nil
+	case Link:
+		if c.Opaque != "" {
+			return local("%s", c.Opaque)
+		}
+		return nil
+	case Archive:
+		return timeless(c)
+	case Change:
+		if c.Model == "ar" {
+			return local("what is taken out of an archive has the times and modes that are kept there")
+		}
+		return timeless(c)
+	}
+	return local("a call to %s", c.Mode)
 }
 
 func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
@@ -74,12 +105,13 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 	d := &Draft{store: l.store, once: l.once, system: map[wire.Digest]string{}}
 	d.thunk = wire.Thunk{
 		Command: append([]string{c.Tool}, args...), Platform: runtime.GOOS + "/" + runtime.GOARCH, ABI: wire.ABIPlaced,
-		JobDir: dir, WorkDir: rel(l.dir), Env: variables(env),
+		JobDir: dir, WorkDir: rel(l.dir), Env: variables(c.Mode, env),
 		Outputs: []wire.Output{{Path: wire.Stdout, Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}},
 	}
-	for _, p := range l.made {
-		d.Made = append(d.Made, Made{Output: rel(p), Path: p})
-		d.thunk.Outputs = append(d.thunk.Outputs, wire.Output{Path: rel(p), Kind: wire.File})
+	for _, m := range l.made {
+		m.Output = rel(m.Path)
+		d.Made = append(d.Made, m)
+		d.thunk.Outputs = append(d.thunk.Outputs, wire.Output{Path: m.Output, Kind: wire.File})
 	}
 	for p, o := range l.extra {
 		d.system[o.Digest] = "/" + p

@@ -7,21 +7,23 @@ import (
 	"gaggle/wire"
 )
 
-// passed names the variables that a compiler's results depend on. Others are not passed on, so that
-// they cannot matter.
-func passed(name string) bool {
+// passed names the variables that the results of compilers and other tools depend on. Others are not
+// passed on, so that they cannot matter.
+func passed(mode Mode, name string) bool {
 	switch name {
+	case "LIBRARY_PATH", "LD_RUN_PATH":
+		return mode == Link
 	case "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH", "SOURCE_DATE_EPOCH":
 		return true
 	}
 	return strings.HasPrefix(name, "GCC_")
 }
 
-func variables(env []string) []wire.EnvVar {
+func variables(mode Mode, env []string) []wire.EnvVar {
 	vars := []wire.EnvVar{{Name: "LC_ALL", Value: locale(env)}}
 	seen := map[string]bool{}
 	for _, e := range env {
-		if name, value, _ := strings.Cut(e, "="); passed(name) && !seen[name] {
+		if name, value, _ := strings.Cut(e, "="); passed(mode, name) && !seen[name] {
 			seen[name] = true // as getenv, which finds the first
 			vars = append(vars, wire.EnvVar{Name: name, Value: value})
 		}

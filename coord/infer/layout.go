@@ -26,7 +26,7 @@ type layout struct {
 	files map[string]string      // the user's own, by clean path, as they are opened here
 	dirs  map[string]bool        // that must exist, likewise
 	extra map[string]wire.Object // of the system, beside the toolchain, by path without its slash
-	made  []string
+	made  []Made                 // without what they are called in the thunk
 }
 
 // systemDirs hold what belongs to the machine and not to a user.
@@ -83,11 +83,11 @@ func (l *layout) reads(s *scan.Scanner, c *Call) error {
 	return nil
 }
 
-// writes notes what the call makes, and the directories for it.
+// writes notes what the call makes, and the directories for it. What it changes in place it reads.
 func (l *layout) writes(c *Call) error {
 	for _, o := range c.Writes {
-		if o.InPlace || o.Maybe {
-			return local("it changes %s, or may leave it out", o.Path)
+		if o.Maybe {
+			return local("it may leave %s out", o.Path)
 		}
 		p, err := l.clean(o.Path)
 		if err != nil {
@@ -96,14 +96,37 @@ func (l *layout) writes(c *Call) error {
 		if !l.own(p) {
 			return local("it writes to %s, outside of the build", p)
 		}
-		if info, err := os.Lstat(p); err == nil && !info.Mode().IsRegular() {
-			return local("%s, which it writes, is a %s", p, info.Mode().Type())
+		if err := replaceable(p, o.InPlace); err != nil {
+			return err
 		}
-		l.made = append(l.made, p)
+		m := Made{Path: p}
+		if o.InPlace {
+			l.files[p], m.Mode = o.Path, p
+		} else if o.Like != "" {
+			if m.Mode, err = l.clean(o.Like); err != nil {
+				return err
+			}
+		}
+		l.made = append(l.made, m)
 		l.dirs[path.Dir(p)] = true
 	}
 	if len(l.made) == 0 {
 		return local("it makes no file")
+	}
+	return nil
+}
+
+// replaceable returns why a file cannot be replaced by another of its name, nil if it can be, or is
+// not there.
+func replaceable(p string, inPlace bool) error {
+	info, err := os.Lstat(p)
+	switch {
+	case err != nil:
+		return nil
+	case !info.Mode().IsRegular():
+		return local("%s, which it writes, is a %s", p, info.Mode().Type())
+	case inPlace && (info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0 || links(info) > 1):
+		return local("%s, which it changes, has other names or bits that would be lost", p)
 	}
 	return nil
 }

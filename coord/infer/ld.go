@@ -14,6 +14,7 @@ type linker struct {
 	rpath     []string
 	rpathLink []string
 	inputs    []linked
+	implied   []linked // what a compiler adds
 	state     linkState
 	pushed    []linkState
 
@@ -30,6 +31,7 @@ type linked struct {
 	name    string
 	library bool
 	script  bool // of -T
+	implied bool // by the compiler
 	linkState
 }
 
@@ -40,11 +42,14 @@ func (r *reader) ld() {
 	r.call.Mode = Link
 	l := &linker{reader: r}
 	l.run(r.words)
+	if r.linker != "bfd" && len(r.call.Wants)+len(r.call.Needs) > 0 {
+		r.opaque("%s looks for libraries in ways that are not modelled", r.linker)
+	}
 	if l.output == "" {
 		l.output = "a.out"
 	}
 	r.writes(Output{Path: l.output})
-	r.keepEnv("LD_RUN_PATH", "LD_LIBRARY_PATH", "SOURCE_DATE_EPOCH")
+	r.keepEnv(append(slices.Clone(ldEnv), "SOURCE_DATE_EPOCH")...)
 	for _, n := range []string{"GNUTARGET", "LDEMULATION", "COLLECT_NO_DEMANGLE"} {
 		if r.lookup(n) != "" {
 			r.local("the variable %s changes what the linker does", n)
@@ -60,9 +65,13 @@ func (c *cc) link() {
 			l.state.static = true // the driver hands it on first
 		}
 	}
+	l.implied = c.implied()
 	l.run(c.linker)
-	c.keepEnv(append([]string{"LIBRARY_PATH", "LD_RUN_PATH", "LD_LIBRARY_PATH"}, ccEnv...)...)
+	c.keepEnv(append(append([]string{"LIBRARY_PATH"}, ldEnv...), ccEnv...)...)
 }
+
+// ldEnv are variables that linkers read.
+var ldEnv = []string{"LD_RUN_PATH", "LD_LIBRARY_PATH"}
 
 // run reads the words and then looks for all that they name.
 func (l *linker) run(words []string) {
@@ -86,11 +95,20 @@ func (l *linker) run(words []string) {
 	if len(l.inputs) == 0 && !l.driver {
 		l.local("it names no input")
 	}
-	for _, in := range l.inputs {
+	for i := range l.implied { // they stand behind all that was named
+		l.implied[i].static = l.implied[i].static || l.state.static
+	}
+	for _, in := range append(l.inputs, l.implied...) {
 		if l.call.Local != "" {
 			return
 		}
 		l.resolve(in, "")
+	}
+	if l.call.Paths = l.paths(); l.lookup("LD_LIBRARY_PATH") != "" {
+		l.opaque("LD_LIBRARY_PATH is set, which the linker itself may be loaded by")
+	}
+	if l.call.Sysroot != "" {
+		l.opaque("it links with the libraries of %s", l.call.Sysroot)
 	}
 }
 

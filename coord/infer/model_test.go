@@ -139,18 +139,67 @@ func TestCallsWhoseInputsAreNotMadeYet(t *testing.T) {
 // directory has.
 func TestLookedForInVain(t *testing.T) {
 	files := memory{"/w/a.o": elfMagic, "/w/two/libx.a": archiveMagic, "/w/one/README": "", "/w/lib/liby.so": "INPUT(real/liby.so.1 -lx)", "/w/lib/real/liby.so.1": elfMagic}
-	got := Model("/bin/gcc", words("gcc a.o -Lone -Ltwo -Llib -lx -lm -ly"), "/w", []string{"LIBRARY_PATH=/w/two", "HOME=/"}, files)
+	got := Model("/bin/gcc", words("gcc a.o -nodefaultlibs -Lone -Ltwo -Llib -lx -lm -ly"), "/w", []string{"LIBRARY_PATH=/w/two", "HOME=/"}, files)
 	for _, c := range []struct {
 		what      string
 		got, want []string
 	}{
 		{"reads", got.Reads, words("a.o two/libx.a lib/liby.so lib/real/liby.so.1")},
 		{"absent", got.Absent, words("one/libx.so one/libx.a two/libx.so one/libm.so one/libm.a two/libm.so two/libm.a lib/libm.so lib/libm.a /w/two/libm.so /w/two/libm.a one/liby.so one/liby.a two/liby.so two/liby.a real/liby.so.1")},
-		{"wants", got.Wants, words("m")},
 		{"env", got.Env, words("LIBRARY_PATH=/w/two")},
 	} {
 		if !slices.Equal(c.got, c.want) {
 			t.Errorf("%s = %q, want %q", c.what, c.got, c.want)
+		}
+	}
+	if want := []Want{{Name: "m"}}; !slices.Equal(got.Wants, want) {
+		t.Errorf("wants %v, want %v", got.Wants, want)
+	}
+}
+
+// TestImpliedLibraries holds which libraries a link asks the toolchain for without naming them.
+func TestImpliedLibraries(t *testing.T) {
+	files := memory{"/w/a.o": elfMagic, "/w/lib/libc.a": archiveMagic}
+	for line, want := range map[string]string{
+		"gcc a.o":                              "gcc? gcc_eh? gcc_s? c?",
+		"gcc a.o -lm -static":                  "m.a gcc.a? gcc_eh.a? gcc_s.a? c.a?",
+		"gcc a.o -Wl,-Bstatic -lgcc":           "gcc.a gcc_eh.a? gcc_s.a? c.a?",
+		"gcc a.o -Llib":                        "gcc? gcc_eh? gcc_s?",
+		"g++ a.o -nolibc -pthread":             "gcc? gcc_eh? gcc_s? stdc++? m? pthread?",
+		"gcc a.o --coverage":                   "gcc? gcc_eh? gcc_s? c? gcov?",
+		"gcc a.o -static-libgcc -nostdlib":     "",
+		"gcc -r a.o":                           "",
+		"gcc a.o -fsanitize=address":           "-fsanitize=address links with more",
+		"gcc a.o -flto":                        "-flto links with more",
+		"gcc a.o --sysroot=/x -nostdlib":       "libraries of /x",
+		"ld a.o -lx":                           "x",
+		"ld.gold a.o -lx":                      "gold looks for libraries",
+		"LD_LIBRARY_PATH=/x gcc a.o -nostdlib": "LD_LIBRARY_PATH is set",
+	} {
+		argv := words(line)
+		var env []string
+		if strings.Contains(argv[0], "=") {
+			env, argv = argv[:1], argv[1:]
+		}
+		argv[0] = "/bin/" + argv[0]
+		c := Model(argv[0], argv, "/w", env, files)
+		got := c.Opaque
+		if got == "" {
+			var all []string
+			for _, w := range c.Wants {
+				n := w.Name
+				if w.Static {
+					n += ".a"
+				}
+				if w.Implied {
+					n += "?"
+				}
+				all = append(all, n)
+			}
+			got = strings.Join(all, " ")
+		}
+		if c.Local != "" || got != want && (c.Opaque == "" || !strings.Contains(got, want)) {
+			t.Errorf("%s: %q (local %q), want %q", line, got, c.Local, want)
 		}
 	}
 }

@@ -38,6 +38,7 @@ type Made struct {
 	Output string // in the thunk
 	Path   string // absolute
 	Run    bool   // it is a program, or a library
+	Mode   string // the file whose permissions it gets if that is there, absolute; "" is the usual ones
 }
 
 // Local is an error that says why a call has to run on this machine. It is no failure.

@@ -19,8 +19,12 @@ func portable(c *Call, env []string) error {
 		return local("%s is a script, which may do anything", c.Tool)
 	}
 	search := variable(env, "PATH")
-	if as := onPath("as", search); as != "" && as != onPath("as", standardPath) {
-		return local("its assembler is %s", as)
+	if c.Model == "gcc" || c.Model == "clang" {
+		for part, what := range map[string]string{"as": "assembler", "ld": "linker"} {
+			if p := onPath(part, search); p != "" && p != onPath(part, standardPath) {
+				return local("its %s is %s", what, p)
+			}
+		}
 	}
 	// A compiler takes $PWD for its directory, and writes it down, if it leads to the same.
 	if pwd := variable(env, "PWD"); path.IsAbs(pwd) && pwd != c.Dir {
@@ -36,12 +40,16 @@ func portable(c *Call, env []string) error {
 // standardPath is what a command in the sandbox has as PATH (sandbox.DefaultPath).
 const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// onPath returns the first program of a name, its links followed, "" if there is none.
+// ShimName is the file that stands in for tools on a build's PATH.
+const ShimName = "gaggle-shim"
+
+// onPath returns the first program of a name that is no stand-in, its links followed, "" if there is
+// none.
 func onPath(name, search string) string {
 	for _, dir := range filepath.SplitList(search) {
 		p := filepath.Join(dir, name)
 		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			if real, err := filepath.EvalSymlinks(p); err == nil {
+			if real, err := filepath.EvalSymlinks(p); err == nil && filepath.Base(real) != ShimName {
 				return real
 			}
 		}

@@ -10,11 +10,12 @@ import (
 // A reader takes one command line apart.
 type reader struct {
 	view
-	call  *Call
-	name  string   // of the tool, plain
-	llvm  bool     // it is LLVM's
-	words []string // the arguments after argv[0], response files expanded
-	env   []string
+	call   *Call
+	name   string   // of the tool, plain
+	llvm   bool     // it is LLVM's
+	linker string   // which one an ld is: bfd, gold or lld
+	words  []string // the arguments after argv[0], response files expanded
+	env    []string
 
 	seen   map[string]bool // of Reads and Absent
 	looked int             // for files
@@ -251,6 +252,12 @@ func (r *reader) kind() string {
 	target := plain(file)
 	is := kinds[target]
 	r.llvm = strings.Contains(target, "llvm") || is == "clang" || strings.Contains(target, "lld")
+	r.linker = "bfd"
+	for _, other := range []string{"gold", "lld"} {
+		if strings.HasSuffix(target, other) {
+			r.linker = other
+		}
+	}
 	switch {
 	case kind == "cc" && (is == "gcc" || is == "clang"):
 		return is

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
+	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -35,9 +37,11 @@ func (l *linker) resolve(in linked, from string) {
 	}
 	switch {
 	case in.script:
-		l.call.Wants = append(l.call.Wants, in.name) // the linker has scripts of its own
+		l.opaque("the script %s is one of the linker's own", in.name)
 	case from == "":
 		l.local("%s is not there", in.name)
+	case !strings.HasPrefix(in.name, "/"):
+		l.want(Want{Name: ":" + in.name, Static: in.static})
 	}
 }
 
@@ -62,7 +66,26 @@ func (l *linker) library(in linked) {
 			}
 		}
 	}
-	l.call.Wants = append(l.call.Wants, in.name)
+	l.want(Want{Name: in.name, Static: in.static, Implied: in.implied})
+}
+
+// want notes a library that the named directories do not have. One that the compiler implies may be
+// named as well, and then has to be there.
+func (l *linker) want(w Want) {
+	for i, old := range l.call.Wants {
+		if old.Name == w.Name && old.Static == w.Static {
+			l.call.Wants[i].Implied = old.Implied && w.Implied
+			return
+		}
+	}
+	l.call.Wants = append(l.call.Wants, w)
+}
+
+// opaque notes why the files of the installation cannot be told. The first reason stays.
+func (r *reader) opaque(format string, args ...any) {
+	if r.call.Opaque == "" {
+		r.call.Opaque = fmt.Sprintf(format, args...)
+	}
 }
 
 // Magic numbers of what linkers read.
@@ -217,11 +240,7 @@ func (l *linker) needed(name string, f File) {
 	if err != nil || len(libs) > 1000 {
 		return
 	}
-	dirs := append(append([]string{}, l.rpathLink...), l.rpath...)
-	if len(l.rpath) == 0 {
-		dirs = append(dirs, strings.Split(l.lookup("LD_RUN_PATH"), ":")...)
-	}
-	dirs = append(dirs, strings.Split(l.lookup("LD_LIBRARY_PATH"), ":")...)
+	dirs := l.paths()
 	for _, tag := range []elf.DynTag{elf.DT_RUNPATH, elf.DT_RPATH} {
 		paths, err := e.DynString(tag)
 		if err != nil {
@@ -241,21 +260,39 @@ func (l *linker) needed(name string, f File) {
 			}
 			continue
 		}
-		for _, d := range dirs {
-			if l.call.Local != "" {
-				return
-			}
-			if d == "" {
-				continue
-			}
-			if n := join(d, lib); l.file(n) {
-				l.take(n, linked{name: n})
-				break
-			} else {
-				l.absent(n)
-			}
+		if !l.neededIn(dirs, lib) && !slices.Contains(l.call.Needs, lib) {
+			l.call.Needs = append(l.call.Needs, lib)
 		}
 	}
+}
+
+// paths are the directories in which a link looks for what any shared library needs.
+func (l *linker) paths() []string {
+	dirs := append(append([]string{}, l.rpathLink...), l.rpath...)
+	if len(l.rpath) == 0 {
+		dirs = append(dirs, strings.Split(l.lookup("LD_RUN_PATH"), ":")...)
+	}
+	dirs = append(dirs, strings.Split(l.lookup("LD_LIBRARY_PATH"), ":")...)
+	return slices.DeleteFunc(dirs, func(d string) bool { return d == "" })
+}
+
+// neededIn takes a library that is in one of the directories, and tells whether it is.
+func (l *linker) neededIn(dirs []string, lib string) bool {
+	for _, d := range dirs {
+		if l.call.Local != "" {
+			return true
+		}
+		if d == "" {
+			continue
+		}
+		n := join(d, lib)
+		if l.file(n) {
+			l.take(n, linked{name: n})
+			return true
+		}
+		l.absent(n)
+	}
+	return false
 }
 
 // originOf is the directory of a library, for $ORIGIN.

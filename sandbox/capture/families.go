@@ -69,6 +69,16 @@ var families = []family{{
 	skip:    []string{"{prefix}/lib*/gcc/*/*/" + gccPasses, "/usr/lib/gcc/*/*/" + gccPasses},
 	tools:   []string{"as", "ld"},
 }, {
+	why:     "binutils load a plugin for objects that gcc made for link-time optimisation; a root of one of them is that of all",
+	program: regexp.MustCompile(`^(?:[a-z0-9_]+-[a-z0-9_-]+-)?(?:ar|ranlib|strip|objcopy)$`),
+	paths:   []string{"{prefix}/lib/bfd-plugins/liblto_plugin.so"},
+	tools:   []string{"ar", "ranlib", "strip", "objcopy"},
+}, {
+	why:     "gcc's own archivers start those of binutils with its plugin",
+	program: regexp.MustCompile(`^(?:[a-z0-9_]+-[a-z0-9_-]+-)?gcc-(?:ar|ranlib)-?([0-9]*)$`),
+	paths:   []string{"{prefix}/{lib,libexec}/gcc/*/$1*/liblto_plugin.so"},
+	tools:   []string{"ar", "ranlib"},
+}, {
 	why:     "go compiles its standard library from source with tools of its own",
 	program: regexp.MustCompile(`^go$`),
 	marker:  "{prefix}/src/runtime",

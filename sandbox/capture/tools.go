@@ -30,7 +30,7 @@ type Root struct {
 
 // Rules counts the changes of what Tools and OCI make of the same machine: roots that are
 // remembered from before one are not what they would be now.
-const Rules = 3
+const Rules = 4
 
 // Tools captures the named programs of this machine with all that the rules in the package
 // comment take along, and what opt.Include matches. A name is sought in opt.Path, or is an
