@@ -74,7 +74,7 @@ configure, cmake, ninja and meson. It uses the mesh that $GAGGLE_MESH names.`,
 				return a.printDir()
 			}
 			tool := "cc"
-			if infer.Compiler(filepath.Base(args[0])) {
+			if infer.Tool(filepath.Base(args[0])) {
 				tool, args = args[0], args[1:]
 			}
 			return a.compile(tool, args)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -117,7 +118,7 @@ func (d *deferral) share(with *placeholder.Share) {
 }
 
 // takes reports whether a call can be deferred.
-func (d *deferral) takes(c *toolCall, call *infer.Call) bool {
+func (d *deferral) takes(c *toolCall, call *infer.Call, draft *infer.Draft) bool {
 	if d == nil {
 		return false
 	}
@@ -126,7 +127,20 @@ func (d *deferral) takes(c *toolCall, call *infer.Call) bool {
 	default:
 		return false // not yet
 	}
-	return c.pid != 0 && call.Mode != infer.List && !call.Prints && recipe(c.pid, d.streams)
+	return c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft) && recipe(c.pid, d.streams)
+}
+
+// standable reports whether placeholders can stand for what a call makes. One in place of a file that
+// is changed would lose it if the build breaks off, unless that is a placeholder as well; and whether
+// objcopy makes a program only its input tells.
+func standable(call *infer.Call, draft *infer.Draft) bool {
+	for _, m := range draft.Made {
+		inPlace := m.Mode == m.Path
+		if inPlace && !slices.Contains(draft.Pending, m.Path) || !inPlace && call.Mode == infer.Change {
+			return false
+		}
+	}
+	return true
 }
 
 // add defers a call; false says that it has to be waited for.
@@ -161,14 +175,14 @@ func (d *deferral) add(c *deferredCall, umask fs.FileMode, b *build) bool {
 // stand puts placeholders where a call's outputs will be, or none.
 func (d *deferral) stand(c *deferredCall, umask fs.FileMode) error {
 	for _, m := range c.draft.Made {
-		mode := fs.FileMode(0o666)
+		kind := wire.File
 		if m.Run {
-			mode = 0o777
+			kind = wire.Exec
 		}
 		err := d.journal.note(d.base, m.Path)
 		var f *placeholder.File
 		if err == nil {
-			f, err = placeholder.Make(m.Path, mode&^umask, d.keeper)
+			f, err = placeholder.Make(m.Path, permissions(m, kind, umask), d.keeper)
 		}
 		if err != nil {
 			for _, made := range c.files {

@@ -48,7 +48,7 @@ func shims(dir, path, shim string, links map[string]string) (string, error) {
 			continue
 		}
 		for _, e := range entries {
-			if infer.Compiler(e.Name()) && lookPath(e.Name(), d) != "" {
+			if infer.Tool(e.Name()) && lookPath(e.Name(), d) != "" {
 				wanted[e.Name()] = shim
 			}
 		}

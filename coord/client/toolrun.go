@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	if err != nil {
 		return err
 	}
-	if d := b.deferral(); d.takes(c, call) {
+	if d := b.deferral(); d.takes(c, call, draft) {
 		later := &deferredCall{of: d, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, valued: make(chan struct{})}
 		if d.add(later, c.umask, b) {
 			return to.exit(0)
@@ -80,13 +81,16 @@ func (c *toolCall) colored(call *infer.Call) []string {
 	return append(slices.Clone(c.args), "-fdiagnostics-color=always")
 }
 
-// taskName names the task of a call for people: by the kind of tool and the source.
+// taskName names the task of a call for people: by the kind of tool and the source, or what it makes of
+// several.
 func taskName(c *infer.Call) string {
-	name := c.Model
-	if len(c.Units) > 0 {
-		name += "[" + c.Units[0].Source + "]"
+	switch {
+	case c.Mode != infer.Compile && c.Mode != infer.Assemble && len(c.Writes) > 0:
+		return c.Model + "-" + c.Mode.String() + "[" + c.Writes[0].Path + "]"
+	case len(c.Units) > 0:
+		return c.Model + "[" + c.Units[0].Source + "]"
 	}
-	return name
+	return c.Model
 }
 
 // A made is the value of a plan, every object of which is in the store.
@@ -290,15 +294,12 @@ func (t *tools) deliver(l *link, p *infer.Plan, m *made, umask fs.FileMode, to t
 		said[i].blob = blob
 	}
 	for _, made := range p.Made {
-		o, mode := object(made.Output), fs.FileMode(0o666)
-		if o.Kind == wire.Exec {
-			mode = 0o777
-		}
+		o := object(made.Output)
 		blob, err := t.b.store.Open(l.space, o.Digest)
 		if err != nil {
 			return err
 		}
-		err = place(blob, filepath.FromSlash(made.Path), mode&^umask)
+		err = place(blob, filepath.FromSlash(made.Path), permissions(made, o.Kind, umask))
 		blob.Close()
 		if err != nil {
 			return err
@@ -311,4 +312,21 @@ func (t *tools) deliver(l *link, p *infer.Plan, m *made, umask fs.FileMode, to t
 		}
 	}
 	return nil
+}
+
+// permissions are those that the tool would have given an output.
+func permissions(m infer.Made, kind wire.Kind, umask fs.FileMode) fs.FileMode {
+	if m.Mode != "" {
+		info, err := os.Stat(filepath.FromSlash(m.Mode))
+		switch {
+		case err == nil && m.Mode == m.Path:
+			return info.Mode().Perm()
+		case err == nil:
+			return info.Mode().Perm() &^ umask
+		}
+	}
+	if kind == wire.Exec {
+		return 0o777 &^ umask
+	}
+	return 0o666 &^ umask
 }

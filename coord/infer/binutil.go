@@ -173,7 +173,11 @@ func (r *reader) changed(inputs []string, output string, named bool) {
 			return
 		}
 		if named {
-			r.writes(Output{Path: output, Like: in})
+			o := Output{Path: output}
+			if r.llvm { // binutils make it executable if it is a program, whatever it was made of
+				o.Like = in
+			}
+			r.writes(o)
 		} else {
 			r.writes(Output{Path: in, InPlace: true})
 		}

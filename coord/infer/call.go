@@ -74,8 +74,9 @@ type Call struct {
 	Needs []string
 	// Paths are where a linker looks first for what shared libraries need.
 	Paths []string
-	// Opaque says, in words for the user, why it is not known which files of its installation it
-	// reads; "" means that it reads what Wants and Needs lead to and what each call of it does.
+	// Opaque says, in words for the user, why elsewhere it might read other files of its installation,
+	// or come to another result; "" means that it reads what Wants and Needs lead to and what each call
+	// of it does.
 	Opaque string
 	Writes []Output
 	// Prints says that what it writes to standard output is a result (-E, nm), not messages.
@@ -91,6 +92,7 @@ type Call struct {
 type Output struct {
 	Path    string
 	InPlace bool   // it is read, too, if it exists, as by strip, ranlib and ar
+	Run     bool   // it is a program, or a library that is loaded
 	Maybe   bool   // a run that succeeds may leave it out
 	Like    string // an input whose permissions it gets, "" for the usual ones
 	Thin    bool   // a thin archive: useless without its members, and who reads it reads them

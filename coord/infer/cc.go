@@ -316,6 +316,9 @@ func (c *cc) finish() {
 	if header && c.mode == Link {
 		c.mode = Assemble
 	}
+	if header && c.mode == Assemble {
+		c.opaque("a precompiled header has the times of headers in it")
+	}
 	c.call.Mode = c.mode
 	env := c.keepEnv(ccEnv...)
 	switch {

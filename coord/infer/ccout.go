@@ -45,7 +45,7 @@ func (c *cc) primary() {
 			c.call.Prints = true
 		}
 	case Link:
-		c.writes(Output{Path: c.target("a.out")})
+		c.writes(Output{Path: c.target("a.out"), Run: !c.given("-r")})
 	case Compile, Assemble:
 		for _, s := range c.sources {
 			c.writes(Output{Path: c.target(c.product(s))})

@@ -59,7 +59,7 @@ func (p *Planner) Draft(ctx context.Context, c *Call, args []string, base string
 	if err := l.reads(p.Scanner, c); err != nil {
 		return nil, err
 	}
-	if c.Mode == Link {
+	if len(c.Wants)+len(c.Needs) > 0 {
 		where, err := libraryPathOf(c.Tool)
 		if err != nil {
 			return nil, local("%v", err)
@@ -77,13 +77,11 @@ func (p *Planner) Draft(ctx context.Context, c *Call, args []string, base string
 // suits returns why a call of its kind runs here, nil if it may be a thunk. One that only prints does:
 // the build reads what it says at once, and the inputs are here.
 func suits(c *Call) error {
+	if c.Opaque != "" {
+		return local("%s", c.Opaque)
+	}
 	switch c.Mode {
-	case Compile, Assemble:
-		return nil
-	case Link:
-		if c.Opaque != "" {
-			return local("%s", c.Opaque)
-		}
+	case Compile, Assemble, Link:
 		return nil
 	case Archive:
 		return timeless(c)

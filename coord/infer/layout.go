@@ -99,9 +99,11 @@ func (l *layout) writes(c *Call) error {
 		if err := replaceable(p, o.InPlace); err != nil {
 			return err
 		}
-		m := Made{Path: p}
+		m := Made{Path: p, Run: o.Run}
 		if o.InPlace {
 			l.files[p], m.Mode = o.Path, p
+			info, err := os.Stat(p)
+			m.Run = err == nil && info.Mode()&0o100 != 0
 		} else if o.Like != "" {
 			if m.Mode, err = l.clean(o.Like); err != nil {
 				return err

@@ -48,7 +48,7 @@ func (r *reader) ld() {
 	if l.output == "" {
 		l.output = "a.out"
 	}
-	r.writes(Output{Path: l.output})
+	r.writes(Output{Path: l.output, Run: !l.state.relocatable})
 	r.keepEnv(append(slices.Clone(ldEnv), "SOURCE_DATE_EPOCH")...)
 	for _, n := range []string{"GNUTARGET", "LDEMULATION", "COLLECT_NO_DEMANGLE"} {
 		if r.lookup(n) != "" {

@@ -37,8 +37,10 @@ type Plan struct {
 type Made struct {
 	Output string // in the thunk
 	Path   string // absolute
-	Run    bool   // it is a program, or a library
-	Mode   string // the file whose permissions it gets if that is there, absolute; "" is the usual ones
+	Run    bool   // it is a program, or a library that is loaded
+	// Mode is the file whose permissions it gets if that is there, absolute: its own if it is changed
+	// in place, which keeps them, or another, and then the umask holds. "" is the usual ones.
+	Mode string
 }
 
 // Local is an error that says why a call has to run on this machine. It is no failure.

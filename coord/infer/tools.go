@@ -34,11 +34,9 @@ func plain(name string) string {
 	return ""
 }
 
-// Compiler reports whether a program of this name is a compiler that is modelled.
-func Compiler(name string) bool {
-	switch kinds[plain(name)] {
-	case "gcc", "clang", "cc":
-		return path.Base(name) == name
-	}
-	return false
+// Tool reports whether a program of this name is one that a shim stands in for. There is none for nm,
+// whose calls only print.
+func Tool(name string) bool {
+	kind := kinds[plain(name)]
+	return kind != "" && kind != "nm" && path.Base(name) == name
 }

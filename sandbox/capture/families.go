@@ -51,17 +51,17 @@ var families = []family{{
 	paths:   []string{"{prefix}/{lib,conf,release}"},
 	skip:    []string{"{prefix}/lib/src.zip"},
 }, {
-	why:     "gcc starts its passes, and reads headers, start files and the stubs of the C library; other libraries to link with are for include",
+	why:     "gcc starts its passes, and reads headers, start files and the stubs of the C library; other libraries to link with are for include; objcopy splits debug information off",
 	program: regexp.MustCompile(`(?:^|-)(?:gcc|cpp)-?([0-9]*)$`),
 	paths:   cPaths,
 	skip:    []string{"{prefix}/lib*/gcc/*/*/{cc1plus,cc1obj,cc1objplus,f951,gnat1,go1,d21}", "/usr/include/c++"},
-	tools:   []string{"as", "ld"},
+	tools:   []string{"as", "ld", "objcopy"},
 }, {
 	why:     "g++ is gcc with its own pass and headers",
 	program: regexp.MustCompile(`(?:^|-)g\+\+-?([0-9]*)$`),
 	paths:   cPaths,
 	skip:    []string{"{prefix}/lib*/gcc/*/*/{cc1obj,cc1objplus,f951,gnat1,go1,d21}"},
-	tools:   []string{"as", "ld"},
+	tools:   []string{"as", "ld", "objcopy"},
 }, {
 	why:     "clang reads its own headers, and gcc's headers and start files",
 	program: regexp.MustCompile(`^clang(?:\+\+)?(?:-[0-9]+)?()$`),
