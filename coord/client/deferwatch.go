@@ -108,8 +108,9 @@ func (d *deferral) settle(ctx context.Context, code int) (again bool, lost []str
 		defer close(ended)
 		d.work.Wait()
 	}()
-	every := time.NewTicker(tellsWaiting)
-	defer every.Stop()
+	pause := tellsWaiting
+	pauses := time.NewTimer(pause)
+	defer pauses.Stop()
 	for waiting := true; waiting; {
 		select {
 		case <-ended:
@@ -118,8 +119,10 @@ func (d *deferral) settle(ctx context.Context, code int) (again bool, lost []str
 			d.cancel(errCancelled)
 			<-ended
 			waiting = false
-		case <-every.C:
+		case <-pauses.C:
 			d.tellWaiting()
+			pause *= 2
+			pauses.Reset(pause)
 		}
 	}
 	close(d.over)
@@ -131,7 +134,7 @@ func (d *deferral) settle(ctx context.Context, code int) (again bool, lost []str
 	return d.failed > 0, d.lost
 }
 
-// tellsWaiting is how often a command that waits for its calls says so.
+// tellsWaiting is how long a command waits for its calls until it says so; then twice as long, and so on.
 const tellsWaiting = 2 * time.Second
 
 func (d *deferral) tellWaiting() {
