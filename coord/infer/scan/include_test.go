@@ -179,6 +179,35 @@ var corners = []corner{
 #endif
 -- never.h --
 `, want: "imp.h main.c once.h twice.h"},
+	{name: "push_macro in a comment", archive: `
+-- main.c --
+// #pragma push_macro("M")
+	// #pragma pop_macro("M")
+#pragma push_macro("M")
+#define M "a.h"
+#pragma pop_macro("M")
+#ifndef M
+#include "b.h"
+#endif
+-- a.h --
+-- b.h --
+`, want: "b.h main.c"},
+	{name: "no name in a group that is skipped", archive: `
+-- main.c --
+#ifdef NONE
+# ifdef(__HAIKU__)
+#  include "a.h"
+# elif 1
+#  include "a.h"
+# endif
+# ifndef
+# endif
+#else
+# include "b.h"
+#endif
+-- a.h --
+-- b.h --
+`, want: "b.h main.c"},
 	{name: "push_macro", archive: `
 -- main.c --
 #define M "a.h"
@@ -422,6 +451,11 @@ var refusals = []struct{ name, text, want string }{
 	{"include of the assembler", "__asm__(\".include \\\"a.h\\\"\");\n", "the assembler's .include"},
 	{"pragma operator", "_Pragma(\"push_macro(\\\"X\\\")\")\n", "push_macro outside"},
 	{"pragma operator by a macro", "#define P(x) _Pragma(#x)\nP(pop_macro(\"X\"))\n", "push_macro outside"},
+	{"pragma operator after a comment", "#define P(x) _Pragma(#x)\n/*\n// */ P(push_macro(\"X\"))\n", "push_macro outside"},
+	{"pragma operator after a string", "#define P(x) _Pragma(#x)\nchar *s = \"\\\n// \"; P(push_macro(\"X\"))\n", "push_macro outside"},
+	{"pragma operator after a raw string", "#define P(x) _Pragma(#x)\nR\"(\n//)\"; P(push_macro(\"X\"))\n", "push_macro outside"},
+	{"no name", "#ifdef\n#endif\n", "#ifdef without a name"},
+	{"no name behind a condition", "#ifdef X\n#else\n#ifndef\n#endif\n#endif\n", "#ifdef without a name"},
 	{"once by operator", "_Pragma(\"once\")\n", "_Pragma(\"once\")"},
 	{"dependency", "#pragma GCC dependency \"a.h\"\n", "#pragma dependency"},
 	{"embed", "#embed \"a.h\"\n", "#embed"},

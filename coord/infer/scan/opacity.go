@@ -47,3 +47,23 @@ func pragmaOnce(s []byte) bool {
 		}
 	}
 }
+
+// pushes counts push_macro and pop_macro in a text, but for those in lines that are a comment from
+// their first letter on, or within one, as protobuf's headers have them. A line that may not be, since
+// it goes on with or ends something, is no such line.
+func pushes(s []byte) int {
+	count := func(s []byte) int { return bytes.Count(s, []byte("push_macro")) + bytes.Count(s, []byte("pop_macro")) }
+	n := count(s)
+	if n == 0 || bytes.Contains(s, []byte(`R"`)) {
+		return n // a line may end a string
+	}
+	goesOn := false
+	for line := range bytes.Lines(s) {
+		if !goesOn && bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("//")) && !bytes.Contains(line, []byte("*/")) {
+			n -= count(line)
+		}
+		end := bytes.TrimRight(line, " \t\r\n\v\f")
+		goesOn = bytes.HasSuffix(end, []byte(`\`)) || bytes.HasSuffix(end, []byte("??/"))
+	}
+	return n
+}

@@ -88,7 +88,7 @@ func parseSource(s []byte, n *names, mode lexMode) *source {
 	if len(p.open) > 0 {
 		p.broken("unterminated conditional")
 	}
-	if p.pragmas != bytes.Count(s, []byte("push_macro"))+bytes.Count(s, []byte("pop_macro")) && p.src.opaque == "" {
+	if p.pragmas != pushes(s) && p.src.opaque == "" {
 		p.src.opaque = "push_macro outside of #pragma"
 	}
 	return p.src
@@ -247,9 +247,6 @@ func (p *parser) conditional(word, arg string) {
 		d.kind, d.id = ifDefined, p.names.id(leadingName(arg))
 		if word == "ifndef" {
 			d.kind = ifUndefined
-		}
-		if d.id == 0 {
-			p.broken("#" + word + " without a name")
 		}
 	case "elif":
 		d.kind, d.expr = elifExpr, &expression{text: arg, mode: p.mode}

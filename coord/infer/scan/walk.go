@@ -250,6 +250,9 @@ func (p *pass) walk(o *opened) {
 }
 
 func (p *pass) test(d *directive) bool {
+	if d.expr == nil && d.id == 0 {
+		p.refuse("#ifdef without a name") // an error, but in a group that is skipped
+	}
 	switch d.kind {
 	case ifDefined:
 		return p.macro(d.id) != nil
