@@ -3,6 +3,7 @@ package infer
 import (
 	"path"
 	"regexp"
+	"strings"
 )
 
 // kinds maps the plain name of a program to who reads its command line. That of cc, c++ and ld
@@ -28,7 +29,8 @@ var named = regexp.MustCompile(`^(?:[a-z0-9_]+(?:-[a-z0-9_.]+){1,3}-)?` +
 
 // plain is the name of a tool without triplet and version, "" for a program that is none.
 func plain(name string) string {
-	if m := named.FindStringSubmatch(path.Base(name)); m != nil {
+	name = path.Base(name)
+	if m := named.FindStringSubmatch(name); m != nil && !strings.HasPrefix(name, "llvm-bitcode-strip") {
 		return m[1]
 	}
 	return ""
