@@ -197,14 +197,14 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 		switch {
 		case err != nil:
 			return code, err
-		case *stopped || calls != nil && !calls.Again:
+		case *stopped || calls != nil && calls.Again == "":
 			if calls != nil {
 				fmt.Fprintln(a.err, calls)
 			}
 			return code, nil
 		case calls != nil:
 			lost = calls.Lost
-			fmt.Fprintf(a.err, "%v\nwhat a node was to make could not be made; make runs again, and waits for each call\n", calls)
+			fmt.Fprintf(a.err, "%v\n%s; make runs again, and waits for each call\n", calls, calls.Again)
 		default:
 			fmt.Fprintln(a.err, "the background process went away; make runs again, and waits for each call")
 		}

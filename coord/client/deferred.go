@@ -48,6 +48,7 @@ type deferral struct {
 	ended  int                        // of them
 	files  int                        // placeholders that are there
 	failed int                        // calls, not those that were cancelled
+	why    string                     // the first of them failed
 	lost   []string                   // files that were removed; some of them
 	closed bool                       // no call is added any more
 	wanted map[*pendingFile]time.Time // since when
@@ -78,6 +79,8 @@ const (
 	maxPlaceholders = 4_000
 	// maxRunning bounds the calls of a build that are at the coordinator, each of which has a stream.
 	maxRunning = 192
+	// deferredWait is how long a call waits for a mesh of which no node can run it now.
+	deferredWait = time.Minute
 )
 
 var (
@@ -239,7 +242,7 @@ func (d *deferral) value(c *deferredCall) (release func(), err error) {
 	case d.turn <- struct{}{}:
 	}
 	defer func() { <-d.turn }()
-	m, err := d.tools.value(d.ctx, c.link, plan, c.name, c.trust)
+	m, err := d.tools.value(d.ctx, c.link, plan, request{c.name, c.trust, deferredWait})
 	if err != nil {
 		return release, err
 	}
@@ -285,6 +288,9 @@ func (d *deferral) fail(c *deferredCall, err error) {
 	d.mu.Lock()
 	d.failed++
 	first := d.failed == 1
+	if first {
+		d.why = printable(c.name + ": " + wire.AsError(err).Message)
+	}
 	d.closed = d.closed || !d.keepGoing
 	d.mu.Unlock()
 	if first && !d.keepGoing {

@@ -94,9 +94,9 @@ func (d *deferral) watch() {
 	}
 }
 
-// settle waits until all calls have ended, and reports whether make has to run again, and what it has
-// to make then. After an unsuccessful make without -k the calls are cancelled: it has stopped, too.
-func (d *deferral) settle(ctx context.Context, code int) (again bool, lost []string) {
+// settle waits until all calls have ended, and returns why make has to run again, if it has, and what it
+// has to make then. After an unsuccessful make without -k the calls are cancelled: it has stopped, too.
+func (d *deferral) settle(ctx context.Context, code int) (again string, lost []string) {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
@@ -131,7 +131,7 @@ func (d *deferral) settle(ctx context.Context, code int) (again bool, lost []str
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.failed > 0, d.lost
+	return d.why, d.lost
 }
 
 // tellsWaiting is how long a command waits for its calls until it says so; then twice as long, and so on.

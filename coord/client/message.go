@@ -292,10 +292,10 @@ type Calls struct {
 	Here   int            `cbor:"here"`   // by the tool itself, on this machine
 	Why    map[string]int `cbor:"why,omitempty"`
 
-	// Again says that a call failed which was deferred: make has to run once more, and what it has
-	// to make then is at Lost, or some of it.
-	Again bool     `cbor:"again,omitempty"`
-	Lost  []string `cbor:"lost,omitempty"`
+	// Again says that a call failed which was deferred, the first one how: make has to run once more.
+	// What it has to make then is at Lost, or some of it.
+	Again string   `cbor:"again,omitempty" json:"-"`
+	Lost  []string `cbor:"lost,omitempty" json:"-"`
 }
 
 // MeshInfo is a mesh this machine may use.

@@ -54,7 +54,7 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	if err != nil {
 		return err
 	}
-	v, err := b.tools.value(ctx, l, plan, taskName(call), trust)
+	v, err := b.tools.value(ctx, l, plan, request{taskName(call), trust, waitsAtMost})
 	if err != nil {
 		if !final(err) && ctx.Err() == nil {
 			b.isAway()
@@ -100,10 +100,17 @@ type made struct {
 	release func() // lets go of it
 }
 
+// A request is what a plan does not say of a task.
+type request struct {
+	name  string
+	trust wire.Trust
+	waits time.Duration // for a mesh that says that no node can run it now
+}
+
 // value has a plan carried out, or finds what it gave before.
-func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string, trust wire.Trust) (*made, error) {
+func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, as request) (*made, error) {
 	id, encoded := p.Thunk.Encode()
-	r, err := l.askOnce(ctx, &wire.Request{Known: &wire.Known{Space: l.space, Thunks: []wire.ThunkID{id}, Trust: trust}})
+	r, err := l.askOnce(ctx, &wire.Request{Known: &wire.Known{Space: l.space, Thunks: []wire.ThunkID{id}, Trust: as.trust}})
 	if err != nil {
 		return nil, err
 	}
@@ -123,11 +130,11 @@ func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string, 
 		defer t.b.store.Unpin(l.space, o.Digest, pin)
 	}
 	l.worker.Announce(l.space, p.Leaves)
-	head := wire.Submit{Job: job, Space: l.space, Name: name, Tasks: 1, Trust: trust, Passing: true}
+	head := wire.Submit{Job: job, Space: l.space, Name: as.name, Tasks: 1, Trust: as.trust, Passing: true}
 	for _, o := range p.Thunk.Outputs {
 		head.Targets = append(head.Targets, wire.TargetSpec{Path: o.Path, Thunk: id, Output: o.Path})
 	}
-	one := &oneTask{head: head, spec: wire.TaskSpec{Name: name, Thunk: encoded, RootSize: p.RootSize}}
+	one := &oneTask{head: head, waits: as.waits, spec: wire.TaskSpec{Name: as.name, Thunk: encoded, RootSize: p.RootSize}}
 	if err := one.run(ctx, l); err != nil {
 		return nil, err // the coordinator cancels what nobody waits for
 	}
@@ -150,10 +157,11 @@ func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, name string, 
 
 // A oneTask is a job of one task, which nobody follows but the call that waits for it.
 type oneTask struct {
-	head wire.Submit
-	spec wire.TaskSpec
-	how  wire.How
-	done *wire.Done
+	head  wire.Submit
+	spec  wire.TaskSpec
+	waits time.Duration
+	how   wire.How
+	done  *wire.Done
 }
 
 // failure returns why the task has no value.
@@ -174,6 +182,7 @@ const waitsAtMost = 15 * time.Second
 
 // A waitLimit ends a wait that the coordinator sees no end of.
 type waitLimit struct {
+	most  time.Duration
 	why   string
 	timer *time.Timer
 }
@@ -186,7 +195,7 @@ func (w *waitLimit) note(n *wire.Notice, enough context.CancelCauseFunc) {
 	w.stop()
 	if w.why = n.Waiting; w.why != "" {
 		err := fmt.Errorf("%w: %s", errAway, w.why)
-		w.timer = time.AfterFunc(waitsAtMost, func() { enough(err) })
+		w.timer = time.AfterFunc(w.most, func() { enough(err) })
 	}
 }
 
@@ -201,7 +210,7 @@ func (w *waitLimit) stop() {
 func (o *oneTask) run(ctx context.Context, l *link) error {
 	ctx, enough := context.WithCancelCause(ctx)
 	defer enough(nil)
-	var waits waitLimit
+	waits := waitLimit{most: o.waits}
 	defer waits.stop()
 	rw, err := l.Open(ctx)
 	if err != nil {

@@ -304,7 +304,7 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 			err = context.Cause(ctx)
 		}
 	}
-	var again bool
+	var again string
 	var lost []string
 	if d != nil {
 		if err != nil {
