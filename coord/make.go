@@ -291,7 +291,7 @@ func runWith(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err
 
 // printDir prints the directory whose compilers are shims.
 func (a *app) printDir() error {
-	if a.local || a.mesh != "" {
+	if a.local || a.mesh != os.Getenv(client.MeshVar) {
 		return wire.Errorf(wire.CauseInvalid, "set $"+client.MeshVar+" where the compilers are called", "--print-dir takes no mesh")
 	}
 	opt, err := a.options()
@@ -325,7 +325,7 @@ func (a *app) compile(tool string, args []string) error {
 		fmt.Fprintf(a.err, "coord cc: %s runs here: %v\n", tool, err)
 	}
 	own := map[string]string{client.ToolsVar: socket, client.BuildVar: ""}
-	if !a.local && a.mesh == "" && socket != "" && os.Getenv(client.ToolsVar) == socket {
+	if !a.local && a.mesh == os.Getenv(client.MeshVar) && socket != "" && os.Getenv(client.ToolsVar) == socket {
 		own[client.BuildVar] = os.Getenv(client.BuildVar) // coord make's, whose call this is
 	}
 	if a.local {
