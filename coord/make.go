@@ -31,10 +31,10 @@ func (a *app) makeCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "make [ARGS...]",
 		Short: "Run make with its compilers' calls on the mesh",
-		Long: `Run make as it is, with the arguments given, but have what its compilers compile done by the nodes
-of the mesh, in parallel as -j says, and not at all if it was done before. Compilers are found by
-their names on PATH. What cannot be done elsewhere (links, and whatever is not understood) is done
-here by the tool itself, so the result is that of make; coord says at the end how often and why.
+		Long: `Run make as it is, with the arguments given, but have what its compilers, linkers and archivers
+make made by the nodes of the mesh, in parallel as -j says, and not at all if it was made before. They
+are found by their names on PATH. What cannot be done elsewhere, or is not understood, is done here
+by the tool itself, so the result is that of make; coord says at the end how often and why.
 
 --local, --mesh NAME and --state DIR are coord's own.`,
 		DisableFlagParsing: true,

@@ -74,8 +74,11 @@ func (p *Planner) Draft(ctx context.Context, c *Call, args []string, base string
 	return l.draft(c, args, env)
 }
 
-// suits returns why a call of its kind runs here, nil if it may be a thunk. One that only prints does:
-// the build reads what it says at once, and the inputs are here.
+// suits returns why a call of its kind runs here, nil if it may be a thunk. Small ones may, too: a build
+// that goes on while its objects are made elsewhere would have to wait for them in order to run ar
+// here, and where the thunk is known the answer is there before the tool has started (at load 6, with
+// the shim: ar of ten objects 37 ms for 250, strip 30 for 53, a link of Lua 50 for 610; ar for the first
+// time 100). One that only prints runs here: the build reads what it says at once.
 func suits(c *Call) error {
 	if c.Opaque != "" {
 		return local("%s", c.Opaque)

@@ -70,7 +70,7 @@ var families = []family{{
 	tools:   []string{"as", "ld"},
 }, {
 	why:     "binutils load a plugin for objects that gcc made for link-time optimisation; a root of one of them is that of all",
-	program: regexp.MustCompile(`^(?:[a-z0-9_]+-[a-z0-9_-]+-)?(?:ar|ranlib|strip|objcopy)$`),
+	program: regexp.MustCompile(`^(?:[a-z0-9_]+-[a-z0-9_-]+-)?(?:ar|ranlib|strip|objcopy|ld(?:\.bfd)?)$`),
 	paths:   []string{"{prefix}/lib/bfd-plugins/liblto_plugin.so"},
 	tools:   []string{"ar", "ranlib", "strip", "objcopy"},
 }, {
