@@ -50,15 +50,17 @@ func (r *run) newDrain() (d *drain, theirs []int, err error) {
 }
 
 // until reads the streams until there is something to receive from sock, or both have ended.
-// Without a socket, -1, it is the latter. It calls look, unless nil, every oomEvery.
+// Without a socket, -1, it is the latter. It calls look, unless nil, now and
+// then.
 func (d *drain) until(sock int, look func()) {
-	timeout, looked := -1, time.Now()
-	if look != nil {
-		timeout = int(oomEvery.Milliseconds())
-	}
+	pause, next := oomFirst, time.Now().Add(oomFirst)
 	for d.ends[0] >= 0 || d.ends[1] >= 0 {
 		set := [...]unix.PollFd{{Fd: int32(d.ends[0]), Events: unix.POLLIN},
 			{Fd: int32(d.ends[1]), Events: unix.POLLIN}, {Fd: int32(sock), Events: unix.POLLIN}}
+		timeout := -1
+		if look != nil {
+			timeout = int(max(0, time.Until(next)+time.Millisecond-1) / time.Millisecond)
+		}
 		if _, err := unix.Poll(set[:], timeout); err != nil {
 			continue // a signal, or the kernel has no memory now
 		}
@@ -68,9 +70,10 @@ func (d *drain) until(sock int, look func()) {
 		if set[2].Revents != 0 {
 			return
 		}
-		if look != nil && time.Since(looked) >= oomEvery {
+		if look != nil && time.Now().After(next) {
 			look()
-			looked = time.Now()
+			pause = min(2*pause, oomEvery)
+			next = time.Now().Add(pause)
 		}
 	}
 }

@@ -20,10 +20,15 @@ type killer struct {
 	grace *time.Timer // not nil once killed
 }
 
-// oomEvery is how often the OOM killer's count is looked at while a command runs. The killer
-// takes one process, and the others might wait for it for ever. Whoever waits for the command looks:
-// a timer for each start woke another thread, to wait for the timer.
-const oomEvery = 100 * time.Millisecond
+// The OOM killer's count is looked at while a command runs, at first after oomFirst, then each time
+// after twice as long, at last every oomEvery. The killer takes one process, and the others might
+// wait for it for ever. Whoever waits for the command looks: a timer for each start woke another
+// thread, to wait for the timer. A look costs little, but after each the monitor of Go's runtime
+// wakes some fifty times until it believes that this thread waits: 1 ms of CPU.
+const (
+	oomFirst = 100 * time.Millisecond
+	oomEvery = 1600 * time.Millisecond
+)
 
 // looker returns what kills the command if the OOM killer has struck in its cgroup; nil without one.
 func (k *killer) looker() func() {
