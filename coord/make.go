@@ -31,12 +31,17 @@ func (a *app) makeCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "make [ARGS...]",
 		Short: "Run make with its compilers' calls on the mesh",
-		Long: `Run make as it is, with the arguments given, but have what its compilers, linkers and archivers
-make made by the nodes of the mesh, in parallel as -j says, and not at all if it was made before. They
-are found by their names on PATH. What cannot be done elsewhere, or is not understood, is done here
-by the tool itself, so the result is that of make; coord says at the end how often and why.
+		Long: `Run make as it is, with the arguments given, but have what its compilers, archivers and linkers
+make be made by the nodes of the mesh, and not at all if it was made before. They are found by their
+names on PATH. What cannot be done elsewhere is done here by the tool itself, so the result is that of
+make; coord says at the end how often, and coord report says why.
 
---local, --mesh NAME and --state DIR are coord's own.`,
+A call does not wait: make goes on, and whoever opens a file that is still to be made waits for it. If
+a call fails, make is run again with calls that wait, and stops as it always does.
+
+--local, --mesh NAME and --state DIR are coord's own, as are:
+  --sync         each call waits until its files are made
+  --models FILE  tools of yours that may run elsewhere: which of their words name files`,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			args, help, err := a.ownFlags(args)
@@ -116,6 +121,8 @@ func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
 			to = &a.mesh
 		case "--state":
 			to = &a.state
+		case "--models":
+			to = &a.models
 		default:
 			rest = append(rest, args[i])
 			continue
@@ -129,6 +136,21 @@ func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
 		*to = value
 	}
 	return rest, false, nil
+}
+
+// readModels reads the user's models, if a file of them was named, and returns which tools it has.
+func (a *app) readModels() (file []byte, tools []string, err error) {
+	if a.models == "" {
+		return nil, nil, nil
+	}
+	if file, err = os.ReadFile(a.models); err != nil {
+		return nil, nil, fmt.Errorf("reading models of tools: %w", err)
+	}
+	models, err := infer.Decode(a.models, file)
+	if err != nil {
+		return nil, nil, wire.Errorf(wire.CauseInvalid, "examples/models/models.yaml has examples", "%v", err)
+	}
+	return file, models.Tools(), nil
 }
 
 // shim returns the path of the stand-in for compilers.
@@ -151,11 +173,15 @@ func (a *app) build(program string, args []string, sync bool) error {
 	if err != nil {
 		return &result{err: err}
 	}
-	dir, err := client.Shims(opt.State, path, standIn)
+	models, tools, err := a.readModels()
 	if err != nil {
 		return &result{err: err}
 	}
-	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: &client.ToolBuild{Command: append([]string{program}, args...)}}
+	dir, err := client.Shims(opt.State, path, standIn, tools)
+	if err != nil {
+		return &result{err: err}
+	}
+	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: &client.ToolBuild{Command: append([]string{program}, args...), Models: models}}
 	if cmd.Dir, err = os.Getwd(); err == nil {
 		cmd.Dir, err = filepath.EvalSymlinks(cmd.Dir) // as the shims see it
 	}

@@ -24,6 +24,7 @@ type app struct {
 	out, err *os.File
 	state    string // --state
 	mesh     string // --mesh
+	models   string // --models of coord make
 	local    bool   // --local
 }
 

@@ -75,7 +75,8 @@ type ToolBuild struct {
 	Command   []string `cbor:"command"`         // with its arguments, for people
 	Defer     bool     `cbor:"defer,omitempty"` // a call that nobody looks at ends at once
 	KeepGoing bool     `cbor:"keep_going,omitempty"`
-	Streams   streams  `cbor:"streams"` // of the build
+	Streams   streams  `cbor:"streams"`          // of the build
+	Models    []byte   `cbor:"models,omitempty"` // of tools of the user's; see infer.Decode
 }
 
 // Submit runs a graph.

@@ -14,9 +14,11 @@ import (
 
 // Shims has a directory with a stand-in for each compiler that is on a search path, and returns it.
 // It is the same for equal paths: builds keep the names of compilers that they found (cmake, in its
-// cache). The shim is the program that stands in. It does so in a build of coord make only.
-func Shims(state, path, shim string) (string, error) {
-	return shims(stateDir(state).path("shims", wire.Sum([]byte(path)).Short()), path, shim, nil)
+// cache). The shim is the program that stands in, for the user's tools as well. It does so in a build
+// of coord make only.
+func Shims(state, path, shim string, tools []string) (string, error) {
+	dir := stateDir(state).path("shims", wire.Sum([]byte(strings.Join(append([]string{path}, tools...), "\x00"))).Short())
+	return shims(dir, path, shim, tools, nil)
 }
 
 // Masquerade has such a directory in which the stand-ins ask the agent of the state directory at any
@@ -30,11 +32,11 @@ func Masquerade(state, path, shim string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return shims(filepath.Join(all, wire.Sum([]byte(path)).Short()), path, shim, map[string]string{".agent": socket, ".state": state})
+	return shims(filepath.Join(all, wire.Sum([]byte(path)).Short()), path, shim, nil, map[string]string{".agent": socket, ".state": state})
 }
 
 // shims fills a directory with links to the shim, and others.
-func shims(dir, path, shim string, links map[string]string) (string, error) {
+func shims(dir, path, shim string, tools []string, links map[string]string) (string, error) {
 	if _, err := os.Stat(shim); err != nil {
 		return "", wire.Errorf(wire.CauseInvalid, "make build makes it, beside coord", "there is no %s", shim)
 	}
@@ -48,7 +50,7 @@ func shims(dir, path, shim string, links map[string]string) (string, error) {
 			continue
 		}
 		for _, e := range entries {
-			if infer.Tool(e.Name()) && lookPath(e.Name(), d) != "" {
+			if (infer.Tool(e.Name()) || slices.Contains(tools, e.Name())) && lookPath(e.Name(), d) != "" {
 				wanted[e.Name()] = shim
 			}
 		}

@@ -29,7 +29,7 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 		return err
 	}
 	sight := b.tools.sight(l)
-	call := infer.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, sight)
+	call := b.models.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, sight)
 	if call.Local != "" {
 		return errors.New(call.Local)
 	}

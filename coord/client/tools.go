@@ -58,9 +58,10 @@ const chainLasts = 5 * time.Second
 // A build is a command under which tools are called, or the calls in one working copy that belong
 // to none.
 type build struct {
-	tools *tools
-	cmd   Command // whose mesh it uses
-	base  string  // its directory; "" is to be found for each call
+	tools  *tools
+	cmd    Command       // whose mesh it uses
+	models *infer.Models // nil if the user has none
+	base   string        // its directory; "" is to be found for each call
 
 	copy   string       // the working copy whose calls it has, if no command began it
 	report *BuildReport // changed by tools.reports alone
@@ -106,16 +107,23 @@ func newTools(b *backend) *tools {
 }
 
 // begin notes a build and returns its name.
-func (t *tools) begin(cmd *Command) (string, *build) {
+func (t *tools) begin(cmd *Command) (string, *build, error) {
+	var models *infer.Models
+	if len(cmd.Build.Models) > 0 {
+		var err error
+		if models, err = infer.Decode("models", cmd.Build.Models); err != nil {
+			return "", nil, err
+		}
+	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	name := hex.EncodeToString(id[:])
 	command := quoteAll(append([]string{"coord"}, cmd.Build.Command...))
-	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, report: t.reports.begin(command, cmd.Dir, time.Now())}
+	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, models: models, report: t.reports.begin(command, cmd.Dir, time.Now())}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.builds[name] = b
-	return name, b
+	return name, b, nil
 }
 
 // end notes that a build has ended, once.
@@ -285,7 +293,10 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 		return nil, err
 	}
 	t := s.a.tools
-	name, b := t.begin(cmd)
+	name, b, err := t.begin(cmd)
+	if err != nil {
+		return nil, err
+	}
 	defer t.end(name)
 	socket, err := s.a.dir.toolSocket()
 	if err != nil {

@@ -84,7 +84,7 @@ func suits(c *Call) error {
 		return local("%s", c.Opaque)
 	}
 	switch c.Mode {
-	case Compile, Assemble, Link:
+	case Compile, Assemble, Link, User:
 		return nil
 	case Archive:
 		return timeless(c)
@@ -106,7 +106,7 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 	d := &Draft{store: l.store, once: l.once, system: map[wire.Digest]string{}}
 	d.thunk = wire.Thunk{
 		Command: append([]string{c.Tool}, args...), Platform: runtime.GOOS + "/" + runtime.GOARCH, ABI: wire.ABIPlaced,
-		JobDir: dir, WorkDir: rel(l.dir), Env: variables(c.Mode, env),
+		JobDir: dir, WorkDir: rel(l.dir), Env: variables(c, env),
 		Outputs: []wire.Output{{Path: wire.Stdout, Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}},
 	}
 	for _, m := range l.made {

@@ -19,11 +19,18 @@ func passed(mode Mode, name string) bool {
 	return strings.HasPrefix(name, "GCC_")
 }
 
-func variables(mode Mode, env []string) []wire.EnvVar {
+func variables(c *Call, env []string) []wire.EnvVar {
 	vars := []wire.EnvVar{{Name: "LC_ALL", Value: locale(env)}}
+	if c.Mode == User {
+		for _, e := range c.Env {
+			name, value, _ := strings.Cut(e, "=")
+			vars = append(vars, wire.EnvVar{Name: name, Value: value})
+		}
+		return vars
+	}
 	seen := map[string]bool{}
 	for _, e := range env {
-		if name, value, _ := strings.Cut(e, "="); passed(mode, name) && !seen[name] {
+		if name, value, _ := strings.Cut(e, "="); passed(c.Mode, name) && !seen[name] {
 			seen[name] = true // as getenv, which finds the first
 			vars = append(vars, wire.EnvVar{Name: name, Value: value})
 		}
