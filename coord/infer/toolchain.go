@@ -17,12 +17,38 @@ type Toolchain struct {
 
 	mu      sync.Mutex // guards the fields below
 	has     map[string]bool
+	kept    keptTrees
 	grafted map[string]wire.Object // by what was added
 }
 
 // NewToolchain returns the toolchain of a root tree that is in trees.
 func NewToolchain(root wire.Object, trees Trees) *Toolchain {
-	return &Toolchain{Root: root, trees: trees, has: map[string]bool{}, grafted: map[string]wire.Object{}}
+	return &Toolchain{Root: root, trees: trees, has: map[string]bool{}, kept: keptTrees{trees, map[wire.TreeID]*wire.Tree{}}, grafted: map[string]wire.Object{}}
+}
+
+// keptTrees are directories that stay decoded once they were looked at: the headers of a call have
+// few directories in common, and /usr/include is on the way to each.
+type keptTrees struct {
+	Trees
+	trees map[wire.TreeID]*wire.Tree
+}
+
+// maxKept bounds the directories that stay decoded; most take a few kB, the largest some 100 kB.
+const maxKept = 500
+
+// Tree returns a directory, which must not be changed.
+func (k keptTrees) Tree(id wire.TreeID) (*wire.Tree, error) {
+	if t := k.trees[id]; t != nil {
+		return t, nil
+	}
+	t, err := k.Trees.Tree(id)
+	if err == nil {
+		if len(k.trees) >= maxKept {
+			clear(k.trees)
+		}
+		k.trees[id] = t
+	}
+	return t, err
 }
 
 // maxGrafted bounds the roots that are remembered: one for each set of libraries' headers that a
@@ -41,7 +67,7 @@ func (t *Toolchain) Has(path string) bool {
 		if len(t.has) >= maxHas {
 			clear(t.has)
 		}
-		_, has = lookup(t.trees, t.Root, path)
+		_, has = lookup(t.kept, t.Root, path)
 		t.has[path] = has
 	}
 	return has
