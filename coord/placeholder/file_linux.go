@@ -137,7 +137,7 @@ func (p *File) Fill(r io.ReadSeeker, run bool, freeze func() (resume func())) er
 	if p.f == nil {
 		return fs.ErrClosed
 	}
-	if run || !p.wanted() {
+	if !p.wanted() {
 		at := p.name()
 		aside, err := p.exchange(r, at)
 		if err != nil {
@@ -148,20 +148,42 @@ func (p *File) Fill(r io.ReadSeeker, run bool, freeze func() (resume func())) er
 			if !p.wanted() {
 				return p.letGo() // nobody can come to the old file any more
 			}
-			if !run { // somebody has just come who has the old file, and may write to it
-				if err := exchange(aside, at); err != nil {
-					return err
-				}
+			// Somebody has just come who has the old file, and may write to it.
+			if err := exchange(aside, at); err != nil {
+				return err
 			}
 		}
 	}
+	// Whoever waits may have looked at the file before: cp and install copy nothing that is another
+	// file when they have opened it. So it stays the one that it was.
+	at := p.name()
 	if run {
 		defer freeze()() // when they go on they look for the file anew
 	}
 	if err := p.rewrite(r); err != nil {
-		return fmt.Errorf("writing %s: %w", p.name(), err)
+		return fmt.Errorf("writing %s: %w", at, err)
 	}
-	return p.letGo()
+	err := p.letGo()
+	if run && at != "" {
+		closed(at)
+	}
+	return err
+}
+
+// closed waits until nobody has a file open for writing: a process that is being started has what
+// this one has until it runs its program. The kernel gives a lease for reading then only.
+func closed(name string) {
+	f, err := os.Open(name)
+	if err != nil {
+		return
+	}
+	defer f.Close() // ends the lease
+	for range 1000 {
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); !errors.Is(err, unix.EAGAIN) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // exchange puts the contents into a file of its own, and that in the place of the placeholder, so that

@@ -87,6 +87,8 @@ func TestNobodySeesAPlaceholder(t *testing.T) {
 		"run by the shell": {"sh file", "made\n", true},
 		"renamed and run":  {"mv file other; ./other", "made\n", true},
 		"linked and run":   {"ln file other; ./other", "made\n", true},
+		"copied and run":   {"cp file other && ./other", "made\n", true}, // not if it is another file when cp opens it
+		"installed":        {"install file other && ./other", "made\n", true},
 		"twice":            {"cat file & ./file; wait", program + "made\n", true},
 	} {
 		t.Run(name, func(t *testing.T) {
