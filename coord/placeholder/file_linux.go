@@ -128,38 +128,20 @@ func (p *File) name() string {
 	return name
 }
 
-// Fill puts the contents in and lets those go on who wait. Mode and time of the file stay. If it is
-// to be run, freeze stops everybody who may wait, until resume is called: the kernel runs no file
-// that is open for writing. After an error it is a placeholder still.
+// Fill puts the contents in and lets those go on who wait. Mode and time of the file stay, and it
+// stays the same file: cp and install copy nothing that is another one when they have opened it than
+// when they looked. If it is to be run, freeze stops everybody who may wait, until resume is called: the
+// kernel runs no file that is open for writing. After an error it is a placeholder still.
 func (p *File) Fill(r io.ReadSeeker, run bool, freeze func() (resume func())) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.f == nil {
 		return fs.ErrClosed
 	}
-	if !p.wanted() {
-		at := p.name()
-		aside, err := p.exchange(r, at)
-		if err != nil {
-			return err
-		}
-		if aside != "" {
-			defer os.Remove(aside)
-			if !p.wanted() {
-				return p.letGo() // nobody can come to the old file any more
-			}
-			// Somebody has just come who has the old file, and may write to it.
-			if err := exchange(aside, at); err != nil {
-				return err
-			}
-		}
-	}
-	// Whoever waits may have looked at the file before: cp and install copy nothing that is another
-	// file when they have opened it. So it stays the one that it was.
-	at := p.name()
 	if run {
 		defer freeze()() // when they go on they look for the file anew
 	}
+	at := p.name()
 	if err := p.rewrite(r); err != nil {
 		return fmt.Errorf("writing %s: %w", at, err)
 	}
@@ -186,66 +168,37 @@ func closed(name string) {
 	}
 }
 
-// exchange puts the contents into a file of its own, and that in the place of the placeholder, so that
-// it is never there in part; it returns what the placeholder is called now. That cannot be done if it
-// has several names, or none: then there is nothing to return.
-func (p *File) exchange(r io.ReadSeeker, at string) (name string, err error) {
-	info, err := p.f.Stat()
-	if err != nil || at == "" || info.Sys().(*syscall.Stat_t).Nlink != 1 {
-		return "", err
-	}
-	f, err := temporary(at, info.Mode().Perm())
-	if err != nil {
-		return "", err
-	}
-	err = errors.Join(contents(f, r), f.Close())
-	if err == nil {
-		err = os.Chtimes(f.Name(), info.ModTime(), info.ModTime())
-	}
-	if err != nil {
-		return "", errors.Join(fmt.Errorf("writing %s: %w", at, err), os.Remove(f.Name()))
-	}
-	if err := exchange(f.Name(), at); err != nil { // it has just been moved, or this cannot be done here
-		return "", os.Remove(f.Name())
-	}
-	if p.name() == f.Name() {
-		return f.Name(), nil
-	}
-	// Just before, something else was put there; it goes back.
-	return "", errors.Join(exchange(f.Name(), at), os.Remove(f.Name()))
-}
-
-// exchange has two files change places.
-func exchange(a, b string) error {
-	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
-}
-
-// rewrite puts the contents into the placeholder itself.
+// rewrite puts the contents into the placeholder, its beginning last: up to then it can be told from a
+// file that is whole.
 func (p *File) rewrite(r io.ReadSeeker) error {
 	info, err := p.f.Stat()
 	if err != nil {
 		return err
 	}
-	if _, err := p.f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	if err := contents(p.f, r); err != nil {
-		return err
-	}
-	self := fmt.Sprintf("/proc/self/fd/%d", p.f.Fd())
-	return os.Chtimes(self, info.ModTime(), info.ModTime())
-}
-
-// contents writes a file from its beginning.
-func contents(to *os.File, r io.ReadSeeker) error {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	n, err := io.Copy(to, r)
-	if err != nil {
+	var head [size]byte
+	n, err := io.ReadFull(r, head[:])
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return err
 	}
-	return to.Truncate(n)
+	if _, err := p.f.Seek(size, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := io.Copy(p.f, r); err != nil {
+		return err
+	}
+	if _, err := p.f.WriteAt(head[:n], 0); err != nil {
+		return err
+	}
+	if n < size {
+		if err := p.f.Truncate(int64(n)); err != nil {
+			return err
+		}
+	}
+	self := fmt.Sprintf("/proc/self/fd/%d", p.f.Fd())
+	return os.Chtimes(self, info.ModTime(), info.ModTime())
 }
 
 // Remove takes the file away, under the name that it has now. If somebody waits for it all the same,

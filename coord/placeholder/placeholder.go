@@ -22,7 +22,7 @@ import (
 // ErrUnsupported is why no placeholder can be made: the system, or the file system, has no leases.
 var ErrUnsupported = errors.New("files cannot be leased here")
 
-// size is that of every placeholder, so that those left over are found by it.
+// size is that of every placeholder.
 const size = 256
 
 // magic begins every placeholder after its first line.
@@ -35,10 +35,10 @@ var text = func() string {
 	return s + strings.Repeat(" ", size-1-len(s)) + "\n"
 }()
 
-// Is reports whether a file is a placeholder that nobody holds any more. It does not open files of
-// another size.
+// Is reports whether a file is a placeholder that nobody holds any more, or begins as one because its
+// contents were not put in to the end.
 func Is(path string, info fs.FileInfo) bool {
-	if !info.Mode().IsRegular() || info.Size() != size {
+	if !info.Mode().IsRegular() || info.Size() < size {
 		return false
 	}
 	f, err := os.Open(path)
@@ -46,7 +46,8 @@ func Is(path string, info fs.FileInfo) bool {
 		return false
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, size+1))
+	b := make([]byte, size)
+	_, err = io.ReadFull(f, b)
 	return err == nil && string(b) == text
 }
 
