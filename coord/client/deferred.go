@@ -203,7 +203,7 @@ func (d *deferral) stand(c *deferredCall, umask fs.FileMode) error {
 
 // run makes what a call was to make.
 func (d *deferral) run(c *deferredCall, b *build) {
-	release := func() {}
+	var release func()
 	release, c.valueErr = d.value(c)
 	close(c.valued) // what depends on it need not wait for the disk
 	err := c.valueErr
@@ -358,14 +358,24 @@ func (d *deferral) print(c *deferredCall, name string, stderr bool) {
 	blob, err := d.tools.b.store.Open(c.link.space, o.Digest)
 	if err == nil {
 		defer blob.Close()
-		buf := make([]byte, 64<<10)
-		for n := 0; err == nil; n, err = blob.Read(buf) {
-			if n > 0 {
-				err = d.say(&Event{Output: &Output{Stderr: stderr, Data: buf[:n]}})
-			}
-		}
+		_, err = io.Copy(saying{d.say, stderr}, blob)
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil {
 		d.tools.b.log.Info("what a tool said could not be told", "error", err)
 	}
+}
+
+// A saying sends what is written to it to a command.
+type saying struct {
+	say    func(*Event) error
+	stderr bool
+}
+
+func (s saying) Write(p []byte) (int, error) {
+	for rest := range slices.Chunk(p, 64<<10) {
+		if err := s.say(&Event{Output: &Output{Stderr: s.stderr, Data: rest}}); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
 }
