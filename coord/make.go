@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -55,87 +54,6 @@ a call fails, make is run again with calls that wait, and stops as it always doe
 			return a.build("make", args, sync)
 		},
 	}
-}
-
-func (a *app) ccCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "cc [--local | --mesh NAME] [COMPILER] ARGS... | cc --print-dir",
-		Short: "Run a compiler's call on the mesh: CC='coord cc', CXX='coord cc g++'",
-		Long: `Stand for a compiler (cc, or the one named first): what it would compile is done by a node of the
-mesh, or known from before; anything else the compiler does here. Files and messages are as ever.
-
---print-dir prints a directory with a small program by the name of each compiler on PATH, which does
-the same in a tenth of the time: put it first on PATH, or name compilers in it (CC=DIR/gcc) for
-configure, cmake, ninja and meson. It uses the mesh that $GAGGLE_MESH names.`,
-		DisableFlagParsing: true,
-		RunE: func(c *cobra.Command, args []string) error {
-			args, err := a.firstFlags(args)
-			switch {
-			case err != nil:
-				return err
-			case len(args) == 0:
-				return c.Help()
-			case args[0] == "--print-dir":
-				return a.printDir()
-			}
-			tool := "cc"
-			if infer.Tool(filepath.Base(args[0])) {
-				tool, args = args[0], args[1:]
-			}
-			return a.compile(tool, args)
-		},
-	}
-}
-
-// firstFlags takes coord's flags off the beginning of the arguments of a compiler.
-func (a *app) firstFlags(args []string) ([]string, error) {
-	n := 0
-	for n < len(args) && (args[n] == "--local" || strings.HasPrefix(args[n], "--mesh") || strings.HasPrefix(args[n], "--state")) {
-		if args[n] == "--mesh" || args[n] == "--state" {
-			n++
-		}
-		n++
-	}
-	_, _, err := a.ownFlags(args[:min(n, len(args))])
-	return args[min(n, len(args)):], err
-}
-
-// syncFlag takes --sync out.
-func syncFlag(args []string) (rest []string, sync bool) {
-	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--sync" })
-	return rest, len(rest) < len(args)
-}
-
-// ownFlags takes coord's flags out of the arguments of a command that passes others on.
-func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
-	for i := 0; i < len(args); i++ {
-		name, value, joined := strings.Cut(args[i], "=")
-		var to *string
-		switch name {
-		case "--local":
-			a.local = true
-			continue
-		case "--help":
-			return nil, true, nil
-		case "--mesh":
-			to = &a.mesh
-		case "--state":
-			to = &a.state
-		case "--models":
-			to = &a.models
-		default:
-			rest = append(rest, args[i])
-			continue
-		}
-		if !joined {
-			if i++; i == len(args) {
-				return nil, false, fmt.Errorf("flag needs an argument: %s", name)
-			}
-			value = args[i]
-		}
-		*to = value
-	}
-	return rest, false, nil
 }
 
 // readModels reads the user's models, if a file of them was named, and returns which tools it has.
@@ -313,60 +231,4 @@ func runWith(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err
 			return exit.ExitCode(), stopped, nil
 		}
 	}
-}
-
-// printDir prints the directory whose compilers are shims.
-func (a *app) printDir() error {
-	if a.local || a.mesh != os.Getenv(client.MeshVar) {
-		return wire.Errorf(wire.CauseInvalid, "set $"+client.MeshVar+" where the compilers are called", "--print-dir takes no mesh")
-	}
-	opt, err := a.options()
-	if err != nil {
-		return &result{err: err}
-	}
-	standIn, err := shim()
-	if err != nil {
-		return &result{err: err}
-	}
-	dir, err := client.Masquerade(opt.State, os.Getenv("PATH"), standIn)
-	if err != nil {
-		return &result{err: err}
-	}
-	fmt.Fprintln(a.out, dir)
-	return nil
-}
-
-// compile becomes the shim for one call.
-func (a *app) compile(tool string, args []string) error {
-	opt, err := a.options()
-	if err != nil {
-		return &result{err: err}
-	}
-	standIn, err := shim()
-	if err != nil {
-		return &result{err: err}
-	}
-	socket, err := client.Wait(context.Background(), opt)
-	if err != nil {
-		fmt.Fprintf(a.err, "coord cc: %s runs here: %v\n", tool, err)
-	}
-	own := map[string]string{client.ToolsVar: socket, client.BuildVar: ""}
-	if !a.local && a.mesh == os.Getenv(client.MeshVar) && socket != "" && os.Getenv(client.ToolsVar) == socket {
-		own[client.BuildVar] = os.Getenv(client.BuildVar) // coord make's, whose call this is
-	}
-	if a.local {
-		own[client.MeshVar] = client.NoMesh
-	} else if a.mesh != "" {
-		own[client.MeshVar] = a.mesh
-	}
-	env := slices.DeleteFunc(os.Environ(), func(e string) bool {
-		name, _, _ := strings.Cut(e, "=")
-		_, set := own[name]
-		return set
-	})
-	for name, value := range own {
-		env = append(env, name+"="+value)
-	}
-	err = syscall.Exec(standIn, append([]string{tool}, args...), env)
-	return &result{err: wire.Errorf(wire.CauseInvalid, "make build makes it, beside coord", "running %s: %v", standIn, err)}
 }

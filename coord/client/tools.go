@@ -15,12 +15,9 @@ import (
 	"sync"
 	"time"
 
-	"gaggle/blobstore"
-	"gaggle/coord/graph"
 	"gaggle/coord/infer"
 	"gaggle/coord/infer/scan"
 	"gaggle/coord/placeholder"
-	"gaggle/sandbox"
 	"gaggle/wire"
 )
 
@@ -37,23 +34,6 @@ type tools struct {
 	loose  []*build // of calls that no command began, the latest last
 	chains map[chainKey]*chain
 }
-
-// A chainKey names a toolchain by the program that was called.
-type chainKey struct {
-	space wire.Space
-	tool  string
-}
-
-// A chain is a toolchain that is looked at now and then.
-type chain struct {
-	mu    sync.Mutex // held while it is made
-	is    *infer.Toolchain
-	err   error     // or why it could not be made
-	asked time.Time // when it was last seen to be unchanged
-}
-
-// chainLasts is how long a toolchain is taken to be unchanged: looking costs some thousand stats.
-const chainLasts = 5 * time.Second
 
 // A build is a command under which tools are called, or the calls in one working copy that belong
 // to none.
@@ -243,95 +223,6 @@ func (t *tools) planner(l *link, s *sight) *infer.Planner {
 	return &infer.Planner{Store: s, Scanner: t.scanner, Toolchain: func(_ context.Context, tool string) (*infer.Toolchain, error) {
 		return t.toolchain(l.space, tool)
 	}}
-}
-
-// toolchain returns what belongs to a compiler.
-func (t *tools) toolchain(space wire.Space, tool string) (*infer.Toolchain, error) {
-	k := chainKey{space, tool}
-	t.mu.Lock()
-	c := t.chains[k]
-	if c == nil {
-		c = new(chain)
-		t.chains[k] = c
-	}
-	t.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.asked) < chainLasts {
-		return c.is, c.err
-	}
-	r := &roots{b: t.b, space: space, path: sandbox.DefaultPath, dir: "/", send: func(*Event) error { return nil }, from: new(sources)}
-	root, err := r.Root(t.b.ctx, graph.RootSpec{Tools: []string{tool}}) // for all calls, not for one that may go away
-	c.asked, c.err = time.Now(), err
-	if err == nil && (c.is == nil || c.is.Root != root) {
-		c.is = infer.NewToolchain(root, spaceStore{t.b.store, space})
-	}
-	return c.is, err
-}
-
-// A spaceStore is the store as one space sees it.
-type spaceStore struct {
-	*blobstore.Store
-	space wire.Space
-}
-
-func (s spaceStore) Tree(id wire.TreeID) (*wire.Tree, error) { return s.Store.Tree(s.space, id) }
-
-func (s spaceStore) PutTree(ctx context.Context, t *wire.Tree) (wire.TreeID, error) {
-	return s.Store.PutTree(ctx, s.space, t)
-}
-
-// Add takes a file in, without reading it again if it has not changed.
-func (s spaceStore) Add(ctx context.Context, path string) (wire.Object, error) {
-	return s.AddPath(ctx, s.space, path, blobstore.AddOptions{})
-}
-
-// building lets tools be called by a command of the user's until it goes away, and tells what
-// became of the calls.
-func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
-	if _, err := s.link(ctx, cmd); err != nil {
-		return nil, err
-	}
-	t := s.a.tools
-	name, b, err := t.begin(cmd)
-	if err != nil {
-		return nil, err
-	}
-	defer t.end(name)
-	socket, err := s.a.dir.toolSocket()
-	if err != nil {
-		return nil, err
-	}
-	var d *deferral
-	if cmd.Build.Defer {
-		d = b.defers(name, cmd.Build, s.send)
-	}
-	code := 0
-	if err = s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err == nil {
-		select {
-		case over := <-s.over:
-			code = over.Code
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-	}
-	var again string
-	var lost []string
-	if d != nil {
-		if err != nil {
-			d.abandon()
-		}
-		again, lost = d.settle(ctx, code)
-	}
-	if err != nil {
-		return nil, err
-	}
-	t.end(name) // before the command may ask for a report
-	b.mu.Lock()
-	counts := b.counts
-	b.mu.Unlock()
-	counts.Again, counts.Lost = again, lost
-	return nil, s.send(&Event{Calls: &counts})
 }
 
 // shownReasons is how many reasons are told.

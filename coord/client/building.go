@@ -1,0 +1,53 @@
+package client
+
+import (
+	"context"
+)
+
+// building lets tools be called by a command of the user's until it goes away, and tells what
+// became of the calls.
+func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
+	if _, err := s.link(ctx, cmd); err != nil {
+		return nil, err
+	}
+	t := s.a.tools
+	name, b, err := t.begin(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer t.end(name)
+	socket, err := s.a.dir.toolSocket()
+	if err != nil {
+		return nil, err
+	}
+	var d *deferral
+	if cmd.Build.Defer {
+		d = b.defers(name, cmd.Build, s.send)
+	}
+	code := 0
+	if err = s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err == nil {
+		select {
+		case over := <-s.over:
+			code = over.Code
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	var again string
+	var lost []string
+	if d != nil {
+		if err != nil {
+			d.abandon()
+		}
+		again, lost = d.settle(ctx, code)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.end(name) // before the command may ask for a report
+	b.mu.Lock()
+	counts := b.counts
+	b.mu.Unlock()
+	counts.Again, counts.Lost = again, lost
+	return nil, s.send(&Event{Calls: &counts})
+}
