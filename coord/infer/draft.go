@@ -97,6 +97,16 @@ func suits(c *Call) error {
 	return local("a call to %s", c.Mode)
 }
 
+// called is what a tool is called by: binutils begin their messages with that, compilers look for their
+// parts beside it.
+func called(c *Call) string {
+	name := path.Base(c.Tool)
+	if c.Model == "gcc" || c.Model == "clang" || found(name, standardPath) != c.Tool {
+		return c.Tool
+	}
+	return name
+}
+
 func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 	dir, err := l.jobDir()
 	if err != nil {
@@ -105,7 +115,7 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 	rel := func(p string) string { return strings.TrimPrefix(strings.TrimPrefix(p, dir), "/") }
 	d := &Draft{store: l.store, once: l.once, system: map[wire.Digest]string{}}
 	d.thunk = wire.Thunk{
-		Command: append([]string{c.Tool}, args...), Platform: runtime.GOOS + "/" + runtime.GOARCH, ABI: wire.ABIPlaced,
+		Command: append([]string{called(c)}, args...), Platform: runtime.GOOS + "/" + runtime.GOARCH, ABI: wire.ABIPlaced,
 		JobDir: dir, WorkDir: rel(l.dir), Env: variables(c, env),
 		Outputs: []wire.Output{{Path: wire.Stdout, Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}},
 	}

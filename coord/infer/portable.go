@@ -47,14 +47,28 @@ const ShimName = "gaggle-shim"
 // none.
 func onPath(name, search string) string {
 	for _, dir := range filepath.SplitList(search) {
-		p := filepath.Join(dir, name)
-		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		if p := filepath.Join(dir, name); runnable(p) {
 			if real, err := filepath.EvalSymlinks(p); err == nil && filepath.Base(real) != ShimName {
 				return real
 			}
 		}
 	}
 	return ""
+}
+
+// found returns the first program of a name as a shell finds it, "" if there is none.
+func found(name, search string) string {
+	for _, dir := range filepath.SplitList(search) {
+		if p := filepath.Join(dir, name); runnable(p) {
+			return p
+		}
+	}
+	return ""
+}
+
+func runnable(p string) bool {
+	info, err := os.Stat(p)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 // programs remembers which files are programs, by path, time and size: a build asks a thousand

@@ -97,11 +97,16 @@ static void leave(const char *name) {
 	if (rest) setenv("PATH", rest, 1);
 }
 
-// local runs the real tool. As argv[0] it has its own path: gcc seeks cc1 beside that. What it
-// starts by way of PATH is not asked about again.
+// compiles tells whether a name is that of a compiler, with whatever triplet and version.
+static int compiles(const char *name) {
+	return strstr(name, "cc") || strstr(name, "++") || strstr(name, "clang") || strstr(name, "c89") || strstr(name, "c99");
+}
+
+// local runs the real tool. As argv[0] a compiler has its own path: gcc seeks cc1 beside that. Others
+// begin their messages with it. What it starts by way of PATH is not asked about again.
 static void local(char **argv) {
 	leave(strrchr(tool, '/') + 1);
-	argv[0] = tool;
+	if (compiles(strrchr(tool, '/') + 1)) argv[0] = tool;
 	setenv(variable, "", 1);
 	execv(tool, argv);
 	fprintf(stderr, "%s: %s\n", tool, strerror(errno));
