@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"bytes"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,7 @@ func debianSource(t *testing.T, name, dir string) {
 func built(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
-	is := regexp.MustCompile(`\.(o|a|so)$|/(lua|luac)$`)
+	is := regexp.MustCompile(`\.(o|a|so)$|/(lua|luac|git|git-[a-z-]+)$`)
 	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !is.MatchString(p) {
 			return err
@@ -42,32 +43,64 @@ func built(t *testing.T, dir string) map[string][]byte {
 	return files
 }
 
-// TestMakeLua builds Lua from its Debian source with make, then with coord make on four nodes, one
-// of which is killed in the middle, then once more.
+// A project is built from its Debian source.
+type project struct {
+	source   string   // package
+	make     []string // arguments
+	least    int      // files that it makes, at least
+	calls    string   // of tools that are on the mesh, a regular expression
+	watched  string   // an object: a node is killed when it is there
+	check    []string // a command that ends well, and prints
+	prints   string
+	upToDate bool // make sees that all is made; git's asks for its own flags
+}
+
+// TestMakeLua builds Lua with make, then with coord make on four nodes, one of which is killed in the
+// middle, then once more.
 //
 //	hub  node1  node2  node3  node4  anna
 //	 |     |      X      |      |      |
 //	 +-----+------+-br0--+------+------+
 func TestMakeLua(t *testing.T) {
 	t.Parallel()
+	testProject(t, &project{
+		source: "lua5.4", make: []string{"posix"}, least: 30, calls: `38 of 38`, watched: "src/lcode.o",
+		check: []string{"src/lua", "-e", "print(40 + 2)"}, prints: "42\n", upToDate: true,
+	})
+}
+
+// TestMakeGit does the same with git.
+func TestMakeGit(t *testing.T) {
+	if !*withGit {
+		t.Skip("it takes twenty minutes: go test ./cluster-test -run TestMakeGit -git")
+	}
+	testProject(t, &project{
+		source: "git", make: strings.Fields("NO_CURL=1 NO_EXPAT=1 NO_GETTEXT=1 NO_OPENSSL=1 NO_TCLTK=1 NO_PERL=1 NO_PYTHON=1 all"), least: 500, calls: `\d+ of \d+`, watched: "dir.o",
+		check: []string{"./git", "hash-object", "--stdin"}, prints: "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391\n",
+	})
+}
+
+var withGit = flag.Bool("git", false, "build git as well, which takes twenty minutes")
+
+func testProject(t *testing.T, of *project) {
 	m := NewMesh(t, bin, 4, 1)
 	anna := m.Client("anna")
-	dir := filepath.Join(anna.Dir, "lua")
-	debianSource(t, "lua5.4", dir)
+	dir := filepath.Join(anna.Dir, of.source)
+	debianSource(t, of.source, dir)
 	run := func(name string, args ...string) Output {
 		t.Helper()
-		o := anna.Try("env", append([]string{"-C", dir, name}, args...)...)
+		o := anna.Try("env", append([]string{"-C", dir, "SOURCE_DATE_EPOCH=1700000000", name}, args...)...)
 		if o.Exit != 0 {
 			t.Fatalf("%s %q: exit %d\n%s", name, args, o.Exit, o.Stderr)
 		}
 		return o
 	}
-	local := run("make", "-s", "-j2", "posix")
+	local := run("make", append([]string{"-s", "-j2"}, of.make...)...)
 	want := built(t, dir)
-	if len(want) < 30 {
+	if len(want) < of.least {
 		t.Fatalf("make made %d files", len(want))
 	}
-	calls := regexp.MustCompile(`(?m)^\d+ of 38 compiler calls on the mesh: (\d+) ran, (\d+) memo, 0 shared`)
+	calls := regexp.MustCompile(`(?m)^` + of.calls + ` compiler calls on the mesh: (\d+) ran, (\d+) memo, 0 shared`)
 	// check compares what was built, and returns how many calls ran on the mesh or were known. On a
 	// machine that is too busy some may not, and are compiled here.
 	check := func(said string) (ran, memo int) {
@@ -84,17 +117,22 @@ func TestMakeLua(t *testing.T) {
 		}
 		ran, _ = strconv.Atoi(m[1])
 		memo, _ = strconv.Atoi(m[2])
-		if out := run("src/lua", "-e", "print(40 + 2)").Stdout; out != "42\n" {
-			t.Errorf("the lua that was built prints %q", out)
+		if out := run(of.check[0], of.check[1:]...).Stdout; out != of.prints {
+			t.Errorf("what was built prints %q", out)
 		}
-		run("make", "-q", "posix")
+		if of.upToDate {
+			run("make", append([]string{"-q"}, of.make...)...)
+		}
 		run("make", "-s", "clean")
 		return ran, memo
 	}
 	run("make", "-s", "clean")
 	begun := time.Now()
-	p := anna.Start("env", "-C", dir, "coord", "make", "-s", "-j8", "posix")
-	for _, err := os.Stat(filepath.Join(dir, "src/lcode.o")); err != nil && time.Since(begun) < time.Minute; _, err = os.Stat(filepath.Join(dir, "src/lcode.o")) {
+	p := anna.Start("env", append([]string{"-C", dir, "SOURCE_DATE_EPOCH=1700000000", "coord", "make", "-s", "-j8"}, of.make...)...)
+	for time.Since(begun) < 5*time.Minute {
+		if _, err := os.ReadFile(filepath.Join(dir, of.watched)); err == nil { // it waits until it is made
+			break
+		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	m.nodes[1].Kill()
@@ -106,9 +144,9 @@ func TestMakeLua(t *testing.T) {
 	if ran == 0 || memo != 0 && !strings.Contains(p.Log(), "make runs again") {
 		t.Errorf("at first %d ran on the mesh and %d were known:\n%s", ran, memo, p.Log())
 	}
-	hot := run("coord", "make", "-s", "-j8", "posix")
+	hot := run("coord", append([]string{"make", "-s", "-j8"}, of.make...)...)
 	if _, memo := check(hot.Stderr); memo < ran {
 		t.Errorf("of the %d calls that ran %d were known the second time:\n%s", ran, memo, hot.Stderr)
 	}
-	t.Logf("make -j2 %v; coord make -j8 on four nodes of one slot, one killed, with the capture of gcc %v, %d of 38 there; again %v", local.Took, cold, ran, hot.Took)
+	t.Logf("%d files; make -j2 %v; coord make -j8 on four nodes of one slot, one killed, with the capture of gcc %v, %d ran; again %v", len(want), local.Took, cold, ran, hot.Took)
 }
