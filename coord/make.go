@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -35,12 +36,12 @@ make be made by the nodes of the mesh, and not at all if it was made before. The
 names on PATH. What cannot be done elsewhere is done here by the tool itself, so the result is that of
 make; coord says at the end how often, and coord report says why.
 
-A call does not wait: make goes on, and whoever opens a file that is still to be made waits for it. If
-a call fails, make is run again with calls that wait, and stops as it always does.
-
 --local, --mesh NAME and --state DIR are coord's own, as are:
-  --sync         each call waits until its files are made
-  --models FILE  tools of yours that may run elsewhere: which of their words name files`,
+  --models FILE  tools of yours that may run elsewhere: which of their words name files
+  --defer        a call does not wait: make goes on, so that it keeps the mesh busy without -j, and
+                 whoever opens a file that is still to be made waits for it. If a call fails, make is
+                 run again with calls that wait, and stops as it always does. Not for makefiles that
+                 look at sizes of what they make, or at files of a recipe whose errors they ignore.`,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			args, help, err := a.ownFlags(args)
@@ -50,8 +51,8 @@ a call fails, make is run again with calls that wait, and stops as it always doe
 			case help:
 				return c.Help()
 			}
-			args, sync := syncFlag(args)
-			return a.build("make", args, sync)
+			args, deferring := deferFlag(args)
+			return a.build("make", args, deferring)
 		},
 	}
 }
@@ -81,7 +82,7 @@ func shim() (string, error) {
 }
 
 // build runs a program whose compilers are the shims.
-func (a *app) build(program string, args []string, sync bool) error {
+func (a *app) build(program string, args []string, deferring bool) error {
 	opt, err := a.options()
 	if err != nil {
 		return &result{err: err}
@@ -113,15 +114,16 @@ func (a *app) build(program string, args []string, sync bool) error {
 	defer interrupted()
 	b := &client.Builder{Command: cmd, Out: a.out, Err: a.err, Signals: signals, Interrupted: interrupted}
 	stopped := false
-	b.Run = func(at *client.Building) (code int, err error) {
+	b.Run = func(at *client.Building) (int, bool, error) {
 		p := exec.Command(program, args...)
 		p.Stdin, p.Stdout, p.Stderr = a.in, a.out, a.err
 		p.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+path, client.ToolsVar+"="+at.Socket, client.BuildVar+"="+at.Build)
-		code, stopped, err = runWith(p, signals)
-		return code, err
+		code, by, err := runWith(p, signals)
+		stopped = by
+		return code, by, err
 	}
 	b.Command.Build.KeepGoing = keepsGoing(args)
-	code, err := a.rounds(ctx, opt, b, !sync, &stopped)
+	code, err := a.rounds(ctx, opt, b, deferring && !readsMakefile(args), &stopped)
 	switch {
 	case err != nil:
 		return &result{err: err}
@@ -153,7 +155,7 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 			fmt.Fprintln(a.err, "the background process went away; make runs again, and waits for each call")
 		}
 	}
-	b.Command.Build.Defer = false
+	b.Command.Build.Defer, b.Command.Build.Lost = false, lost
 	calls, code, err := b.Build(ctx, opt)
 	switch {
 	case err != nil:
@@ -163,19 +165,35 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 	default:
 		fmt.Fprintln(a.err, calls)
 	}
-	return code, missing(lost, code)
+	if calls != nil {
+		lost = calls.Lost
+	}
+	return code, missing(a.err, lost, code)
 }
 
-// missing returns an error if make says that all is well, but something is not there that a call
-// was to make.
-func missing(lost []string, code int) error {
-	for _, name := range lost {
-		if _, err := os.Lstat(name); err != nil && code == 0 {
-			return wire.Errorf(wire.CauseExit, "remove what is made of it, or run coord make --sync in a clean tree",
-				"%s could not be made, and make does not make it again", name)
+// missing says which files are not there that a call was to make and make has not asked for again: it
+// takes what was made of them for good. That is an error if make says that all is well.
+func missing(out io.Writer, lost []string, code int) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	err := wire.Errorf(wire.CauseExit, "remove what is made of it, or make clean and run coord make without --defer",
+		"%s could not be made, and make did not make it again", lost[0])
+	if code != 0 {
+		fmt.Fprintf(out, "coord: %v\n       %s\n", err.Message, err.Hint)
+		return nil
+	}
+	return err
+}
+
+// readsMakefile reports whether make reads its makefile from standard input, which is there once.
+func readsMakefile(args []string) bool {
+	for i, a := range args {
+		if a == "-f-" || a == "--file=-" || a == "--makefile=-" || a == "-" && i > 0 && args[i-1] == "-f" {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // keepsGoing reports whether make was told to go on after an error, here or by a make above.

@@ -21,9 +21,9 @@ func (a *app) firstFlags(args []string) ([]string, error) {
 	return args[min(n, len(args)):], err
 }
 
-// syncFlag takes --sync out.
-func syncFlag(args []string) (rest []string, sync bool) {
-	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--sync" })
+// deferFlag takes --defer out.
+func deferFlag(args []string) (rest []string, deferring bool) {
+	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--defer" })
 	return rest, len(rest) < len(args)
 }
 

@@ -14,8 +14,8 @@ import (
 type Builder struct {
 	Command  *Command
 	Out, Err io.Writer // of what deferred calls say; Err has notes for people as well
-	// Run runs the command to its end and returns its exit code. The signals are its own meanwhile.
-	Run func(*Building) (code int, err error)
+	// Run runs the command to its end and returns its exit code, and whether the user stopped it. The signals are its own meanwhile.
+	Run func(*Building) (code int, stopped bool, err error)
 
 	// A signal that comes before or after Run ends the waiting by Interrupted, which ends the context
 	// of Build.
@@ -58,12 +58,12 @@ func (b *Builder) Build(ctx context.Context, opt Options) (calls *Calls, code in
 			b.gone(building, left)
 		}
 	}()
-	code, runErr := b.Run(building)
+	code, stopped, runErr := b.Run(building)
 	waiting = watchSignals(b.Signals, b.Interrupted)
 	if runErr != nil {
 		c.Close()
 	} else {
-		_ = c.over(code) // an agent that is gone is no matter
+		_ = c.over(over{code, stopped}) // an agent that is gone is no matter
 	}
 	<-told
 	switch {

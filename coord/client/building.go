@@ -24,22 +24,21 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 	if cmd.Build.Defer {
 		d = b.defers(name, cmd.Build, s.send)
 	}
-	code := 0
+	var how over
 	if err = s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err == nil {
 		select {
-		case over := <-s.over:
-			code = over.Code
+		case how = <-s.over:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
 	}
 	var again string
-	var lost []string
+	lost := b.lost.names()
 	if d != nil {
 		if err != nil {
 			d.abandon()
 		}
-		again, lost = d.settle(ctx, code)
+		again, lost = d.settle(ctx, how)
 	}
 	if err != nil {
 		return nil, err

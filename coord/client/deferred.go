@@ -62,6 +62,7 @@ type deferredCall struct {
 	sight *sight
 	files []*pendingFile
 
+	filled   chan struct{}          // closed when its files are there, or it has failed
 	valued   chan struct{}          // closed when the fields below are set
 	outputs  map[string]wire.Object // by name in the thunk
 	how      wire.How
@@ -132,9 +133,14 @@ func (d *deferral) takes(c *toolCall, call *infer.Call, draft *infer.Draft) bool
 }
 
 // standable reports whether placeholders can stand for what a call makes. One in place of a file that
-// is changed would lose it if the build breaks off, unless that is a placeholder as well; and whether
-// objcopy makes a program only its input tells.
+// is changed would lose it if the build breaks off, unless that is a placeholder as well; whether objcopy
+// makes a program only its input tells; and who reads a thin archive has to look into it. Headers and
+// sources that a tool of the user's makes are there when they are looked at.
 func standable(call *infer.Call, draft *infer.Draft) bool {
+	thin := func(o infer.Output) bool { return o.Thin }
+	if call.Mode == infer.User || slices.ContainsFunc(call.Writes, thin) {
+		return false
+	}
 	for _, m := range draft.Made {
 		inPlace := m.Mode == m.Path
 		if inPlace && !slices.Contains(draft.Pending, m.Path) || !inPlace && call.Mode == infer.Change {

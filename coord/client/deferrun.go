@@ -28,6 +28,7 @@ func (d *deferral) run(c *deferredCall, b *build) {
 	c.err, c.ended, c.draft, c.sight = err, true, nil, nil
 	d.ended++
 	d.mu.Unlock()
+	close(c.filled)
 	d.tell()
 }
 

@@ -41,13 +41,17 @@ func (f *freezer) hold() (release func()) {
 
 // look notes which placeholders somebody waits for, and reports whether there are some.
 func (d *deferral) look() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, f := range d.tools.pendings.of(d) {
-		if _, known := d.wanted[f]; !known && f.Wanted() {
-			d.wanted[f] = time.Now()
+		if f.Wanted() { // which may wait for the disk
+			d.mu.Lock()
+			if _, known := d.wanted[f]; !known {
+				d.wanted[f] = time.Now()
+			}
+			d.mu.Unlock()
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return len(d.wanted) > 0
 }
 
@@ -64,7 +68,7 @@ func (d *deferral) overdue(patience time.Duration) bool {
 	return false
 }
 
-// watch stops the processes of the build while some of them have waited too long. The kernel says by a
+// watch stops the processes of all builds while somebody has waited too long. The kernel says by a
 // signal when somebody begins to wait, but not for which file.
 func (d *deferral) watch() {
 	wants := make(chan os.Signal, 1)
@@ -73,6 +77,8 @@ func (d *deferral) watch() {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
 	patience := placeholder.Patience()
+	// Processes of other builds may wait as well.
+	stopped := freezer{processes: placeholder.Processes{Variable: BuildVar + "="}}
 	release := func() {}
 	defer func() { release() }()
 	held := false
@@ -85,8 +91,10 @@ func (d *deferral) watch() {
 		}
 		d.look()
 		switch late := d.overdue(patience); {
-		case late && !held:
-			release, held = d.frozen.hold(), true
+		case late: // again and again: somebody else may let them go on
+			before := release
+			release, held = stopped.hold(), true
+			before()
 		case !late && held:
 			release()
 			held = false
@@ -96,11 +104,14 @@ func (d *deferral) watch() {
 
 // settle waits until all calls have ended, and returns why make has to run again, if it has, and what it
 // has to make then. After an unsuccessful make without -k the calls are cancelled: it has stopped, too.
-func (d *deferral) settle(ctx context.Context, code int) (again string, lost []string) {
+func (d *deferral) settle(ctx context.Context, how over) (again string, lost []string) {
 	d.mu.Lock()
 	d.closed = true
+	if how.Code != 0 && d.ended < d.total && d.why == "" {
+		d.why = "make failed while calls were not done"
+	}
 	d.mu.Unlock()
-	if code != 0 && !d.keepGoing {
+	if how.Stopped || how.Code != 0 && !d.keepGoing {
 		d.cancel(errCancelled)
 	}
 	ended := make(chan struct{})
@@ -131,6 +142,9 @@ func (d *deferral) settle(ctx context.Context, code int) (again string, lost []s
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if how.Stopped {
+		return "", nil
+	}
 	return d.why, d.lost
 }
 

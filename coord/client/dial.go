@@ -314,7 +314,7 @@ func (c *Conn) Next() (*Event, error) {
 func (c *Conn) Cancel() error { return c.w.Write(&toAgent{Cancel: true}) }
 
 // over tells the agent that a build has ended.
-func (c *Conn) over(code int) error { return c.w.Write(&toAgent{Over: &over{Code: code}}) }
+func (c *Conn) over(how over) error { return c.w.Write(&toAgent{Over: &how}) }
 
 // Close ends the connection. A job that has Started goes on.
 func (c *Conn) Close() error { return c.conn.Close() }

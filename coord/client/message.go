@@ -22,7 +22,8 @@ type toAgent struct {
 
 // over says that a build has ended, and how.
 type over struct {
-	Code int `cbor:"code"` // as a shell's $?
+	Code    int  `cbor:"code"`              // as a shell's $?
+	Stopped bool `cbor:"stopped,omitempty"` // by the user
 }
 
 // hello introduces a command; welcome answers it. They must stay readable between versions: they
@@ -76,6 +77,7 @@ type ToolBuild struct {
 	Defer     bool     `cbor:"defer,omitempty"` // a call that nobody looks at ends at once
 	KeepGoing bool     `cbor:"keep_going,omitempty"`
 	Streams   streams  `cbor:"streams"`          // of the build
+	Lost      []string `cbor:"lost,omitempty"`   // files that an earlier round could not make
 	Models    []byte   `cbor:"models,omitempty"` // of tools of the user's; see infer.Decode
 }
 
@@ -293,8 +295,8 @@ type Calls struct {
 	Here   int            `cbor:"here"`   // by the tool itself, on this machine
 	Why    map[string]int `cbor:"why,omitempty"`
 
-	// Again says that a call failed which was deferred, the first one how: make has to run once more.
-	// What it has to make then is at Lost, or some of it.
+	// Again says why make has to run once more: a call failed that was deferred. Lost are files that
+	// were not made, some of them; of a round after that, those that no call was to make again.
 	Again string   `cbor:"again,omitempty" json:"-"`
 	Lost  []string `cbor:"lost,omitempty" json:"-"`
 }

@@ -97,6 +97,26 @@ func (s *sight) Add(ctx context.Context, name string) (wire.Object, error) {
 	return s.spaceStore.Add(ctx, name)
 }
 
+// sources waits until the sources of a call are there to be scanned.
+func (s *sight) sources(ctx context.Context, call *infer.Call) error {
+	for i := range call.Units {
+		name := call.Units[i].Source
+		if !path.IsAbs(name) {
+			name = call.Dir + "/" + name
+		}
+		f := s.pendings.at(name)
+		if f == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-f.call.filled:
+		}
+	}
+	return nil
+}
+
 // waited waits until the files of a draft are made and returns what they are, in its order.
 func (s *sight) waited(ctx context.Context, d *infer.Draft) ([]wire.Object, error) {
 	objects := make([]wire.Object, len(d.Pending))

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 
+	"gaggle/coord/infer"
 	"gaggle/coord/placeholder"
 )
 
@@ -62,18 +65,39 @@ func recipe(pid int, build streams) bool {
 	return err == nil && len(words) == 3 && strings.HasPrefix(words[1], "-") && strings.HasSuffix(words[1], "c") && plainScript(words[2])
 }
 
-// plainScript reports whether nothing in a script can depend on how its commands end but whether the
-// next one is run, and nothing on what they print.
+// harmless are commands that look neither at what was made before them nor at how it ended.
+var harmless = []string{":", "true", "echo", "printf", "cd", "mkdir", "mv", "ln", "rm", "touch", "chmod"}
+
+// plainScript reports whether a script does nothing but call tools that are modelled and harmless
+// commands, one after the other.
 func plainScript(script string) bool {
-	rest := strings.NewReplacer("&&", " ", ">&2", " ", "2>&1", " ").Replace(script)
-	if strings.ContainsAny(rest, "&|`!") || strings.Contains(rest, "$?") || strings.Contains(rest, "$(") || strings.Contains(rest, "<(") {
-		return false
+	script = strings.ReplaceAll(script, "\\\n", " ")
+	for _, special := range []string{"$?", "${?", "$(", "`", "||", "<", ">"} {
+		if strings.Contains(script, special) {
+			return false
+		}
 	}
-	isSpace := func(r rune) bool { return strings.ContainsRune(" \t\n;(){}", r) }
-	return !slices.ContainsFunc(strings.FieldsFunc(rest, isSpace), func(word string) bool {
-		return slices.Contains([]string{"if", "elif", "while", "until", "trap", "wait", "exec"}, word)
-	})
+	isEnd := func(r rune) bool { return strings.ContainsRune(";\n(){}", r) }
+	for command := range strings.FieldsFuncSeq(strings.ReplaceAll(script, "&&", ";"), isEnd) {
+		if strings.ContainsAny(command, "&|!") {
+			return false
+		}
+		words := strings.Fields(command)
+		for len(words) > 0 && assignment.MatchString(words[0]) {
+			words = words[1:]
+		}
+		if len(words) == 0 {
+			continue
+		}
+		name := filepath.Base(strings.Trim(words[0], `"'@`))
+		if !slices.Contains(harmless, name) && !infer.Tool(name) {
+			return false
+		}
+	}
+	return true
 }
+
+var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z_0-9]*=`)
 
 // notifyWaiting has a signal sent on when somebody begins to wait for a placeholder.
 func notifyWaiting(c chan<- os.Signal) { signal.Notify(c, syscall.SIGIO) }

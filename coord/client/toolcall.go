@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"gaggle/coord/placeholder"
 	"gaggle/wire"
 )
 
@@ -188,6 +189,9 @@ func place(r io.Reader, path string, mode fs.FileMode) error {
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = placeholder.AsNew(path)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))

@@ -30,8 +30,12 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	}
 	sight := b.tools.sight(l)
 	call := b.models.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, sight)
+	b.lost.asked(c, call)
 	if call.Local != "" {
 		return errors.New(call.Local)
+	}
+	if err := sight.sources(ctx, call); err != nil {
+		return err
 	}
 	if err := b.reachable(); err != nil {
 		return err
@@ -41,7 +45,7 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 		return err
 	}
 	if d := b.deferral(); d.takes(c, call, draft) {
-		later := &deferredCall{of: d, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, valued: make(chan struct{})}
+		later := &deferredCall{of: d, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, filled: make(chan struct{}), valued: make(chan struct{})}
 		if d.add(later, c.umask, b) {
 			return to.exit(0)
 		}

@@ -41,7 +41,8 @@ type build struct {
 	tools  *tools
 	cmd    Command       // whose mesh it uses
 	models *infer.Models // nil if the user has none
-	base   string        // its directory; "" is to be found for each call
+	lost   *lostSet
+	base   string // its directory; "" is to be found for each call
 
 	copy   string       // the working copy whose calls it has, if no command began it
 	report *BuildReport // changed by tools.reports alone
@@ -99,7 +100,7 @@ func (t *tools) begin(cmd *Command) (string, *build, error) {
 	_, _ = rand.Read(id[:]) // never fails
 	name := hex.EncodeToString(id[:])
 	command := quoteAll(append([]string{"coord"}, cmd.Build.Command...))
-	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, models: models, report: t.reports.begin(command, cmd.Dir, time.Now())}
+	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, models: models, lost: newLostSet(cmd.Build.Lost), report: t.reports.begin(command, cmd.Dir, time.Now())}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.builds[name] = b
@@ -146,7 +147,7 @@ func (t *tools) looseBuild(c *toolCall, now time.Time) *build {
 		t.reports.note(t.loose[0].report, func(r *BuildReport) { r.Going = false })
 		t.loose = slices.Delete(t.loose, 0, 1)
 	}
-	b := &build{tools: t}
+	b := &build{tools: t, lost: newLostSet(nil)}
 	b.copy = b.baseOf(c)
 	b.report = t.reports.begin("coord cc", b.copy, now)
 	t.loose = append(t.loose, b)

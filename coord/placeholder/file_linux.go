@@ -55,6 +55,9 @@ func Make(path string, mode fs.FileMode, share *Share) (*File, error) {
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
+	if err == nil {
+		err = AsNew(path)
+	}
 	if err != nil {
 		share.drop(number)
 		return nil, errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()), f.Close())
@@ -89,7 +92,9 @@ func (p *File) ID() ID { return p.id }
 
 // Wanted reports whether somebody waits for the contents.
 func (p *File) Wanted() bool {
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		return false // it is being filled
+	}
 	defer p.mu.Unlock()
 	return p.f != nil && p.wanted()
 }
@@ -244,3 +249,6 @@ func Patience() time.Duration {
 	}
 	return time.Duration(n) * time.Second
 }
+
+// nonblock has an open fail that would wait.
+const nonblock = unix.O_NONBLOCK

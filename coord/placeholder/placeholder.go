@@ -16,6 +16,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -41,7 +42,7 @@ func Is(path string, info fs.FileInfo) bool {
 	if !info.Mode().IsRegular() || info.Size() < size {
 		return false
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0) // one that is held cannot be opened so
 	if err != nil {
 		return false
 	}
@@ -49,6 +50,17 @@ func Is(path string, info fs.FileInfo) bool {
 	b := make([]byte, size)
 	_, err = io.ReadFull(f, b)
 	return err == nil && string(b) == text
+}
+
+// AsNew gives a file that was renamed into place the time of its directory, as if it had been made
+// there: make may have it depend on the directory. The time is the file system's own, which may be
+// behind the clock by some milliseconds, as are the times of all files that are written.
+func AsNew(path string) error {
+	dir, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return os.Chtimes(path, dir.ModTime(), dir.ModTime())
 }
 
 // An ID names a file of this machine, whatever it is called.

@@ -39,7 +39,7 @@ func (*File) Remove(func()) error { return nil }
 
 // Processes are those of a build.
 type Processes struct {
-	Variable string // NAME=value
+	Variable string // NAME=value; "NAME=" is for any value
 }
 
 // Freeze stops none.
@@ -65,3 +65,6 @@ func Keep(*net.UnixConn) *Kept { return new(Kept) }
 
 // Remove has nothing to take away.
 func (*Kept) Remove() error { return nil }
+
+// nonblock has an open fail that would wait.
+const nonblock = 0

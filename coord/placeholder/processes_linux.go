@@ -14,7 +14,7 @@ import (
 // Processes are those that have a variable in their environment, and all that they have started; this
 // process is none of them.
 type Processes struct {
-	Variable string // NAME=value
+	Variable string // NAME=value; "NAME=" is for any value
 }
 
 // A process is one of them.
@@ -33,7 +33,10 @@ func (p Processes) all() (map[int]process, error) {
 		return nil, err
 	}
 	found := map[int]process{}
-	want := append([]byte{0}, append([]byte(p.Variable), 0)...)
+	want := append([]byte{0}, p.Variable...)
+	if !strings.HasSuffix(p.Variable, "=") {
+		want = append(want, 0)
+	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -109,7 +112,10 @@ func (p Processes) Freeze() (resume func(), err error) {
 		quiet = true
 		for pid, one := range in {
 			if !stopped[pid] && one.state != 'T' {
-				stopped[pid] = syscall.Kill(pid, syscall.SIGSTOP) == nil
+				if syscall.Kill(pid, syscall.SIGSTOP) != nil {
+					continue // it has just ended, or is another user's
+				}
+				stopped[pid] = true
 			}
 			quiet = quiet && strings.IndexByte("TtZXD", one.state) >= 0
 		}
@@ -146,15 +152,13 @@ func ParentOf(pid int) (Process, error) {
 // End ends them: those above as by kill(1), so that make ends what it has started and removes what was
 // being made, and if somebody may wait for a placeholder, all but makes at once.
 func (p Processes) End(waiting bool) error {
+	var frozen error
 	if waiting {
-		if resume, err := p.Freeze(); err != nil {
-			resume()
-			return err
-		}
+		_, frozen = p.Freeze() // those that do not stop are ended all the same
 	}
 	in, err := p.now()
 	if err != nil {
-		return err
+		return errors.Join(frozen, err)
 	}
 	for pid, one := range in {
 		_, below := in[one.parent]
@@ -168,5 +172,5 @@ func (p Processes) End(waiting bool) error {
 	for pid := range in { // whoever has stopped them
 		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
-	return nil
+	return frozen
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,12 +33,18 @@ const (
 	messageSize = 9
 )
 
+// answerWithin is how long the other side may take, which only waits for itself.
+const answerWithin = 10 * time.Second
+
 // send sends a message and waits until the other side has done as it says.
 func (s *Share) send(kind byte, number uint64, rights []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := binary.NativeEndian.AppendUint64([]byte{kind}, number)
 	if _, _, err := s.conn.WriteMsgUnix(m, rights, nil); err != nil {
+		return err
+	}
+	if err := s.conn.SetReadDeadline(time.Now().Add(answerWithin)); err != nil {
 		return err
 	}
 	var answer [1]byte
@@ -68,6 +75,7 @@ type Kept struct{ files map[uint64]*os.File }
 // returns those that it has still had.
 func Keep(conn *net.UnixConn) *Kept {
 	k := &Kept{map[uint64]*os.File{}}
+	defer conn.Close() // the other side does not wait for an answer: out of file descriptors, say
 	for {
 		var m [messageSize]byte
 		oob := make([]byte, unix.CmsgSpace(4))
@@ -79,7 +87,11 @@ func Keep(conn *net.UnixConn) *Kept {
 		switch m[0] {
 		case given:
 			f, err := received(oob[:oobn])
-			if err != nil {
+			if err != nil { // the other side holds them still
+				for _, f := range k.files {
+					f.Close()
+				}
+				clear(k.files)
 				return k
 			}
 			k.files[number] = f
@@ -118,7 +130,9 @@ func (k *Kept) Remove() error {
 		if err == nil {
 			id, _ := IDOf(info)
 			p := &File{id: id, f: f}
-			err = p.Remove(func() {})
+			if err = p.Remove(func() {}); errors.Is(err, ErrLost) {
+				err = nil // the other side had let go of it
+			}
 		}
 		errs = append(errs, err)
 	}

@@ -1,0 +1,32 @@
+package client
+
+import "testing"
+
+func TestPlainScript(t *testing.T) {
+	for script, plain := range map[string]bool{
+		"gcc -c a.c && mv a.o b.o":                true,
+		"cd sub && CPATH=x gcc -c a.c; echo done": true,
+		"(cd sub; /usr/bin/gcc-12 -c a.c)":        true,
+		"ar cr t.a a.o \\\n b.o; ranlib t.a":      true,
+		"gcc -c a.c; r=$?":                        false,
+		"gcc -c a.c; r=${?}":                      false,
+		"gcc -c a.c || echo no":                   false,
+		"if gcc -c a.c; then echo yes; fi":        false,
+		"gcc -c a.c; [ -f a.o ] && echo yes":      false,
+		"gcc -c a.c; test -f a.o":                 false,
+		"! gcc -c a.c":                            false,
+		"gcc -c a.c 2>log":                        false,
+		"gcc -c a.c & wait":                       false,
+		"gcc -c a.c | cat":                        false,
+		"x=`gcc -c a.c`":                          false,
+		"set +e; gcc -c a.c":                      false,
+		"gcc -c a.c; stat -c %s a.o":              false,
+		"case a in a) gcc -c a.c;; esac":          false,
+		"eval gcc -c a.c":                         false,
+		"nice gcc -c a.c":                         false,
+	} {
+		if got := plainScript(script); got != plain {
+			t.Errorf("%q: plain is %v", script, got)
+		}
+	}
+}
