@@ -63,7 +63,7 @@ func (a *app) readModels() (file []byte, tools []string, err error) {
 		return nil, nil, nil
 	}
 	if file, err = os.ReadFile(a.models); err != nil {
-		return nil, nil, fmt.Errorf("reading models of tools: %w", err)
+		return nil, nil, wire.Errorf(wire.CauseInvalid, "", "reading models of tools: %v", err)
 	}
 	models, err := infer.Decode(a.models, file)
 	if err != nil {
@@ -150,7 +150,7 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 			return code, nil
 		case calls != nil:
 			lost = calls.Lost
-			fmt.Fprintf(a.err, "%v\n%s; make runs again, and waits for each call\n", calls, calls.Again)
+			fmt.Fprintf(a.err, "%s; make runs again, and waits for each call\n", calls.Again)
 		default:
 			fmt.Fprintln(a.err, "the background process went away; make runs again, and waits for each call")
 		}
@@ -162,7 +162,7 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 		return code, err
 	case calls == nil:
 		fmt.Fprintln(a.err, "the background process went away; what it had not answered was compiled here")
-	default:
+	case calls.Ran+calls.Memo+calls.Shared+calls.Here > 0:
 		fmt.Fprintln(a.err, calls)
 	}
 	if calls != nil {

@@ -2,12 +2,16 @@ package client
 
 import (
 	"context"
+
+	"gaggle/wire"
 )
 
 // building lets tools be called by a command of the user's until it goes away, and tells what
 // became of the calls.
 func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
-	if _, err := s.link(ctx, cmd); err != nil {
+	_, err := s.link(ctx, cmd)
+	away := wire.CauseOf(err) == wire.CauseUnreachable && ctx.Err() == nil
+	if err != nil && !away {
 		return nil, err
 	}
 	t := s.a.tools
@@ -20,9 +24,17 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.tells(s.send)
 	var d *deferral
-	if cmd.Build.Defer {
+	switch {
+	case away:
+		b.isAway()
+		err = s.send(&Event{Note: "the mesh cannot be reached: the tools run here"})
+	case cmd.Build.Defer:
 		d = b.defers(name, cmd.Build, s.send)
+	}
+	if err != nil {
+		return nil, err
 	}
 	var how over
 	if err = s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err == nil {

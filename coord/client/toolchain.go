@@ -44,13 +44,21 @@ func (t *tools) toolchain(space wire.Space, tool string) (*infer.Toolchain, erro
 	if time.Since(c.asked) < chainLasts {
 		return c.is, c.err
 	}
-	r := &roots{b: t.b, space: space, path: sandbox.DefaultPath, dir: "/", send: func(*Event) error { return nil }, from: new(sources)}
+	r := &roots{b: t.b, space: space, path: sandbox.DefaultPath, dir: "/", send: t.captured, from: new(sources)}
 	root, err := r.Root(t.b.ctx, graph.RootSpec{Tools: []string{tool}}) // for all calls, not for one that may go away
 	c.asked, c.err = time.Now(), err
 	if err == nil && (c.is == nil || c.is.Root != root) {
 		c.is = infer.NewToolchain(root, spaceStore{t.b.store, space})
 	}
 	return c.is, err
+}
+
+// captured tells all builds that a tool was taken in, which happens once and takes seconds.
+func (t *tools) captured(e *Event) error {
+	if e.Captured != nil {
+		t.tell(e.Captured.String())
+	}
+	return nil
 }
 
 // A spaceStore is the store as one space sees it.

@@ -175,7 +175,7 @@ func (o *oneTask) failure() error {
 	}
 	f := &o.done.Failures[0].Failure
 	if f.Cause == wire.CauseExit { // the tool has said why, and says it again
-		return wire.Errorf(f.Cause, "", "it failed on a node")
+		return wire.Errorf(f.Cause, "", "it ended with an error")
 	}
 	return wire.Errorf(f.Cause, f.Hint, "it failed on a node: %s", ending(f))
 }

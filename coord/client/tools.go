@@ -47,8 +47,9 @@ type build struct {
 	copy   string       // the working copy whose calls it has, if no command began it
 	report *BuildReport // changed by tools.reports alone
 
-	mu       sync.Mutex // guards the fields below
-	deferred *deferral  // nil if no call is deferred
+	mu       sync.Mutex         // guards the fields below
+	deferred *deferral          // nil if no call is deferred
+	say      func(*Event) error // to the command, nil if there is none
 	counts   Calls
 	away     time.Time // when the mesh last could not be reached
 }
@@ -64,6 +65,28 @@ func (b *build) reachable() error {
 		return errAway
 	}
 	return nil
+}
+
+// tells has notes for people sent to the command.
+func (b *build) tells(say func(*Event) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.say = say
+}
+
+// tell sends a note to the commands of all builds.
+func (t *tools) tell(note string) {
+	t.mu.Lock()
+	builds := slices.Collect(maps.Values(t.builds))
+	t.mu.Unlock()
+	for _, b := range builds {
+		b.mu.Lock()
+		say := b.say
+		b.mu.Unlock()
+		if say != nil {
+			_ = say(&Event{Note: note}) // one that is gone ends its build
+		}
+	}
 }
 
 // isAway notes that the mesh cannot be reached, or does nothing.
