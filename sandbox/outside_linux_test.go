@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,6 +23,10 @@ import (
 // TestSameAsOutside runs scripts in a sandbox and without one: they say the same and end the same.
 func TestSameAsOutside(t *testing.T) {
 	b := newBench(t, 1)
+	// Signals that whoever started the test ignores, as nohup does, would be ignored outside.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
+	defer signal.Stop(hup)
 	for name, script := range map[string]string{
 		"exit codes":     "for i in 0 1 2 126 127 128 255 256 257; do sh -c \"exit $i\"; echo $?; done",
 		"last exit code": "exit 77",
