@@ -128,7 +128,7 @@ func testProject(t *testing.T, of *project) {
 	}
 	run("make", "-s", "clean")
 	begun := time.Now()
-	p := anna.Start("env", append([]string{"-C", dir, "SOURCE_DATE_EPOCH=1700000000", "coord", "make", "--defer", "-s", "-j8"}, of.make...)...)
+	p := anna.Start("env", append([]string{"-C", dir, "SOURCE_DATE_EPOCH=1700000000", "coord", "make", "-s", "-j8"}, of.make...)...)
 	for time.Since(begun) < 5*time.Minute {
 		if _, err := os.ReadFile(filepath.Join(dir, of.watched)); err == nil { // it waits until it is made
 			break

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gaggle/coord/client"
+	"gaggle/coord/gate"
 	"gaggle/coord/infer"
 	"gaggle/wire"
 )
@@ -38,10 +39,11 @@ make; coord says at the end how often, and coord report says why.
 
 --local, --mesh NAME and --state DIR are coord's own, as are:
   --models FILE  tools of yours that may run elsewhere: which of their words name files
-  --defer        a call does not wait: make goes on, so that it keeps the mesh busy without -j, and
-                 whoever opens a file that is still to be made waits for it. If a call fails, make is
-                 run again with calls that wait, and stops as it always does. Not for makefiles that
-                 look at sizes of what they make, or at files of a recipe whose errors they ignore.`,
+  --wait         a call of a tool ends when it is done, as it would without coord. Otherwise make
+                 goes on meanwhile, so that it keeps the mesh busy without -j: whoever opens a file
+                 that is still to be made waits for it, and so does a recipe that runs any program
+                 but such tools. If a call fails, make is run again with calls that wait, and stops
+                 as it always does. Programs of a recipe gain no privileges (sudo) unless you are root.`,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			args, help, err := a.ownFlags(args)
@@ -51,8 +53,8 @@ make; coord says at the end how often, and coord report says why.
 			case help:
 				return c.Help()
 			}
-			args, deferring := deferFlag(args)
-			return a.build("make", args, deferring)
+			args, waits := waitFlag(args)
+			return a.build("make", args, !waits)
 		},
 	}
 }
@@ -114,11 +116,25 @@ func (a *app) build(program string, args []string, deferring bool) error {
 	defer interrupted()
 	b := &client.Builder{Command: cmd, Out: a.out, Err: a.err, Signals: signals, Interrupted: interrupted}
 	stopped := false
-	b.Run = func(at *client.Building) (int, bool, error) {
+	b.Run = func(at *client.Building, wait func(context.Context) bool) (code int, by bool, err error) {
 		p := exec.Command(program, args...)
 		p.Stdin, p.Stdout, p.Stderr = a.in, a.out, a.err
 		p.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+path, client.ToolsVar+"="+at.Socket, client.BuildVar+"="+at.Build)
-		code, by, err := runWith(p, signals)
+		if wait == nil {
+			err = p.Start()
+		} else {
+			var closes func() error
+			if closes, err = gated(p, standIn, wait); err == nil {
+				defer func() {
+					if err := closes(); err != nil {
+						fmt.Fprintln(a.err, err)
+					}
+				}()
+			}
+		}
+		if err == nil {
+			code, by, err = runTo(p, signals)
+		}
 		stopped = by
 		return code, by, err
 	}
@@ -141,12 +157,12 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 	if deferring && b.Command.Build.Deferring() {
 		calls, code, err := b.Build(ctx, opt)
 		switch {
+		case errors.Is(err, gate.ErrUnsupported):
+			fmt.Fprintf(a.err, "make waits for each call of a tool: %v\n", err)
 		case err != nil:
 			return code, err
 		case *stopped || calls != nil && calls.Again == "":
-			if calls != nil {
-				fmt.Fprintln(a.err, calls)
-			}
+			a.tellCalls(calls)
 			return code, nil
 		case calls != nil:
 			lost = calls.Lost
@@ -162,13 +178,20 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 		return code, err
 	case calls == nil:
 		fmt.Fprintln(a.err, "the background process went away; what it had not answered was compiled here")
-	case calls.Ran+calls.Memo+calls.Shared+calls.Here > 0:
-		fmt.Fprintln(a.err, calls)
+	default:
+		a.tellCalls(calls)
 	}
 	if calls != nil {
 		lost = calls.Lost
 	}
 	return code, missing(a.err, lost, code)
+}
+
+// tellCalls says what became of a build's calls, if there were some.
+func (a *app) tellCalls(calls *client.Calls) {
+	if calls != nil && calls.Ran+calls.Memo+calls.Shared+calls.Here > 0 {
+		fmt.Fprintln(a.err, calls)
+	}
 }
 
 // missing says which files are not there that a call was to make and make has not asked for again: it
@@ -177,7 +200,7 @@ func missing(out io.Writer, lost []string, code int) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	err := wire.Errorf(wire.CauseExit, "remove what is made of it, or make clean and run coord make without --defer",
+	err := wire.Errorf(wire.CauseExit, "remove what is made of it, or make clean and run coord make --wait",
 		"%s could not be made, and make did not make it again", lost[0])
 	if code != 0 {
 		fmt.Fprintf(out, "coord: %v\n       %s\n", err.Message, err.Hint)
@@ -223,12 +246,22 @@ func keepsGoing(args []string) bool {
 	return false
 }
 
-// runWith runs a program to its end and returns its exit code as a shell does, and whether a signal
-// came. Signals are passed on but for an interrupt, which the terminal sends to both.
-func runWith(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err error) {
-	if err := p.Start(); err != nil {
-		return 0, false, err
+// gated starts a command whose programs wait for deferred calls.
+func gated(p *exec.Cmd, shim string, wait func(context.Context) bool) (closes func() error, err error) {
+	programs, err := client.NewPrograms(shim, wait)
+	if err != nil {
+		return nil, err
 	}
+	g, err := gate.Start(p, programs.Pass)
+	if err != nil {
+		return nil, err
+	}
+	return g.Close, nil
+}
+
+// runTo waits until a program has ended and returns its exit code as a shell does, and whether a signal
+// came. Signals are passed on but for an interrupt, which the terminal sends to both.
+func runTo(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.Wait() }()
 	for {

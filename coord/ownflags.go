@@ -21,9 +21,9 @@ func (a *app) firstFlags(args []string) ([]string, error) {
 	return args[min(n, len(args)):], err
 }
 
-// deferFlag takes --defer out.
-func deferFlag(args []string) (rest []string, deferring bool) {
-	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--defer" })
+// waitFlag takes --wait out.
+func waitFlag(args []string) (rest []string, waits bool) {
+	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--wait" })
 	return rest, len(rest) < len(args)
 }
 

@@ -14,13 +14,17 @@ import (
 type Builder struct {
 	Command  *Command
 	Out, Err io.Writer // of what deferred calls say; Err has notes for people as well
-	// Run runs the command to its end and returns its exit code, and whether the user stopped it. The signals are its own meanwhile.
-	Run func(*Building) (code int, stopped bool, err error)
+	// Run runs the command to its end and returns its exit code, and whether the user stopped it. The
+	// signals are its own meanwhile. If calls are deferred, wait returns when those so far have ended,
+	// false if one has failed: nothing may go on.
+	Run func(at *Building, wait func(context.Context) (ok bool)) (code int, stopped bool, err error)
 
 	// A signal that comes before or after Run ends the waiting by Interrupted, which ends the context
 	// of Build.
 	Signals     <-chan os.Signal
 	Interrupted func()
+
+	pauses pauses
 }
 
 // Build asks the agent to answer the calls of tools while the command runs, and returns what became of
@@ -58,7 +62,11 @@ func (b *Builder) Build(ctx context.Context, opt Options) (calls *Calls, code in
 			b.gone(building, left)
 		}
 	}()
-	code, stopped, runErr := b.Run(building)
+	var wait func(context.Context) bool
+	if b.Command.Build.Defer {
+		wait = func(ctx context.Context) bool { return b.pauses.wait(ctx, c) }
+	}
+	code, stopped, runErr := b.Run(building, wait)
 	waiting = watchSignals(b.Signals, b.Interrupted)
 	if runErr != nil {
 		c.Close()
@@ -107,6 +115,8 @@ func (b *Builder) events(c *Conn) (calls *Calls, err error) {
 			_, err = b.Err.Write(e.Output.Data)
 		case e.Output != nil:
 			_, err = b.Out.Write(e.Output.Data)
+		case e.Resume != nil:
+			b.pauses.end(e.Resume)
 		case e.Calls != nil:
 			calls = e.Calls
 		case e.End != nil && e.End.Error != nil:
@@ -126,6 +136,7 @@ func (b *Builder) gone(building *Building, left func() *placeholder.Kept) {
 	if err := p.End(true); err != nil {
 		fmt.Fprintln(b.Err, "ending the build:", err)
 	}
+	b.pauses.fail()
 	if err := left().Remove(); err != nil {
 		fmt.Fprintln(b.Err, "removing what was not made:", err)
 	}

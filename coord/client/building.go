@@ -32,6 +32,7 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 		err = s.send(&Event{Note: "the mesh cannot be reached: the tools run here"})
 	case cmd.Build.Defer:
 		d = b.defers(name, cmd.Build, s.send)
+		s.deferral.Store(d)
 	}
 	if err != nil {
 		return nil, err

@@ -89,7 +89,8 @@ func (d *deferral) forget(f *pendingFile) {
 	d.files--
 }
 
-// fail notes that a call has failed: make has to run again.
+// fail notes that a call has failed: make is ended, and has to run again. With make -k the other calls are
+// not cancelled.
 func (d *deferral) fail(c *deferredCall, err error) {
 	d.tools.b.log.Info("a deferred call failed", "call", c.name, "error", err)
 	d.mu.Lock()
@@ -98,11 +99,13 @@ func (d *deferral) fail(c *deferredCall, err error) {
 	if first {
 		d.why = printable(c.name + ": " + wire.AsError(err).Message)
 	}
-	d.closed = d.closed || !d.keepGoing
+	d.closed = true
 	d.mu.Unlock()
-	if first && !d.keepGoing {
+	if first {
 		d.end(d.look())
-		d.cancel(errFailed)
+		if !d.keepGoing {
+			d.cancel(errFailed)
+		}
 	}
 }
 

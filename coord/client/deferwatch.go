@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,16 +103,26 @@ func (d *deferral) watch() {
 	}
 }
 
+// passed returns when the calls so far have ended; false says that one has failed.
+func (d *deferral) passed() bool {
+	d.mu.Lock()
+	calls := slices.DeleteFunc(slices.Clone(d.calls), func(c *deferredCall) bool { return c.ended })
+	d.mu.Unlock()
+	for _, c := range calls {
+		<-c.filled
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.why == "" && d.ctx.Err() == nil
+}
+
 // settle waits until all calls have ended, and returns why make has to run again, if it has, and what it
-// has to make then. After an unsuccessful make without -k the calls are cancelled: it has stopped, too.
+// has to make then.
 func (d *deferral) settle(ctx context.Context, how over) (again string, lost []string) {
 	d.mu.Lock()
 	d.closed = true
-	if how.Code != 0 && d.ended < d.total && d.why == "" {
-		d.why = "make failed while calls were not done"
-	}
 	d.mu.Unlock()
-	if how.Stopped || how.Code != 0 && !d.keepGoing {
+	if how.Stopped {
 		d.cancel(errCancelled)
 	}
 	ended := make(chan struct{})

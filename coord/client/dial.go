@@ -313,6 +313,9 @@ func (c *Conn) Next() (*Event, error) {
 // Cancel tells the agent that the user interrupted the command.
 func (c *Conn) Cancel() error { return c.w.Write(&toAgent{Cancel: true}) }
 
+// pause asks for a Resume with this number.
+func (c *Conn) pause(number uint64) error { return c.w.Write(&toAgent{Pause: number}) }
+
 // over tells the agent that a build has ended.
 func (c *Conn) over(how over) error { return c.w.Write(&toAgent{Over: &how}) }
 

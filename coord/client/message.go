@@ -18,6 +18,13 @@ type toAgent struct {
 	InEnd   bool     `cbor:"in_end,omitempty"`  // no more Input
 	Cancel  bool     `cbor:"cancel,omitempty"`  // the user interrupted
 	Over    *over    `cbor:"over,omitempty"`    // of a Build
+	Pause   uint64   `cbor:"pause,omitempty"`   // of a Build: say Resume with this number when the calls so far have ended
+}
+
+// resume answers a pause.
+type resume struct {
+	Number uint64 `cbor:"number"`
+	Failed bool   `cbor:"failed,omitempty"` // a call has: what was paused is ended
 }
 
 // over says that a build has ended, and how.
@@ -175,6 +182,7 @@ type Event struct {
 	Meshes   []MeshInfo        `cbor:"meshes,omitempty"`
 	Shell    *Shell            `cbor:"shell,omitempty"`
 	Building *Building         `cbor:"building,omitempty"`
+	Resume   *resume           `cbor:"resume,omitempty"`
 	Calls    *Calls            `cbor:"calls,omitempty"`
 	Report   *BuildReport      `cbor:"report,omitempty"`
 	Text     string            `cbor:"text,omitempty"`

@@ -54,19 +54,28 @@ func recipe(pid int, build streams) bool {
 	if placeholder.IsMake(parent.Name) {
 		return true
 	}
-	if !slices.Contains(recipeShells, parent.Name) {
-		return false
-	}
 	if above, err := placeholder.ParentOf(parent.PID); err != nil || !placeholder.IsMake(above.Name) {
 		return false
 	}
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", parent.PID))
-	words := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
-	return err == nil && len(words) == 3 && strings.HasPrefix(words[1], "-") && strings.HasSuffix(words[1], "c") && plainScript(words[2])
+	if err != nil {
+		return false
+	}
+	script, ok := scriptOf(parent.Name, strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"))
+	return ok && plainScript(script)
 }
 
-// harmless are commands that look neither at what was made before them nor at how it ended.
-var harmless = []string{":", "true", "echo", "printf", "cd", "mkdir", "mv", "ln", "rm", "touch", "chmod"}
+// scriptOf returns the script that make has a shell run.
+func scriptOf(program string, words []string) (script string, ok bool) {
+	if !slices.Contains(recipeShells, program) || len(words) != 3 || !strings.HasPrefix(words[1], "-") || !strings.HasSuffix(words[1], "c") {
+		return "", false
+	}
+	return words[2], true
+}
+
+// harmless are commands that look neither at what was made before them nor at how it ended, and of
+// which no harm is done if they run though a call before them has failed.
+var harmless = []string{":", "true", "echo", "printf", "cd", "mkdir", "mv", "ln", "rm", "chmod"}
 
 // plainScript reports whether a script does nothing but call tools that are modelled and harmless
 // commands, one after the other.

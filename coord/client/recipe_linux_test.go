@@ -8,6 +8,7 @@ func TestPlainScript(t *testing.T) {
 		"cd sub && CPATH=x gcc -c a.c; echo done": true,
 		"(cd sub; /usr/bin/gcc-12 -c a.c)":        true,
 		"ar cr t.a a.o \\\n b.o; ranlib t.a":      true,
+		"gcc -c a.c; touch done":                  false,
 		"gcc -c a.c; r=$?":                        false,
 		"gcc -c a.c; r=${?}":                      false,
 		"gcc -c a.c || echo no":                   false,

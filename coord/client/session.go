@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"gaggle/wire"
@@ -19,11 +20,12 @@ type session struct {
 	frames *wire.FrameReader
 	w      *wire.FrameWriter
 
-	gone      context.CancelFunc // ends the context of what the command waits for
-	input     *io.PipeWriter     // of a command that announces input
-	interrupt chan struct{}      // closed when the user interrupts
-	over      chan over          // of a Build
-	from      *sources           // of the inputs of the command's job
+	gone      context.CancelFunc       // ends the context of what the command waits for
+	input     *io.PipeWriter           // of a command that announces input
+	interrupt chan struct{}            // closed when the user interrupts
+	over      chan over                // of a Build
+	deferral  atomic.Pointer[deferral] // of a Build
+	from      *sources                 // of the inputs of the command's job
 }
 
 // serve carries out one command.
@@ -125,10 +127,23 @@ func (s *session) read() {
 			case s.over <- *f.Over:
 			default: // it was said before
 			}
+		case f.Pause != 0:
+			go s.paused(f.Pause)
 		case f.Cancel && !interrupted:
 			interrupted = true
 			close(s.interrupt)
 		}
+	}
+}
+
+// paused answers a pause when the calls that were deferred so far have ended.
+func (s *session) paused(number uint64) {
+	answer := resume{Number: number}
+	if d := s.deferral.Load(); d != nil {
+		answer.Failed = !d.passed()
+	}
+	if err := s.send(&Event{Resume: &answer}); err != nil {
+		s.a.log.Info("a command that waits is gone", "error", err)
 	}
 }
 

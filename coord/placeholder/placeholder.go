@@ -52,6 +52,10 @@ func Is(path string, info fs.FileInfo) bool {
 	return err == nil && string(b) == text
 }
 
+// MayBe reports whether a file may be a placeholder that somebody holds. Opening it would tell, but have
+// the kernel believe that its contents are waited for.
+func MayBe(info fs.FileInfo) bool { return info.Mode().IsRegular() && info.Size() == size }
+
 // AsNew gives a file that was renamed into place the time of its directory, as if it had been made
 // there: make may have it depend on the directory. The time is the file system's own, which may be
 // behind the clock by some milliseconds, as are the times of all files that are written.

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -69,39 +68,14 @@ func Main() {
 // become executes the command under the filter.
 func become(program string, argv []string) {
 	runtime.LockOSThread() // the filter is the thread's
-	fd, err := listen()
-	if err == nil {
-		err = unix.Sendmsg(toWatcher, []byte{0}, unix.UnixRights(fd), nil, 0)
-	} else {
-		unix.Sendmsg(toWatcher, []byte(err.Error()), nil, nil, 0)
-	}
-	if err != nil {
+	fd, err := notify.Listen(notify.PathCallNumbers())
+	if notify.Hand(toWatcher, fd, err) != nil {
 		os.Exit(126)
 	}
 	unix.CloseOnExec(toWatcher)
 	err = syscall.Exec(program, argv, os.Environ())
 	fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
 	os.Exit(127)
-}
-
-// listen installs the filter in this thread and returns its descriptor.
-func listen() (int, error) {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return -1, fmt.Errorf("setting no_new_privs: %w", err)
-	}
-	const load, jump, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
-	// struct seccomp_data begins with the number (4 bytes) and the architecture (4).
-	filter := []unix.SockFilter{{Code: load, K: 4}, {Code: jump, Jt: 1, K: auditArch}, {Code: ret, K: unix.SECCOMP_RET_ALLOW}, {Code: load, K: 0}}
-	for _, c := range notify.PathCalls {
-		filter = append(filter, unix.SockFilter{Code: jump, Jf: 1, K: c.Nr}, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_USER_NOTIF})
-	}
-	filter = append(filter, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
-	if errno != 0 {
-		return -1, fmt.Errorf("installing a filter that reports file names: %w", errno)
-	}
-	return int(fd), nil
 }
 
 // A keeper starts the command, and reaps what comes to it.

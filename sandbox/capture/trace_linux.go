@@ -49,7 +49,7 @@ func watch(ctx context.Context, c Traced, program string, seen uses) (exit int, 
 		return 0, nil, err
 	}
 	theirs.Close()
-	listener, err := receive(pair[0])
+	listener, err := notify.Take(pair[0])
 	if err != nil {
 		return 0, nil, errors.Join(wire.Errorf(wire.CauseInvalid, "run it outside of containers, on Linux 5.5 or later; or list tools and include by hand",
 			"this machine does not let a command be watched: %v", err), ignoreExit(cmd.Wait()))
@@ -113,24 +113,6 @@ func hear(socket int, patience time.Duration) (t told) {
 			t.ended = strings.Split(string(b[1:n]), "\x00")
 		}
 	}
-}
-
-// receive takes the filter's descriptor from the socket.
-func receive(socket int) (int, error) {
-	text, rights := make([]byte, 512), make([]byte, unix.CmsgSpace(4))
-	n, r, _, _, err := unix.Recvmsg(socket, text, rights, unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return -1, err
-	}
-	messages, err := unix.ParseSocketControlMessage(rights[:r])
-	if err != nil || len(messages) != 1 {
-		return -1, errors.New(string(text[:n]))
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil {
-		return -1, err
-	}
-	return fds[0], nil
 }
 
 // poll wakes up this often to see whether all has ended, in milliseconds.

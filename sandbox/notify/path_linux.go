@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"path"
 	"strconv"
@@ -118,4 +119,29 @@ func text(pid int, at uintptr) string {
 		at += uintptr(n)
 	}
 	return ""
+}
+
+// Words returns the words of the command that a call executes, at most that many; nil if they cannot be
+// read or the call executes nothing.
+func (p *PathCall) Words(c *Call, most int) (words []string) {
+	if p.use != Execute {
+		return nil
+	}
+	const pointer = 8 // bytes; of every architecture that this is for
+	at := uintptr(c.Args[p.path+1])
+	for range most {
+		var b [pointer]byte
+		local := []unix.Iovec{{Base: &b[0], Len: pointer}}
+		n, err := unix.ProcessVMReadv(int(c.Pid), local, []unix.RemoteIovec{{Base: at, Len: pointer}}, 0)
+		word := uintptr(binary.NativeEndian.Uint64(b[:]))
+		switch {
+		case err != nil || n != pointer:
+			return nil
+		case word == 0:
+			return words
+		}
+		words = append(words, text(int(c.Pid), word))
+		at += pointer
+	}
+	return words
 }

@@ -14,3 +14,5 @@ var oldPathCalls = []PathCall{
 	{Nr: unix.SYS_READLINK, use: Look, dir: -1, path: 0, flags: -1, at: -1, link: true},
 	{Nr: unix.SYS_NEWFSTATAT, use: Look, dir: 0, path: 1, flags: -1, at: 3},
 }
+
+const auditArch = unix.AUDIT_ARCH_X86_64

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"gaggle/coord/gate"
+	"gaggle/coord/placeholder"
+)
+
+// Programs decides which programs of a build wait for the calls that were deferred before them. A recipe
+// may rely on what was made before it began, so that its first program waits, unless it looks neither at
+// files nor at how a call ended; what a recipe starts in turn has nothing more to wait for.
+type Programs struct {
+	shim fs.FileInfo
+	wait func(context.Context) bool // for all calls so far; false is that one has failed
+
+	mu    sync.Mutex   // guards plain
+	plain map[int]bool // shells with a script that does not wait
+}
+
+// NewPrograms returns what decides for a build whose tools are stood for by a shim.
+func NewPrograms(shim string, wait func(context.Context) bool) (*Programs, error) {
+	info, err := os.Stat(shim)
+	if err != nil {
+		return nil, err
+	}
+	return &Programs{shim: info, wait: wait, plain: map[int]bool{}}, nil
+}
+
+// Pass returns when a program may start. One that may not is ended: make, which has been told to end,
+// waits for its child to start.
+func (p *Programs) Pass(ctx context.Context, program gate.Program) {
+	if !p.free(program) && !p.wait(ctx) {
+		_ = syscall.Kill(program.PID, syscall.SIGKILL) // it may have been ended
+	}
+}
+
+// free reports whether a program need not wait.
+func (p *Programs) free(g gate.Program) bool {
+	p.mu.Lock()
+	delete(p.plain, g.PID) // it becomes another
+	p.mu.Unlock()
+	info, err := os.Stat(g.Path)
+	if g.Path != "" && err != nil || err == nil && os.SameFile(info, p.shim) {
+		return true // it will not start; it waits if it must
+	}
+	parent, err := placeholder.ParentOf(g.PID)
+	if err != nil {
+		return false
+	}
+	if !placeholder.IsMake(parent.Name) {
+		p.mu.Lock()
+		plain := p.plain[parent.PID]
+		p.mu.Unlock()
+		return !plain || blind(g)
+	}
+	if script, ok := scriptOf(filepath.Base(g.Path), g.Words); ok && plainScript(script) {
+		p.mu.Lock()
+		p.plain[g.PID] = true
+		p.mu.Unlock()
+		return true
+	}
+	return placeholder.IsMake(filepath.Base(g.Path)) || blind(g)
+}
+
+// blind reports whether a program is a harmless one that does nothing to files but such as
+// are still to be made.
+func blind(g gate.Program) bool {
+	name := filepath.Base(g.Path)
+	if !slices.Contains(harmless, name) {
+		return false
+	}
+	var operands []string
+	for _, w := range g.Words[min(1, len(g.Words)):] {
+		if !strings.HasPrefix(w, "-") {
+			operands = append(operands, w)
+		}
+	}
+	switch name {
+	case "mv", "ln": // the last is what they make
+		operands = operands[:max(0, len(operands)-1)]
+	case "chmod":
+		operands = operands[min(1, len(operands)):]
+	default:
+		return true
+	}
+	return g.Words != nil && !slices.ContainsFunc(operands, func(name string) bool { return !unmade(g.PID, name) })
+}
+
+// unmade reports whether a file, as a process calls it, is still to be made, as far as can be told
+// without opening it.
+func unmade(pid int, name string) bool {
+	if !filepath.IsAbs(name) {
+		name = fmt.Sprintf("/proc/%d/cwd/%s", pid, name)
+	}
+	info, err := os.Stat(name)
+	return err != nil || placeholder.MayBe(info)
+}
