@@ -1,6 +1,9 @@
 package client
 
 import (
+	"context"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +54,55 @@ func TestInterruptionBeforeStartedIsRead(t *testing.T) {
 				t.Fatalf("a job %s behind the user's back", s.State)
 			}
 		}
+	}
+}
+
+// TestInterruptionIsReadAfterASendFails: the command has gone, having said that it was interrupted;
+// the agent finds out as it tells it something, and only then reads that.
+func TestInterruptionIsReadAfterASendFails(t *testing.T) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	command, err := net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wire.NewFrameWriter(command).Write(&toAgent{Cancel: true}); err != nil {
+		t.Fatal(err)
+	}
+	command.Close()
+	conn, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, gone := context.WithCancel(t.Context())
+	_, input := io.Pipe()
+	s := &session{conn: conn, frames: wire.NewFrameReader(conn), w: wire.NewFrameWriter(conn), gone: gone, input: input, interrupt: make(chan struct{})}
+	over := make(chan struct{})
+	close(over) // nothing is left to cancel, so nobody is asked
+	j := &job{b: &backend{ctx: ctx}, over: over, accepted: make(chan struct{}), started: new(Started), watchers: map[*watcher]struct{}{}}
+	j.board = NewBoard(j.started, time.Now())
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		if _, err := s.follow(ctx, j); err == nil {
+			t.Error("follow says that the command is there to the end")
+		}
+	}()
+	for told := false; !told; time.Sleep(time.Millisecond) {
+		j.mu.Lock()
+		told = len(j.watchers) > 0
+		j.tellLocked(&Event{Note: "something happens"})
+		j.mu.Unlock()
+	}
+	s.read()
+	<-followed
+	j.b.work.Wait()
+	if !j.stopping {
+		t.Error("the job goes on behind the user's back")
 	}
 }
 

@@ -68,12 +68,7 @@ func (s *session) follow(ctx context.Context, j *job) (*End, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			select {
-			case <-interrupt: // just before it went away
-				j.cancel()
-			default:
-			}
-			return nil, context.Cause(ctx)
+			return nil, s.left(ctx, j)
 		case <-interrupt:
 			interrupt = nil
 			j.cancel()
@@ -84,6 +79,9 @@ func (s *session) follow(ctx context.Context, j *job) (*End, error) {
 					return e.End, nil
 				}
 				if err := s.send(e); err != nil {
+					_ = s.conn.CloseWrite() // who still reads leaves, too
+					<-ctx.Done()
+					_ = s.left(ctx, j)
 					return nil, err
 				}
 				if e.Started != nil && e.Started.Detached {
@@ -95,4 +93,14 @@ func (s *session) follow(ctx context.Context, j *job) (*End, error) {
 			}
 		}
 	}
+}
+
+// left is called when the command has gone and all that it said is read. It returns why ctx has ended.
+func (s *session) left(ctx context.Context, j *job) error {
+	select {
+	case <-s.interrupt: // just before it went away
+		j.cancel()
+	default:
+	}
+	return context.Cause(ctx)
 }
