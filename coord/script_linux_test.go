@@ -115,6 +115,7 @@ func TestScripts(t *testing.T) {
 			"noagent":    noAgent,
 			"interrupt":  interrupt,
 			"shift":      shift,
+			"wake":       wake,
 		},
 	})
 }
@@ -204,6 +205,57 @@ func killAgent(ts *testscript.TestScript, _ bool, _ []string) {
 
 // noagent waits until the background process has ended.
 func noAgent(ts *testscript.TestScript, _ bool, _ []string) { waitGone(ts, agentPID(ts)) }
+
+// wake waits until a task of the background process sleeps, and ends the sleep: what follows it in the
+// task goes on. So a task lasts as long as a script needs it, on machines of any speed.
+func wake(ts *testscript.TestScript, _ bool, _ []string) {
+	agent, late := agentPID(ts), time.After(patience)
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if pid := sleeper(agent); pid != 0 {
+			ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			ts.Fatalf("no task sleeps")
+		}
+	}
+}
+
+// sleeper returns a process of the program sleep that a process has started, or one that it started
+// has; 0 if there is none.
+func sleeper(below int) int {
+	parents, sleeps := map[int]int{}, []int{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		head, rest, _ := strings.Cut(string(stat), " (")
+		pid, _ := strconv.Atoi(head)
+		at := strings.LastIndex(rest, ") ")
+		var state string
+		var parent int
+		if _, err := fmt.Sscan(rest[at+1:], &state, &parent); err == nil && state != "Z" {
+			parents[pid] = parent
+			if rest[:at] == "sleep" {
+				sleeps = append(sleeps, pid)
+			}
+		}
+	}
+	for _, pid := range sleeps {
+		for p := pid; p != 0; p = parents[p] {
+			if p == below {
+				return pid
+			}
+		}
+	}
+	return 0
+}
 
 func waitGone(ts *testscript.TestScript, pid int) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
