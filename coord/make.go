@@ -170,6 +170,7 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 		default:
 			fmt.Fprintln(a.err, "the background process went away; make runs again, and waits for each call")
 		}
+		b.Command.Build.Again = true
 	}
 	b.Command.Build.Defer, b.Command.Build.Lost = false, lost
 	calls, code, err := b.Build(ctx, opt)

@@ -84,6 +84,7 @@ type ToolBuild struct {
 	Defer     bool     `cbor:"defer,omitempty"` // a call that nobody looks at ends at once
 	KeepGoing bool     `cbor:"keep_going,omitempty"`
 	Streams   streams  `cbor:"streams"`          // of the build
+	Again     bool     `cbor:"again,omitempty"`  // a further round of the last such build
 	Lost      []string `cbor:"lost,omitempty"`   // files that an earlier round could not make
 	Models    []byte   `cbor:"models,omitempty"` // of tools of the user's; see infer.Decode
 }

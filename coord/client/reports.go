@@ -26,6 +26,8 @@ type BuildReport struct {
 	Here    int       `json:"here" cbor:"here"` // on this machine, by the tool itself
 	Why     []Reason  `json:"why,omitempty" cbor:"why,omitempty"`
 	Others  int       `json:"others,omitempty" cbor:"others,omitempty"` // calls here for reasons beyond maxReported
+
+	calls int // under way, of one that no command began
 }
 
 // A Reason is why some calls ran on this machine.
@@ -53,6 +55,10 @@ const (
 
 // Calls of coord cc in one working copy are one build until none has come for so long.
 const looseLasts = 10 * time.Minute
+
+// roundLasts is how long after the end of a round of coord make the next one may begin: an agent may
+// have to be started.
+const roundLasts = time.Minute
 
 // saveAfter is how much a killed process may lose of what it counted.
 const saveAfter = 2 * time.Second
@@ -110,12 +116,43 @@ func (r *reports) forget() {
 
 // begin adds a build.
 func (r *reports) begin(command, dir string, now time.Time) *BuildReport {
-	b := &BuildReport{Dir: briefTo(dir, maxText), Command: briefTo(command, maxText), Begun: now, Last: now, Going: true}
+	b := &BuildReport{
+		Dir: briefTo(dir, maxText), Command: briefTo(command, maxText), Begun: now, Last: now, Going: true,
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.builds = append(r.builds, b)
 	r.forget()
 	r.changed()
+	return b
+}
+
+// resume finds the latest build by its command and directory that has not rested for longer than
+// rest, nil if there is none, and has it go on.
+func (r *reports) resume(command, dir string, rest time.Duration, now time.Time) *BuildReport {
+	dir, command = briefTo(dir, maxText), briefTo(command, maxText)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range slices.Backward(r.builds) {
+		if b.Dir == dir && b.Command == command && !b.Going && now.Sub(b.Last) < rest {
+			b.Going = true
+			r.changed()
+			return b
+		}
+	}
+	return nil
+}
+
+// again begins a further round of a build, or a build if there is none. The round counts all calls
+// anew: those that an earlier one had made are known.
+func (r *reports) again(command, dir string, now time.Time) *BuildReport {
+	b := r.resume(command, dir, roundLasts, now)
+	if b == nil {
+		return r.begin(command, dir, now)
+	}
+	r.note(b, func(b *BuildReport) {
+		*b = BuildReport{Dir: b.Dir, Command: b.Command, Begun: b.Begun, Last: now, Going: true}
+	})
 	return b
 }
 
@@ -203,18 +240,29 @@ func (b *BuildReport) here(why string, c *toolCall, now time.Time) {
 }
 
 func exampleOf(c *toolCall) Example {
-	e := Example{Dir: briefTo(c.dir, maxText), Command: briefTo(quoteAll(append([]string{filepath.Base(c.tool)}, c.args...)), maxText)}
-	if i := slices.IndexFunc(c.args, func(a string) bool { return !strings.HasPrefix(a, "-") && infer.Source(a) }); i >= 0 {
+	command := quoteAll(append([]string{filepath.Base(c.tool)}, c.args...))
+	e := Example{Dir: briefTo(c.dir, maxText), Command: briefTo(command, maxText)}
+	source := func(a string) bool { return !strings.HasPrefix(a, "-") && infer.Source(a) }
+	if i := slices.IndexFunc(c.args, source); i >= 0 {
 		e.Source = briefTo(c.args[i], maxText)
 	}
 	return e
 }
 
-// going reports whether calls may still be counted in a build that no command began; if none has
-// come for long it has ended.
-func (r *reports) going(b *BuildReport, now time.Time) bool {
+// entered notes that a call began in a build that no command began, and left that it ended.
+func (b *BuildReport) entered(now time.Time) {
+	b.calls++
+	b.Going, b.Last = true, now
+}
+
+func (b *BuildReport) left(now time.Time) {
+	b.calls--
+	b.Going, b.Last = b.calls > 0, now
+}
+
+// rests reports whether a build that no command began has had no call for long, or is forgotten.
+func (r *reports) rests(b *BuildReport, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b.Going = b.Going && now.Sub(b.Last) < looseLasts
-	return b.Going
+	return !slices.Contains(r.builds, b) || b.calls == 0 && now.Sub(b.Last) >= looseLasts
 }

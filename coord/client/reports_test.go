@@ -112,6 +112,32 @@ func TestReportsThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestRoundsAreOneBuild: make that runs again is told of once, with the calls of its last round.
+func TestRoundsAreOneBuild(t *testing.T) {
+	now := time.Now()
+	r := loadReports(filepath.Join(t.TempDir(), "builds.json"), slog.Default())
+	defer r.close()
+	other := r.begin("coord make", "/other", now)
+	first := r.begin("coord make", "/src", now)
+	r.note(first, func(b *BuildReport) {
+		b.done(wire.HowRan, now)
+		b.here("no header", aCall("/src", "-c", "a.c"), now)
+		b.Going = false
+	})
+	second := r.again("coord make", "/src", now.Add(time.Second))
+	r.note(second, func(b *BuildReport) { b.done(wire.HowMemo, now) })
+	if r.again("coord make", "/other", now) == other {
+		t.Error("a build that goes on began again")
+	}
+	all := r.list()
+	if len(all) != 3 {
+		t.Fatalf("%d builds, want 3", len(all))
+	}
+	if b := all[1]; b.Ran != 0 || b.Memo != 1 || b.Here != 0 || len(b.Why) != 0 || !b.Begun.Equal(now) || !b.Going {
+		t.Errorf("the last round is told as %+v", b)
+	}
+}
+
 // TestLooseCallsAreGathered: calls that no command began are told of by working copy.
 func TestLooseCallsAreGathered(t *testing.T) {
 	dir := t.TempDir()
@@ -123,13 +149,34 @@ func TestLooseCallsAreGathered(t *testing.T) {
 	now := time.Now()
 	tools := &tools{reports: loadReports(filepath.Join(dir, "builds.json"), slog.Default())}
 	of := func(sub string, at time.Duration) *build {
-		return tools.looseBuild(aCall(filepath.Join(dir, sub)), now.Add(at))
+		b := tools.looseBuild(aCall(filepath.Join(dir, sub)), now.Add(at))
+		leave := b.enter()
+		if !b.report.Going {
+			t.Error("a build with a call does not go on")
+		}
+		leave()
+		if b.report.Going {
+			t.Error("a build without calls goes on")
+		}
+		return b
 	}
 	a, b := of("a/sub/deep", 0), of("b", 0)
 	if a == b || of("a", time.Second) != a || of("b", time.Second) != b {
 		t.Error("calls of one working copy are not together, or those of two are")
 	}
-	if of("b", looseLasts) == b || b.report.Going {
+	for i := range 2 * maxBuilds {
+		if of(fmt.Sprintf("b/CMakeFiles/Scratch/Try-%d", i), time.Second) != b || of(fmt.Sprintf("a/build/meson-private/tmp%d", i), 0) != a {
+			t.Fatal("a compiler that is tried is a build of its own")
+		}
+	}
+	if n := len(tools.reports.list()); n != 2 {
+		t.Errorf("%d reports, want 2", n)
+	}
+	tools.loose = nil
+	if c := of("b", time.Second); c == b || c.report != b.report {
+		t.Error("another process does not go on with the report")
+	}
+	if of("b", 2*looseLasts).report == b.report {
 		t.Error("a build goes on after a long silence")
 	}
 	for i := range 2 * maxBuilds {
@@ -137,7 +184,7 @@ func TestLooseCallsAreGathered(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		of(d, looseLasts)
+		of(d, time.Second)
 	}
 	if len(tools.loose) != maxBuilds || len(tools.reports.list()) != maxBuilds {
 		t.Errorf("%d builds and %d reports, want %d", len(tools.loose), len(tools.reports.list()), maxBuilds)

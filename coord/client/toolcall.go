@@ -163,6 +163,7 @@ func (a *agent) serveTool(c *net.UnixConn) {
 	}()
 	answer := toolAnswer{c}
 	if b := a.tools.buildOf(call); b != nil {
+		defer b.enter()()
 		if err = b.answer(ctx, call, answer); err == nil || ctx.Err() != nil {
 			return
 		}

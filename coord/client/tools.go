@@ -123,7 +123,14 @@ func (t *tools) begin(cmd *Command) (string, *build, error) {
 	_, _ = rand.Read(id[:]) // never fails
 	name := hex.EncodeToString(id[:])
 	command := quoteAll(append([]string{"coord"}, cmd.Build.Command...))
-	b := &build{tools: t, cmd: *cmd, base: cmd.Dir, models: models, lost: newLostSet(cmd.Build.Lost), report: t.reports.begin(command, cmd.Dir, time.Now())}
+	report := t.reports.begin
+	if cmd.Build.Again {
+		report = t.reports.again
+	}
+	b := &build{
+		tools: t, cmd: *cmd, base: cmd.Dir, models: models, lost: newLostSet(cmd.Build.Lost),
+		report: report(command, cmd.Dir, time.Now()),
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.builds[name] = b
@@ -160,21 +167,46 @@ func (t *tools) buildOf(c *toolCall) *build {
 func (t *tools) looseBuild(c *toolCall, now time.Time) *build {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.loose = slices.DeleteFunc(t.loose, func(b *build) bool { return !t.reports.going(b.report, now) })
+	t.loose = slices.DeleteFunc(t.loose, func(b *build) bool { return t.reports.rests(b.report, now) })
 	for _, b := range t.loose {
 		if c.dir == b.copy || strings.HasPrefix(c.dir, strings.TrimSuffix(b.copy, "/")+"/") {
 			return b
 		}
 	}
 	if len(t.loose) == maxBuilds {
-		t.reports.note(t.loose[0].report, func(r *BuildReport) { r.Going = false })
 		t.loose = slices.Delete(t.loose, 0, 1)
 	}
 	b := &build{tools: t, lost: newLostSet(nil)}
-	b.copy = b.baseOf(c)
-	b.report = t.reports.begin("coord cc", b.copy, now)
+	b.copy = triedFor(b.baseOf(c))
+	if b.report = t.reports.resume(looseCommand, b.copy, looseLasts, now); b.report == nil {
+		b.report = t.reports.begin(looseCommand, b.copy, now)
+	}
 	t.loose = append(t.loose, b)
 	return b
+}
+
+// looseCommand is what reports call a build that no command began.
+const looseCommand = "coord cc"
+
+// triedFor returns the directory of the build for which a compiler is tried in dir, else dir: CMake
+// and Meson do that in directories of their own, each time in another.
+func triedFor(dir string) string {
+	for _, name := range []string{"CMakeFiles", "meson-private"} {
+		if before, _, found := strings.Cut(dir+"/", "/"+name+"/"); found && before != "" {
+			return before
+		}
+	}
+	return dir
+}
+
+// enter counts a call in until the function that it returns is called: a build that no command
+// began goes on as long as there are calls.
+func (b *build) enter() (leave func()) {
+	if b.copy == "" {
+		return func() {}
+	}
+	b.tools.reports.note(b.report, func(r *BuildReport) { r.entered(time.Now()) })
+	return func() { b.tools.reports.note(b.report, func(r *BuildReport) { r.left(time.Now()) }) }
 }
 
 // linked returns the link of the build's mesh, or of the one that a call without a build names.
