@@ -36,6 +36,32 @@ func TestAttachedJobWaitsForItsClient(t *testing.T) {
 	}
 }
 
+// Who waits for an input is told when it waits no longer, though no node has room for it yet.
+func TestEndOfAWaitIsTold(t *testing.T) {
+	w, client := small(t, 1)
+	w.runs = func(string) time.Duration { return time.Minute }
+	busy := makePlan(t, "z -> src9")
+	first := w.submit(1, client, busy, nil, "z")
+	w.run(time.Second, nil)
+	p := makePlan(t, "a -> src; b -> a src2")
+	id := w.submit(2, client, p, nil, "b")
+	client.disconnect()
+	w.run(15*time.Second, nil)
+	w.notes = nil
+	client.connect()
+	w.run(15*time.Second, nil)
+	if w.done[first] != nil {
+		t.Fatal("the node had room")
+	}
+	if !slices.ContainsFunc(w.notes, func(n wire.Notice) bool {
+		return n.Task == "a" && n.Waiting == "" && n.State == wire.StateReady
+	}) {
+		t.Errorf("nobody was told that a waits for nothing but room: %+v", w.notes)
+	}
+	w.run(5*time.Minute, w.ended(id))
+	w.wantValues(id, p, "b")
+}
+
 func TestInputsNobodyHasFail(t *testing.T) {
 	w, client := small(t, 2)
 	p := makePlan(t, "a -> src")

@@ -55,9 +55,7 @@ func (s *State) taskWaits(tr taskRef, why string) {
 		return
 	}
 	t.rare().waiting = why
-	if why != "" {
-		s.tell(s.jobOfTask(t), wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), State: t.state, Waiting: why})
-	}
+	s.tell(s.jobOfTask(t), wire.Notice{Task: t.name, Thunk: wire.ThunkID(t.id), State: t.state, Waiting: why})
 }
 
 // unstick makes the runs that no node could run ready again, because that may have changed.
