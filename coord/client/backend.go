@@ -113,6 +113,10 @@ func (b *backend) start(j *job) {
 	b.work.Go(func() {
 		j.run(ctx)
 		abandon(nil)
+		if j.rec.Passing {
+			j.kept.Wait()
+			b.dir.forgetJob(j.rec.Job)
+		}
 		b.mu.Lock()
 		delete(b.jobs, j.id)
 		b.mu.Unlock()

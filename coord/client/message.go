@@ -103,6 +103,7 @@ type Submit struct {
 	Trust     wire.Trust        `cbor:"trust,omitempty"`  // whose values to believe
 	Detach    bool              `cbor:"detach,omitempty"`
 	Replace   bool              `cbor:"replace,omitempty"`
+	Passing   bool              `cbor:"passing,omitempty"` // nobody asks about it later, see wire.Submit
 }
 
 // Run runs a command line once for each argument.

@@ -74,7 +74,7 @@ func (l *link) jobOf(ctx context.Context, name string) (wire.JobStatus, error) {
 	}
 	var found []wire.JobStatus
 	for _, j := range r.Jobs {
-		if strings.HasPrefix(j.Job.String(), name) {
+		if strings.HasPrefix(j.Job.String(), name) && (name != "" || !j.Passing) {
 			found = append(found, j)
 		}
 	}
@@ -107,14 +107,15 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		if err := s.trouble(r); err != nil {
 			return nil, err
 		}
-		if len(r.Jobs) == 0 {
+		jobs := gathered(r.Jobs)
+		if len(jobs) == 0 {
 			return nil, s.send(&Event{Text: "no jobs\n"})
 		}
-		e := &Event{Jobs: r.Jobs}
+		e := &Event{Jobs: jobs}
 		if !arg.All {
-			e.Jobs = latest(r.Jobs)
+			e.Jobs = latest(jobs)
 		}
-		if n := len(r.Jobs) - len(e.Jobs); n > 0 {
+		if n := len(jobs) - len(e.Jobs); n > 0 {
 			e.Note = fmt.Sprintf("%d older ones: coord status --all", n)
 		}
 		return nil, s.send(e)
@@ -144,6 +145,31 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		}
 	}
 	return nil, s.send(e)
+}
+
+// gathered makes one row of all calls of compilers that a machine waits for: they pass by the hundred.
+// Its job is the zero one.
+func gathered(jobs []wire.JobStatus) (rows []wire.JobStatus) {
+	calls := map[string]int{} // where the row of a machine is
+	for _, j := range jobs {
+		at, begun := calls[j.Client]
+		switch {
+		case !j.Passing:
+			rows = append(rows, j)
+		case !begun:
+			calls[j.Client] = len(rows)
+			j.Job, j.Name, j.Waiting = wire.JobID{}, "calls of a build", ""
+			rows = append(rows, j)
+		default:
+			c := &rows[at].Counts
+			c.Tasks += j.Counts.Tasks
+			c.Ran += j.Counts.Ran
+			c.Memo += j.Counts.Memo
+			c.Shared += j.Counts.Shared
+			c.Failed += j.Counts.Failed
+		}
+	}
+	return rows
 }
 
 // shownJobs is how many of the latest jobs are shown beside those that go on: they fit a terminal

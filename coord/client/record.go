@@ -35,6 +35,7 @@ type record struct {
 	Twice    bool              `json:"twice,omitempty"`  // every task is run again and compared
 	Verify   int               `json:"verify,omitempty"` // percent
 	Trust    wire.Trust        `json:"trust,omitempty"`  // whose values it believes
+	Passing  bool              `json:"-"`                // nobody asks about it later, see wire.Submit
 	Begun    time.Time         `json:"begun"`
 	Ended    bool              `json:"ended,omitempty"`
 }
@@ -48,8 +49,12 @@ const maxRecord = 16 << 20
 
 func (d stateDir) jobFile(job, ext string) string { return d.path("jobs", job+ext) }
 
-// saveRecord writes r whole or not at all, and forgets the oldest beyond maxRecords.
+// saveRecord writes r whole or not at all, and forgets the oldest beyond maxRecords. Of a passing job
+// nothing is kept.
 func (d stateDir) saveRecord(r *record) error {
+	if r.Passing {
+		return nil
+	}
 	if err := writeJSON(d.jobFile(r.Job, ".json"), r); err != nil {
 		return fmt.Errorf("recording job %s: %w", r.Job, err)
 	}

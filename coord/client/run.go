@@ -129,6 +129,9 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkOut(cmd.Dir); err != nil {
+		return nil, err
+	}
 	l, err := s.link(ctx, cmd)
 	if err != nil {
 		return nil, err
@@ -146,7 +149,13 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 			plan.Tasks[i].Name = r.kind()
 		}
 	}
-	rec := &record{Name: r.kind(), Dir: cmd.Dir, Run: r, Out: cmd.Dir, Replace: true, Twice: r.Twice, Verify: r.Verify, Trust: r.Trust, Mesh: l.name, Local: cmd.Local}
+	rec := &record{
+		Name: r.kind(), Dir: cmd.Dir, Run: r, Out: cmd.Dir, Replace: true, Twice: r.Twice, Verify: r.Verify, Trust: r.Trust,
+		Mesh: l.name, Local: cmd.Local,
+	}
+	if err := rec.checkTargets(plan); err != nil {
+		return nil, err
+	}
 	if r.Out == "" {
 		rec.Given = given(plan, numbers)
 	}

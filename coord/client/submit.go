@@ -38,6 +38,17 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 	if err != nil {
 		return nil, err
 	}
+	rec := &record{
+		Name: filepath.Base(name), Dir: cmd.Dir, Graph: sub.Graph, Params: sub.Params, Out: absolute(cmd.Dir, sub.Out),
+		Replace: sub.Replace, Detached: sub.Detach, Twice: sub.Twice, Verify: sub.Verify, Trust: sub.Trust,
+		Local: cmd.Local, Passing: sub.Passing,
+	}
+	writes := !sub.Plan && !sub.Detach
+	if writes {
+		if err := checkOut(rec.Out); err != nil {
+			return nil, err
+		}
+	}
 	l, err := s.link(ctx, cmd)
 	if err != nil {
 		return nil, err
@@ -46,13 +57,13 @@ func (s *session) submit(ctx context.Context, cmd *Command, input io.Reader) (*E
 	if err == nil && sub.Only != "" {
 		err = keepOnly(plan, sub.Only)
 	}
+	if err == nil && writes {
+		err = rec.checkTargets(plan)
+	}
 	if err != nil {
 		return nil, err
 	}
-	rec := &record{
-		Name: filepath.Base(name), Dir: cmd.Dir, Graph: sub.Graph, Params: sub.Params, Out: absolute(cmd.Dir, sub.Out),
-		Replace: sub.Replace, Detached: sub.Detach, Twice: sub.Twice, Verify: sub.Verify, Trust: sub.Trust, Mesh: l.name, Local: cmd.Local,
-	}
+	rec.Mesh = l.name
 	if sub.GraphDir != "" {
 		rec.GraphDir = dir
 	}
@@ -211,8 +222,11 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 	}
 	tasks := distinct(plan)
 	sub := &submission{
-		head: wire.Submit{Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Verify: rec.Verify, Trust: rec.Trust, Tasks: len(tasks), Targets: plan.Targets,
-			Detach: rec.Detached && l.name != ""}, // on this machine alone there is nobody to copy to
+		head: wire.Submit{
+			Job: id, Space: l.space, Name: rec.Name, KeepGoing: keepGoing, Twice: rec.Twice, Verify: rec.Verify, Trust: rec.Trust,
+			Tasks: len(tasks), Targets: plan.Targets, Passing: rec.Passing,
+			Detach: rec.Detached && l.name != "", // on this machine alone there is nobody to copy to
+		},
 		tasks: tasks,
 		kinds: s.a.backend.kinds(rec.Name, tasks),
 	}

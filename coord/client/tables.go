@@ -112,8 +112,12 @@ func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
 		if j.Waiting != "" {
 			state += ": " + printable(j.Waiting)
 		}
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s ago\t%s\t%s", j.Job, printable(j.Name),
-			c.Ran+c.Memo+c.Shared+c.Failed, c.Tasks, c.Ran, c.Memo, c.Shared, c.Failed, Span(end.Sub(micro(j.Begun))),
+		id := j.Job.String()
+		if j.Job == (wire.JobID{}) {
+			id = "-"
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%d/%d\t%d\t%d\t%d\t%d\t%s\t%s ago\t%s\t%s", id, printable(j.Name),
+			c.Ran+c.Memo+c.Shared, c.Tasks, c.Ran, c.Memo, c.Shared, c.Failed, Span(end.Sub(micro(j.Begun))),
 			Span(now.Sub(micro(j.Begun))), printable(j.Client), state))
 	}
 	table(b, "JOB\tNAME\tDONE\tRAN\tMEMO\tSHARED\tFAILED\tTIME\tBEGUN\tFROM\tSTATE", rows)
