@@ -20,14 +20,18 @@ import (
 
 func (a *app) ccCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cc [--local | --mesh NAME] [COMPILER] ARGS... | cc --print-dir",
+		Use:   "cc [--local | --mesh NAME] [--portable] [COMPILER] ARGS... | cc --print-dir",
 		Short: "Run a compiler's call on the mesh: CC='coord cc', CXX='coord cc g++'",
 		Long: `Stand for a compiler (cc, or the one named first): what it would compile is done by a node of the
 mesh, or known from before; anything else the compiler does here. Files and messages are as ever.
 
 --print-dir prints a directory with a small program by the name of each compiler on PATH, which does
 the same in a tenth of the time: put it first on PATH, or name compilers in it (CC=DIR/gcc) for
-configure, cmake, ninja and meson. It uses the mesh that $GAGGLE_MESH names.`,
+configure, cmake, ninja and meson. It uses the mesh that $GAGGLE_MESH names.
+
+--portable, or the variable $GAGGLE_PORTABLE set to 1, is for two directories with one tree: what is made
+in one is known in the other. Paths in it are written from the working copy's directory (coord make
+--help has more).`,
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			args, err := a.firstFlags(args)

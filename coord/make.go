@@ -39,6 +39,11 @@ make; coord says at the end how often, and coord report says why.
 
 --local, --mesh NAME and --state DIR are coord's own, as are:
   --models FILE  tools of yours that may run elsewhere: which of their words name files
+  --portable     what was made of a tree is known in other directories, and to other users, too. Paths
+                 in what compilers make (debug information, __FILE__) are then written from the directory
+                 of coord make, and differ in nothing else from those of make: start a debugger there. A
+                 call that names a directory of the build in another way, as by a macro or a run path,
+                 is made as without the flag, and counted.
   --wait         a call of a tool ends when it is done, as it would without coord. Otherwise make
                  goes on meanwhile, so that it keeps the mesh busy without -j: whoever opens a file
                  that is still to be made waits for it, and so does a recipe that runs any program

@@ -4,14 +4,17 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+
+	"gaggle/coord/client"
 )
 
 // firstFlags takes coord's flags off the beginning of the arguments of a compiler.
 func (a *app) firstFlags(args []string) ([]string, error) {
 	n := 0
-	for n < len(args) && (args[n] == "--local" || strings.HasPrefix(args[n], "--mesh") || strings.HasPrefix(args[n], "--state")) {
+	for n < len(args) && (args[n] == "--local" || args[n] == "--portable" || strings.HasPrefix(args[n], "--mesh") || strings.HasPrefix(args[n], "--state")) {
 		if args[n] == "--mesh" || args[n] == "--state" {
 			n++
 		}
@@ -35,6 +38,11 @@ func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
 		switch name {
 		case "--local":
 			a.local = true
+			continue
+		case "--portable":
+			if err := os.Setenv(client.PortableVar, "1"); err != nil {
+				return nil, false, err
+			}
 			continue
 		case "--help":
 			return nil, true, nil

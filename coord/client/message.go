@@ -304,6 +304,7 @@ type Calls struct {
 	Shared int            `cbor:"shared"` // with another build at the same time
 	Here   int            `cbor:"here"`   // by the tool itself, on this machine
 	Why    map[string]int `cbor:"why,omitempty"`
+	Bound  map[string]int `cbor:"bound,omitempty"` // why calls that were to be portable depend on their directory
 
 	// Again says why make has to run once more: a call failed that was deferred. Lost are files that
 	// were not made, some of them; of a round after that, those that no call was to make again.

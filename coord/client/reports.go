@@ -26,6 +26,7 @@ type BuildReport struct {
 	Here    int       `json:"here" cbor:"here"` // on this machine, by the tool itself
 	Why     []Reason  `json:"why,omitempty" cbor:"why,omitempty"`
 	Others  int       `json:"others,omitempty" cbor:"others,omitempty"` // calls here for reasons beyond maxReported
+	Bound   []Reason  `json:"bound,omitempty" cbor:"bound,omitempty"`   // why calls that were to be portable depend on their directory
 
 	calls int // under way, of one that no command began
 }
@@ -199,10 +200,16 @@ func (r *reports) list() []BuildReport {
 	all := make([]BuildReport, len(r.builds))
 	for i, b := range r.builds {
 		all[i] = *b
-		all[i].Why = slices.Clone(b.Why)
-		slices.SortStableFunc(all[i].Why, func(a, b Reason) int { return b.Calls - a.Calls })
+		all[i].Why, all[i].Bound = sorted(b.Why), sorted(b.Bound)
 	}
 	return all
+}
+
+// sorted returns the reasons, those of most calls first.
+func sorted(reasons []Reason) []Reason {
+	reasons = slices.Clone(reasons)
+	slices.SortStableFunc(reasons, func(a, b Reason) int { return b.Calls - a.Calls })
+	return reasons
 }
 
 // done counts a call that the mesh answered.
@@ -222,21 +229,28 @@ func (b *BuildReport) done(how wire.How, now time.Time) {
 func (b *BuildReport) here(why string, c *toolCall, now time.Time) {
 	b.Last = now
 	b.Here++
-	why = briefTo(why, maxText)
-	i := slices.IndexFunc(b.Why, func(r Reason) bool { return r.Why == why })
-	switch {
-	case i < 0 && len(b.Why) == maxReported:
+	if !counted(&b.Why, why, c) {
 		b.Others++
-		return
-	case i < 0:
-		i = len(b.Why)
-		b.Why = append(b.Why, Reason{Why: why})
 	}
-	r := &b.Why[i]
+}
+
+// counted adds a call to those of a reason, unless there are too many reasons.
+func counted(reasons *[]Reason, why string, c *toolCall) bool {
+	why = briefTo(why, maxText)
+	i := slices.IndexFunc(*reasons, func(r Reason) bool { return r.Why == why })
+	switch {
+	case i < 0 && len(*reasons) == maxReported:
+		return false
+	case i < 0:
+		i = len(*reasons)
+		*reasons = append(*reasons, Reason{Why: why})
+	}
+	r := &(*reasons)[i]
 	r.Calls++
 	if len(r.Examples) < maxExamples {
 		r.Examples = append(r.Examples, exampleOf(c))
 	}
+	return true
 }
 
 func exampleOf(c *toolCall) Example {

@@ -73,18 +73,28 @@ func (b *BuildReport) text(now time.Time) string {
 	done := b.Ran + b.Memo + b.Shared
 	fmt.Fprintf(&s, "%s in %s, %s, took %s\n", printable(b.Command), printable(b.Dir), when, Span(b.Last.Sub(b.Begun)))
 	fmt.Fprintf(&s, "%d of %d compiler calls on the mesh: %d ran, %d memo, %d shared; %d here\n", done, done+b.Here, b.Ran, b.Memo, b.Shared, b.Here)
-	for _, r := range b.Why {
-		fmt.Fprintf(&s, "%5d  %s\n", r.Calls, printable(r.Why))
-		for _, e := range r.Examples {
-			where := "in " + e.Dir
-			if e.Source != "" {
-				where = e.Source + " " + where
-			}
-			fmt.Fprintf(&s, "         %s\n           %s\n", printable(where), printable(e.Command))
-		}
+	for i := range b.Why {
+		b.Why[i].text(&s)
 	}
 	if b.Others > 0 {
 		fmt.Fprintf(&s, "%5d  for other reasons\n", b.Others)
 	}
+	if len(b.Bound) > 0 {
+		s.WriteString("not portable:\n")
+	}
+	for i := range b.Bound {
+		b.Bound[i].text(&s)
+	}
 	return s.String()
+}
+
+func (r *Reason) text(s *strings.Builder) {
+	fmt.Fprintf(s, "%5d  %s\n", r.Calls, printable(r.Why))
+	for _, e := range r.Examples {
+		where := "in " + e.Dir
+		if e.Source != "" {
+			where = e.Source + " " + where
+		}
+		fmt.Fprintf(s, "         %s\n           %s\n", printable(where), printable(e.Command))
+	}
 }

@@ -120,6 +120,10 @@ const MeshVar = "GAGGLE_MESH"
 // TrustVar is the variable with the policy of commands that are not given one.
 const TrustVar = "GAGGLE_TRUST"
 
+// PortableVar is the variable that says, if it is not empty, that what calls make shall not depend on
+// the directory.
+const PortableVar = "GAGGLE_PORTABLE"
+
 // trust returns whose values the call believes.
 func (c *toolCall) trust() (wire.Trust, error) {
 	text := c.variable(TrustVar)

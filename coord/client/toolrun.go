@@ -40,9 +40,14 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	if err := b.reachable(); err != nil {
 		return err
 	}
-	draft, err := b.tools.planner(l, sight).Draft(ctx, call, c.colored(call), b.baseOf(c), c.env)
+	planner := b.tools.planner(l, sight)
+	planner.Portable = c.variable(PortableVar) != ""
+	draft, err := planner.Draft(ctx, call, c.colored(call), b.baseOf(c), c.env)
 	if err != nil {
 		return err
+	}
+	if draft.Bound != "" {
+		b.bound(c, draft.Bound)
 	}
 	if d := b.deferral(); d.takes(c, call, draft) {
 		later := &deferredCall{of: d, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, filled: make(chan struct{}), valued: make(chan struct{})}
@@ -111,8 +116,21 @@ type request struct {
 	waits time.Duration // for a mesh that says that no node can run it now
 }
 
-// value has a plan carried out, or finds what it gave before.
+// value has a plan carried out, or finds what it gave before. Texts of a portable one name files as
+// they are called here.
 func (t *tools) value(ctx context.Context, l *link, p *infer.Plan, as request) (*made, error) {
+	m, err := t.carriedOut(ctx, l, p, as)
+	if err != nil || !p.Moved() {
+		return m, err
+	}
+	if err := t.restore(ctx, l.space, p, m); err != nil {
+		m.release()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (t *tools) carriedOut(ctx context.Context, l *link, p *infer.Plan, as request) (*made, error) {
 	id, encoded := p.Thunk.Encode()
 	r, err := l.askOnce(ctx, &wire.Request{Known: &wire.Known{Space: l.space, Thunks: []wire.ThunkID{id}, Trust: as.trust}})
 	if err != nil {

@@ -269,6 +269,19 @@ func (b *build) here(c *toolCall, why error) {
 	}
 }
 
+// bound counts a call that was to be portable and depends on its directory.
+func (b *build) bound(c *toolCall, why string) {
+	b.tools.reports.note(b.report, func(r *BuildReport) { counted(&r.Bound, why, c) })
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.counts.Bound == nil {
+		b.counts.Bound = map[string]int{}
+	}
+	if _, known := b.counts.Bound[why]; known || len(b.counts.Bound) < maxReasons {
+		b.counts.Bound[why]++
+	}
+}
+
 // sight returns the files as a call sees them.
 func (t *tools) sight(l *link) *sight {
 	return &sight{spaceStore: spaceStore{t.b.store, l.space}, pendings: t.pendings, waits: map[string]*pendingFile{}}
@@ -288,15 +301,26 @@ const shownReasons = 5
 func (c *Calls) String() string {
 	done := c.Ran + c.Memo + c.Shared
 	text := fmt.Sprintf("%d of %d compiler calls on the mesh: %d ran, %d memo, %d shared", done, done+c.Here, c.Ran, c.Memo, c.Shared)
-	if c.Here == 0 {
-		return text
+	if c.Here > 0 {
+		text += fmt.Sprintf("; %d here:", c.Here) + listed(c.Why)
 	}
-	text += fmt.Sprintf("; %d here:", c.Here)
-	reasons := slices.SortedFunc(maps.Keys(c.Why), func(a, b string) int {
-		return cmp.Or(c.Why[b]-c.Why[a], strings.Compare(a, b))
+	if len(c.Bound) > 0 {
+		n := 0
+		for _, calls := range c.Bound {
+			n += calls
+		}
+		text += fmt.Sprintf("\n%d not portable:", n) + listed(c.Bound)
+	}
+	return text
+}
+
+// listed tells reasons with how many calls have each.
+func listed(calls map[string]int) (text string) {
+	reasons := slices.SortedFunc(maps.Keys(calls), func(a, b string) int {
+		return cmp.Or(calls[b]-calls[a], strings.Compare(a, b))
 	})
 	for _, why := range reasons[:min(len(reasons), shownReasons)] {
-		text += fmt.Sprintf("\n  %d  %s", c.Why[why], printable(why))
+		text += fmt.Sprintf("\n  %d  %s", calls[why], printable(why))
 	}
 	if more := len(reasons) - shownReasons; more > 0 {
 		text += fmt.Sprintf("\n  and %d other reasons: coord report", more)

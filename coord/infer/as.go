@@ -18,7 +18,7 @@ var asFlags = table{}.
 	add(joined, asListing, "-a").
 	add(alone, asListing, "-a").
 	add(alone, pass, `
-		-D -f -J -K -L --keep-locals -R -W -X -Z -Qy -Qn --no-warn --warn --fatal-warnings
+		-g --gstabs -O -M -D -f -J -K -L --keep-locals -R -W -X -Z -Qy -Qn --no-warn --warn --fatal-warnings
 		--noexecstack --execstack --strip-local-absolute --traditional-format
 		--reduce-memory-overheads --32 --64 --x32 -n -q -s -w -x --statistics-none --divide
 		--hash-size-none -no-integrated-as -noexecstack --gdwarf-cie-version`).
@@ -100,8 +100,9 @@ func (r *reader) as() {
 			return
 		}
 	}
-	for _, o := range append([]string{a.output}, a.outputs...) {
-		r.writes(Output{Path: o})
+	r.writes(Output{Path: a.output})
+	for _, o := range a.outputs {
+		r.writes(Output{Path: o, Names: true})
 	}
 	r.call.Prints = a.prints
 	r.keepEnv("SOURCE_DATE_EPOCH")

@@ -95,6 +95,7 @@ type Output struct {
 	Run     bool   // it is a program, or a library that is loaded
 	Maybe   bool   // a run that succeeds may leave it out
 	Like    string // an input whose permissions it gets, "" for the usual ones
+	Names   bool   // a text that names files as they were called: dependencies, a linker's map
 	Thin    bool   // a thin archive: useless without its members, and who reads it reads them
 }
 

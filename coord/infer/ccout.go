@@ -19,7 +19,7 @@ func (c *cc) outputs() {
 	asm := c.assembler()
 	if c.mode >= Assemble {
 		for _, o := range asm.outputs {
-			c.writes(Output{Path: o})
+			c.writes(Output{Path: o, Names: true})
 		}
 		if asm.prints {
 			c.call.Prints = true
@@ -125,15 +125,15 @@ func (c *cc) dependencies(s source) {
 	case c.depFile == "-":
 		c.call.Prints = true
 	case c.depFile != "":
-		c.writes(Output{Path: c.depFile})
+		c.writes(Output{Path: c.depFile, Names: true})
 	case c.output == "/dev/null":
 		c.local("-MD would write beside /dev/null")
 	case c.named && c.output != "-":
-		c.writes(Output{Path: parent(c.output) + stem(c.output) + ".d"})
+		c.writes(Output{Path: parent(c.output) + stem(c.output) + ".d", Names: true})
 	case c.mode == Preprocess && !c.clang:
 		c.local("-E with -MD but without -o and -MF is not modelled")
 	default:
-		c.writes(Output{Path: c.aux(s) + ".d"})
+		c.writes(Output{Path: c.aux(s) + ".d", Names: true})
 	}
 }
 

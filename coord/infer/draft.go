@@ -18,6 +18,7 @@ import (
 type Draft struct {
 	Made    []Made   // what the call makes, besides the streams
 	Pending []string // absolute paths of the files that it waits for, sorted
+	Bound   string   // why it depends on its directory, though it was to be portable
 
 	store    Store
 	thunk    wire.Thunk // without inputs
@@ -27,6 +28,7 @@ type Draft struct {
 	once     bool // some file is read once at most
 	system   map[wire.Digest]string
 	rootSize uint64
+	move     *move
 }
 
 // A drafted is a file among a draft's.
@@ -55,7 +57,7 @@ func (p *Planner) Draft(ctx context.Context, c *Call, args []string, base string
 	if !chain.Has(c.Tool) {
 		return nil, local("%s is not in the toolchain's root", c.Tool)
 	}
-	l := &layout{ctx: ctx, store: p.Store, toolchain: chain, base: base, dir: c.Dir, clocked: isSet(env, "SOURCE_DATE_EPOCH"), links: map[string]bool{}, files: map[string]string{}, dirs: map[string]bool{}, extra: map[string]wire.Object{}}
+	l := &layout{ctx: ctx, store: p.Store, toolchain: chain, base: base, dir: c.Dir, portable: p.Portable, clocked: isSet(env, "SOURCE_DATE_EPOCH"), links: map[string]bool{}, files: map[string]string{}, dirs: map[string]bool{}, extra: map[string]wire.Object{}}
 	if err := l.reads(p.Scanner, c); err != nil {
 		return nil, err
 	}
@@ -112,11 +114,12 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	rel := func(p string) string { return strings.TrimPrefix(strings.TrimPrefix(p, dir), "/") }
 	d := &Draft{store: l.store, once: l.once, system: map[wire.Digest]string{}}
+	d.move, args, d.Bound = l.moved(dir, c, args, env)
+	rel := d.move.rel
 	d.thunk = wire.Thunk{
 		Command: append([]string{called(c)}, args...), Platform: runtime.GOOS + "/" + runtime.GOARCH, ABI: wire.ABIPlaced,
-		JobDir: dir, WorkDir: rel(l.dir), Env: variables(c, env),
+		JobDir: d.move.to, WorkDir: rel(l.dir), Env: variables(c, env),
 		Outputs: []wire.Output{{Path: wire.Stdout, Kind: wire.File}, {Path: wire.Stderr, Kind: wire.File}},
 	}
 	for _, m := range l.made {
@@ -134,7 +137,7 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 	if d.empty, err = emptyDir(l.ctx, l.store); err != nil {
 		return nil, err
 	}
-	root, err := l.root(dir)
+	root, err := l.root(d.move.to)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +224,7 @@ func (d *Draft) Plan(_ context.Context, objects []wire.Object) (*Plan, error) {
 		}
 		if other := names[o.Digest]; other != "" && d.once && o.Size > 0 {
 			// All files have one time there, so that it would be read once.
-			return nil, local("%s and %s are equal, and headers are read once", other, path.Join(t.JobDir, f.path))
+			return nil, local("%s and %s are equal, and headers are read once", d.move.restore(other), d.move.restore(path.Join(t.JobDir, f.path)))
 		}
 		names[o.Digest] = path.Join(t.JobDir, f.path)
 		t.Inputs = append(t.Inputs, wire.Input{Path: f.path, Object: o})
@@ -229,7 +232,7 @@ func (d *Draft) Plan(_ context.Context, objects []wire.Object) (*Plan, error) {
 	for _, dir := range d.dirs {
 		t.Inputs = append(t.Inputs, wire.Input{Path: dir, Object: d.empty})
 	}
-	p := &Plan{Made: d.Made, Leaves: make([]wire.Object, 0, len(t.Inputs)+1), RootSize: d.rootSize}
+	p := &Plan{Made: d.Made, move: d.move, Leaves: make([]wire.Object, 0, len(t.Inputs)+1), RootSize: d.rootSize}
 	p.Leaves = append(p.Leaves, wire.DirObject(t.Root, d.rootSize))
 	for i := range t.Inputs {
 		p.Leaves = append(p.Leaves, t.Inputs[i].Object)

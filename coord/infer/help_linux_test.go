@@ -21,9 +21,9 @@ func TestFlagsThatTakeAWordAlong(t *testing.T) {
 	}{
 		{"gcc", "--help=separate", listed, 40, gccFlags.find},
 		{"clang", "--help-hidden", angled, 40, clangFlags.find},
-		{"ld.bfd", "--help", upper, 40, new(linker).find},
-		{"ld.gold", "--help", upper, 40, new(linker).find},
-		{"ld.lld", "--help", angled, 5, new(linker).find},
+		{"ld.bfd", "--help", upper, 40, findLinkers},
+		{"ld.gold", "--help", upper, 40, findLinkers},
+		{"ld.lld", "--help", angled, 5, findLinkers},
 		{"as", "--help", upper, 3, asFlags.find},
 		{"objcopy", "--help", upper, 10, objcopyFlags.find},
 		{"strip", "--help", upper, 2, stripFlags.find},

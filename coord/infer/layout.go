@@ -27,6 +27,12 @@ type layout struct {
 	dirs  map[string]bool        // that must exist, likewise
 	extra map[string]wire.Object // of the system, beside the toolchain, by path without its slash
 	made  []Made                 // without what they are called in the thunk
+
+	portable  bool
+	absolute  []string // the user's files that were named so, clean
+	named     []string // directories in the call's words that cover them
+	texts     []string // files that may name others
+	reentered bool     // a path leaves a directory of the build's and comes back by its name
 }
 
 // systemDirs hold what belongs to the machine and not to a user.
@@ -66,13 +72,30 @@ func (l *layout) reads(s *scan.Scanner, c *Call) error {
 		l.once = l.once || r.Once
 		for _, list := range [][]string{r.Files, r.Exists} {
 			for _, name := range list {
-				if err := l.file(name); err != nil {
+				if err := l.scanned(name); err != nil {
 					return err
 				}
 			}
 		}
+		for _, p := range r.Absolute {
+			if l.own(p) {
+				l.absolute = append(l.absolute, p)
+			}
+		}
+		for _, p := range r.Returns {
+			l.reentered = l.reentered || within(l.base, p)
+		}
+		for _, name := range r.Dirs {
+			p, err := l.folded(name)
+			if err == nil {
+				err = l.needs(p)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		// A directory of the search path that is missing would be warned of.
-		for _, list := range [][]string{r.Dirs, u.Quote, u.Include, u.System, u.After} {
+		for _, list := range [][]string{u.Quote, u.Include, u.System, u.After} {
 			for _, name := range list {
 				if err := l.directory(name); err != nil {
 					return err
@@ -99,7 +122,7 @@ func (l *layout) writes(c *Call) error {
 		if err := replaceable(p, o.InPlace); err != nil {
 			return err
 		}
-		m := Made{Path: p, Run: o.Run}
+		m := Made{Path: p, Run: o.Run, Names: o.Names}
 		if o.InPlace {
 			l.files[p], m.Mode = o.Path, p
 			info, err := os.Stat(p)
@@ -133,14 +156,23 @@ func replaceable(p string, inPlace bool) error {
 	return nil
 }
 
-// clean folds "." and ".." out of a name, which is right only if no link is on the way. The
-// directories that it passes through are noted: they must exist.
+// clean folds a name, and notes it if it names a file of the user's from the root on.
 func (l *layout) clean(name string) (string, error) {
+	p, err := l.folded(name)
+	if err == nil && strings.HasPrefix(name, "/") && l.own(p) {
+		l.absolute = append(l.absolute, p)
+	}
+	return p, err
+}
+
+// folded folds "." and ".." out of a name, which is right only if no link is on the way. The
+// directories that it passes through are noted: they must exist.
+func (l *layout) folded(name string) (string, error) {
 	at := "/"
 	if !strings.HasPrefix(name, "/") {
 		at = l.dir
 	}
-	parts := strings.Split(name, "/")
+	parts, left := strings.Split(name, "/"), false
 	for i, part := range parts {
 		switch part {
 		case "", ".":
@@ -149,10 +181,11 @@ func (l *layout) clean(name string) (string, error) {
 			if l.own(at) {
 				l.dirs[at] = true
 			}
-			at = path.Dir(at)
+			at, left = path.Dir(at), true
 			continue
 		}
 		at = path.Join(at, part)
+		l.reentered = l.reentered || left && within(l.base, at)
 		if i < len(parts)-1 && l.isLink(at) {
 			return "", local("%s is a symbolic link", at)
 		}
@@ -183,6 +216,19 @@ func (l *layout) file(name string) error {
 	if err != nil {
 		return err
 	}
+	return l.fileAt(p, name)
+}
+
+// scanned notes a file by the path at which the scanner has found it, which is not how it was named.
+func (l *layout) scanned(name string) error {
+	p, err := l.folded(name)
+	if err != nil {
+		return err
+	}
+	return l.fileAt(p, name)
+}
+
+func (l *layout) fileAt(p, name string) error {
 	if l.own(p) {
 		l.files[p] = name
 		return nil
@@ -209,6 +255,11 @@ func (l *layout) directory(name string) error {
 	if err != nil {
 		return err
 	}
+	return l.needs(p)
+}
+
+// needs notes a directory that must be there if it is here.
+func (l *layout) needs(p string) error {
 	info, err := os.Stat(p)
 	switch {
 	case err != nil || !info.IsDir():

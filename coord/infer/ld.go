@@ -122,7 +122,7 @@ func (l *linker) word(words []string) int {
 		l.inputs = append(l.inputs, linked{name: w, linkState: l.state})
 		return 1
 	}
-	u, ok := l.find(words)
+	u, ok := findLinkers(words)
 	if !ok {
 		l.weigh(words)
 		return 1
@@ -136,9 +136,9 @@ func (l *linker) word(words []string) int {
 	return len(u.words)
 }
 
-// find looks a flag up as getopt_long_only does: a long one may have one dash, and goes before a
+// findLinkers looks a flag up as getopt_long_only does: a long one may have one dash, and goes before a
 // short one with its operand; but -oX is always an output.
-func (l *linker) find(words []string) (use, bool) {
+func findLinkers(words []string) (use, bool) {
 	w := words[0]
 	if len(w) > 2 && w[1] != '-' && w[1] != 'o' {
 		long := append([]string{"-" + w}, words[1:]...)
@@ -200,7 +200,7 @@ func (l *linker) flag(u use) {
 		} else if l.directory(u.value) {
 			l.local("%s names a directory", strings.Join(u.words, " "))
 		} else {
-			l.writes(Output{Path: u.value})
+			l.writes(Output{Path: u.value, Names: u.name != "--out-implib"})
 		}
 	case ldSysroot:
 		l.call.Sysroot = u.value

@@ -22,6 +22,9 @@ type Planner struct {
 	Scanner *scan.Scanner
 	// Toolchain returns the one that a program belongs to, whose root is in the store.
 	Toolchain func(ctx context.Context, tool string) (*Toolchain, error)
+	// Portable has a node see the files of calls where no directory of the user's has a say in it.
+	// Compilers are told to write paths from the build's directory down instead.
+	Portable bool
 }
 
 // A Plan is a call as a thunk.
@@ -31,6 +34,7 @@ type Plan struct {
 	Leaves []wire.Object // what it needs, all of it known
 
 	RootSize uint64 // bytes of its root
+	move     *move
 }
 
 // Made is an output of a thunk and where it belongs on this machine.
@@ -38,6 +42,7 @@ type Made struct {
 	Output string // in the thunk
 	Path   string // absolute
 	Run    bool   // it is a program, or a library that is loaded
+	Names  bool   // a text that names files as they were called
 	// Mode is the file whose permissions it gets if that is there, absolute: its own if it is changed
 	// in place, which keeps them, or another, and then the umask holds. "" is the usual ones.
 	Mode string

@@ -84,6 +84,7 @@ func (p *pass) search(k lookupKey) *lookup {
 	}
 	if filepath.IsAbs(k.name) {
 		p.tryPath(a, "/", k.name)
+		p.absolute[filepath.Clean(k.name)] = true
 		return a
 	}
 	if k.from != nil && p.try(a, searchDir{k.from, k.from.path, k.system}, k.name) {
@@ -232,14 +233,16 @@ func (p *pass) fold(dir, name string) (path string, ok bool) {
 	if f, ok := p.folds[name]; ok {
 		return f.path, f.ok
 	}
-	f := folded{"/", true}
+	f, left := folded{"/", true}, false
 	for part := range strings.SplitSeq(name, "/") {
 		switch {
 		case part == "" || part == "." || !f.ok:
 		case part == "..":
-			f = p.leave(f.path)
+			f, left = p.leave(f.path), true
 		default:
-			f.path = join(f.path, part)
+			if f.path = join(f.path, part); left {
+				p.returns[f.path] = true
+			}
 		}
 	}
 	p.folds[name] = f

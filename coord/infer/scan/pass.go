@@ -36,6 +36,8 @@ type pass struct {
 	answers  map[lookupKey]*lookup
 	folds    map[string]folded
 	crossed  map[string]bool // directories that a ".." leaves
+	absolute map[string]bool // where absolute names lead
+	returns  map[string]bool // where names lead into a directory after a ".."
 	links    map[string]bool // by which gcc finds shorter paths
 }
 

@@ -35,6 +35,10 @@ type Result struct {
 	// Dirs are directories, or links to such, that a ".." in a name leaves: they must be there.
 	Dirs []string
 
+	// Absolute are where the absolute names lead that a directive has, or the call for one. Returns are
+	// where a name leads into a directory again after a "..": both say what a directory is called.
+	Absolute, Returns []string
+
 	// Absent are the names that were looked for in vain. When one appears, the result is stale.
 	Absent []Absent
 }
@@ -80,6 +84,7 @@ func (p *pass) result() *Result {
 	sort.Strings(r.Exists)
 	r.Once = len(p.onlyOnce) > 0
 	r.Dirs = slices.Sorted(maps.Keys(p.crossed))
+	r.Absolute, r.Returns = slices.Sorted(maps.Keys(p.absolute)), slices.Sorted(maps.Keys(p.returns))
 	r.Absent = p.absent()
 	return r
 }

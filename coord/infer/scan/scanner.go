@@ -85,7 +85,7 @@ func (s *Scanner) newPass(ctx context.Context, u *Unit, pr *probe) *pass {
 		ctx: ctx, scanner: s, c: c, unit: u, probe: pr, now: time.Now(),
 		table: make([]*macro, c.names.len()+1024), pushed: map[nameID][]*macro{}, off: map[nameID]bool{},
 		files: map[*file]*opened{}, views: map[*listing]*view{}, answers: map[lookupKey]*lookup{},
-		folds: map[string]folded{}, crossed: map[string]bool{}, links: map[string]bool{},
+		folds: map[string]folded{}, crossed: map[string]bool{}, links: map[string]bool{}, absolute: map[string]bool{}, returns: map[string]bool{},
 	}
 	copy(p.table, table)
 	p.canonical = !pr.clang && !slices.Contains(u.Flags, "-fno-canonical-system-headers")
