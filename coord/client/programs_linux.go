@@ -60,7 +60,7 @@ func (p *Programs) free(g gate.Program) bool {
 		p.mu.Lock()
 		plain := p.plain[parent.PID]
 		p.mu.Unlock()
-		return !plain || blind(g)
+		return !plain || placeholder.IsMake(filepath.Base(g.Path)) || blind(g)
 	}
 	if script, ok := scriptOf(filepath.Base(g.Path), g.Words); ok && plainScript(script) {
 		p.mu.Lock()

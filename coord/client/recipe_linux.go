@@ -77,8 +77,8 @@ func scriptOf(program string, words []string) (script string, ok bool) {
 // which no harm is done if they run though a call before them has failed.
 var harmless = []string{":", "true", "echo", "printf", "cd", "mkdir", "mv", "ln", "rm", "chmod"}
 
-// plainScript reports whether a script does nothing but call tools that are modelled and harmless
-// commands, one after the other.
+// plainScript reports whether a script does nothing but call tools that are modelled, harmless commands
+// and other makes, whose recipes are looked at in turn, one after the other.
 func plainScript(script string) bool {
 	script = strings.ReplaceAll(script, "\\\n", " ")
 	for _, special := range []string{"$?", "${?", "$(", "`", "||", "<", ">"} {
@@ -99,7 +99,7 @@ func plainScript(script string) bool {
 			continue
 		}
 		name := filepath.Base(strings.Trim(words[0], `"'@`))
-		if !slices.Contains(harmless, name) && !infer.Tool(name) {
+		if !slices.Contains(harmless, name) && !infer.Tool(name) && !placeholder.IsMake(name) {
 			return false
 		}
 	}

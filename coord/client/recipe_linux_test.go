@@ -9,6 +9,8 @@ func TestPlainScript(t *testing.T) {
 		"(cd sub; /usr/bin/gcc-12 -c a.c)":        true,
 		"ar cr t.a a.o \\\n b.o; ranlib t.a":      true,
 		"gcc -c a.c; touch done":                  false,
+		"cd sub && make all":                      true,
+		"make -C sub || exit 1":                   false,
 		"gcc -c a.c; r=$?":                        false,
 		"gcc -c a.c; r=${?}":                      false,
 		"gcc -c a.c || echo no":                   false,
