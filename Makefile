@@ -57,8 +57,8 @@ soak: ## random faults for SECONDS (60) on a mesh with jobs, drawn by SEED (prin
 bench: ## the benchmarks that match BENCH (all)
 	$(GO) test -run='^$$' -bench='$(BENCH)' -timeout=60m ./...
 
-bench-build: build ## build Lua by make, ccache, distcc, icecc and coord make in one run; ratios
-	scripts/bench-build $(ROUNDS)
+bench-build: build ## build Lua or git (PROJECT) by make, ccache, distcc, icecc and coord make in one run; ratios
+	scripts/bench-build "$(or $(ROUNDS),3)" "$(or $(PROJECT),lua)"
 
 builds: build ## build redis, git, vim, mosh and others by make and by coord make, and compare
 	scripts/builds $(PROJECTS)
