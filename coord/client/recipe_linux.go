@@ -80,7 +80,7 @@ var harmless = []string{":", "true", "echo", "printf", "cd", "mkdir", "mv", "ln"
 // plainScript reports whether a script does nothing but call tools that are modelled, harmless commands
 // and other makes, whose recipes are looked at in turn, one after the other.
 func plainScript(script string) bool {
-	script = strings.ReplaceAll(script, "\\\n", " ")
+	script = quiet.ReplaceAllString(strings.ReplaceAll(script, "\\\n", " "), " $2")
 	for _, special := range []string{"$?", "${?", "$(", "`", "||", "<", ">"} {
 		if strings.Contains(script, special) {
 			return false
@@ -105,6 +105,9 @@ func plainScript(script string) bool {
 	}
 	return true
 }
+
+// quiet are redirections that make no file. Where a tool's own streams lead is looked at by itself.
+var quiet = regexp.MustCompile(`[12]?>(&[12]|\s*/dev/null)(\s|;|$)`)
 
 var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z_0-9]*=`)
 
