@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -152,6 +154,17 @@ func (m *meshServer) run(ctx context.Context) error {
 	return errors.Join(m.serve(ctx, web), m.exchange.Close(), m.host.Close())
 }
 
+// told prints a line about a node. Whoever has closed our standard output wants none.
+func (m *meshServer) told(node, what string) {
+	shown := func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}
+	fmt.Fprintf(m.out, "%s  node %s %s\n", time.Now().Format(time.DateTime), strings.Map(shown, node), what)
+}
+
 // load reads keys and tables, and makes them on first use.
 func (m *meshServer) load() (journal server.Journal, err error) {
 	if m.key, err = peer.LoadKey(filepath.Join(m.dir, "key")); err != nil {
@@ -166,7 +179,7 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 	m.server, err = server.New(server.Config{
 		Key: m.key, Mesh: client.HostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
 		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: wire.ThunkFormats()},
-		Weights:  m.weights, MaxQueued: m.queued,
+		Weights:  m.weights, MaxQueued: m.queued, Told: m.told,
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())

@@ -182,6 +182,9 @@ func defaultState() string {
 	if dir := os.Getenv("GAGGLE_NODE_STATE"); dir != "" {
 		return dir
 	}
+	if dir := os.Getenv("GAGGLE_STATE"); dir != "" {
+		return filepath.Join(dir, "node") // beside what coord has there
+	}
 	if os.Geteuid() == 0 {
 		return "/var/lib/gaggle-node"
 	}

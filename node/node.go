@@ -71,6 +71,7 @@ type node struct {
 	storeMax int64
 	trouble  trouble
 	joined   sync.Once
+	mesh     string // its name, once it has joined; set before the worker ends
 
 	store    *blobstore.Store
 	worker   atomic.Pointer[worker.Worker] // the store may lose objects before there is one
@@ -204,6 +205,9 @@ func (n *node) serve(ctx context.Context) error {
 	err = w.Run(ctx)
 	cancel()
 	renewing.Wait()
+	if err == nil && n.mesh != "" {
+		fmt.Fprintf(n.out, "left mesh %s\n", n.mesh)
+	}
 	return err
 }
 
@@ -248,7 +252,7 @@ func (n *node) addPeers(peers []wire.PeerInfo) {
 func (n *node) welcomed(welcome *wire.Welcome) {
 	back := n.trouble.over()
 	n.joined.Do(func() {
-		back = false
+		back, n.mesh = false, welcome.MemberOf
 		slots := "1 slot"
 		if n.slots() > 1 {
 			slots = fmt.Sprintf("%d slots", n.slots())

@@ -96,6 +96,7 @@ type Beat struct {
 	Draining  bool  `cbor:"drain,omitempty"` // offer nothing more: disk full, or shutting down
 	Paused    bool  `cbor:"pause,omitempty"` // on battery
 	Deaf      bool  `cbor:"deaf,omitempty"`  // nothing was heard of the coordinator for a while
+	Leaving   bool  `cbor:"leave,omitempty"` // the last beat: its owner has stopped it
 }
 
 // Result is a value that a node has computed.

@@ -122,7 +122,10 @@ type NodeUp struct {
 }
 
 // NodeGone is a signal: the connection to a member ended. Its leases live on for a while.
-type NodeGone struct{ Peer wire.PeerID }
+type NodeGone struct {
+	Peer wire.PeerID
+	Left bool // it has said goodbye
+}
 
 // Beat is a signal: a frame came from the member, with its latest state if it sent one.
 type Beat struct {

@@ -29,6 +29,7 @@ type node struct {
 	draining  bool
 	paused    bool
 	deaf      bool          // it says that it hears nothing
+	left      bool          // it has said goodbye
 	seen      time.Duration // when it was last heard of, and heard us
 	upSince   time.Duration
 	storeUsed int64
@@ -142,7 +143,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	n.hello, n.owner, n.tenants, n.connected = e.Hello, e.Owner, e.Tenants, true
 	n.hello.Running, n.hello.Working = nil, nil
 	n.quarantine = s.quarantines[e.Peer]
-	n.draining, n.paused, n.deaf = false, false, false
+	n.draining, n.paused, n.deaf, n.left = false, false, false, false
 	n.seen, n.upSince = s.now, s.now
 	n.life++
 	n.told, n.whole = 0, false
@@ -160,10 +161,10 @@ func (s *State) nodeUp(e *NodeUp) {
 	s.feedAll()
 }
 
-func (s *State) nodeGone(p wire.PeerID) {
-	if r := s.nodeOf[p]; r != 0 {
+func (s *State) nodeGone(e *NodeGone) {
+	if r := s.nodeOf[e.Peer]; r != 0 {
 		n := s.nodes[r]
-		n.connected = false
+		n.connected, n.left = false, e.Left
 		if n.state == nodeUp {
 			n.state = nodeSuspect
 		}

@@ -22,7 +22,7 @@ func TestOldestLostNodeIsForgotten(t *testing.T) {
 		w.s.Step(at, time.Unix(0, 0), []Event{
 			Beat{Peer: client.peer}, Beat{Peer: w.nodes[1].peer},
 			NodeUp{Peer: peer, Hello: wire.Hello{Name: "visitor", Inventory: 1}},
-			Have{Peer: peer, Set: wire.SpaceSet{Space: "t", Objects: []wire.Object{object}}}, NodeGone{peer}})
+			Have{Peer: peer, Set: wire.SpaceSet{Space: "t", Objects: []wire.Object{object}}}, NodeGone{Peer: peer}})
 	}
 	if n := len(w.s.Nodes()); n > maxNodes+1 {
 		t.Errorf("%d nodes are remembered, want at most %d", n, maxNodes)
@@ -44,6 +44,26 @@ func TestSleepOfTheCoordinatorLosesNobody(t *testing.T) {
 			t.Errorf("%s is %s after the coordinator slept: %v", n.Info.Name, n.State, actions)
 		}
 	}
+}
+
+func TestNodeThatSaidGoodbyeHasLeft(t *testing.T) {
+	b := newBare(t)
+	p := wire.PeerID{7}
+	b.step(up(p, 1), NodeGone{Peer: p, Left: true})
+	state := func(want string) {
+		t.Helper()
+		if nodes := b.s.Nodes(); len(nodes) != 1 || nodes[0].State != want {
+			t.Errorf("nodes are %+v, want one that is %s", nodes, want)
+		}
+	}
+	state("left")
+	b.now += 2 * lostAfter
+	b.step(Tick{})
+	state("left")
+	b.step(up(p, 1))
+	state("up")
+	b.step(NodeGone{Peer: p})
+	state("suspect")
 }
 
 func TestNamesOfKinds(t *testing.T) {

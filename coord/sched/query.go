@@ -167,6 +167,8 @@ func (s *State) Nodes() []wire.NodeStatus {
 			st.Quarantine, st.Lied = n.quarantine.why.Reason, n.quarantine.why.Lied
 		}
 		switch {
+		case n.left && n.state != nodeUp: // it may be back soon, so what it holds counts as long as of others
+			st.State = "left"
 		case n.state == nodeLost:
 			st.State = "lost"
 		case n.state == nodeSuspect:

@@ -101,7 +101,7 @@ func TestLosingANodeLooksAtAllItKept(t *testing.T) {
 		pins int // that are left
 	}{
 		{"that went away", func(b *bare, _ []wire.Object) []Action {
-			b.step(NodeGone{first})
+			b.step(NodeGone{Peer: first})
 			var actions []Action
 			for range lostAfter / time.Second {
 				b.now += time.Second
@@ -137,7 +137,7 @@ func TestLosingANodeLooksAtAllItKept(t *testing.T) {
 
 func TestPinsAreToldAgainToANodeThatConnects(t *testing.T) {
 	b, outs := kept(t, 3)
-	b.step(NodeGone{first})
+	b.step(NodeGone{Peer: first})
 	back := up(first, 2)
 	back.Hello.Inventory = len(outs)
 	actions := b.step(back, up(second, 2), holds(first, true, outs...))
@@ -166,7 +166,7 @@ func TestEndOfAnOlderSessionStrandsNobody(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBare(t)
 			b.step(up(laptop, 0), holds(laptop, true, testRoot), up(first, 2))
-			b.step(up(first, 2), NodeGone{first}) // of the session before
+			b.step(up(first, 2), NodeGone{Peer: first}) // of the session before
 			b.step(c.event)
 			e, _, _ := manyTargets(t, laptop, 1)
 			if offers := pick[Offer](b.step(e)); len(offers) != 1 || offers[0].Node != first {

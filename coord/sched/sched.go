@@ -225,7 +225,7 @@ func (s *State) apply(e Event) {
 	case NodeUp:
 		s.nodeUp(&e)
 	case NodeGone:
-		s.nodeGone(e.Peer)
+		s.nodeGone(&e)
 	case Beat:
 		s.beat(e.Peer, e.Beat)
 	case Resulted:

@@ -96,7 +96,7 @@ func (n *simNode) connect() {
 func (n *simNode) disconnect() {
 	n.up = false
 	n.life++
-	n.w.step(NodeGone{n.peer})
+	n.w.step(NodeGone{Peer: n.peer})
 }
 
 // crash ends the node with all it runs; if wipe is set it loses its store too.

@@ -15,8 +15,12 @@ import (
 type nodeSession struct {
 	peer   wire.PeerID
 	cert   *wire.Certificate
+	name   string
+	slots  int
 	rw     io.ReadWriteCloser
 	outbox outbox
+
+	leaving bool // it has said goodbye; owned by the reader of the stream
 
 	// Owned by the loop and the journal's writer under Server.mu.
 	told   map[wire.PeerID]*wire.PeerInfo // what it was told of other peers
@@ -46,7 +50,7 @@ func (s *Server) ServeNode(ctx context.Context, rw io.ReadWriteCloser, cert *wir
 	if refusal != nil {
 		return errorsJoin(refusal, writeFrame(rw, &wire.ToNode{Epoch: uint64(s.epoch), Refuse: refusal}))
 	}
-	n := &nodeSession{peer: cert.Peer, cert: cert, rw: rw, told: map[wire.PeerID]*wire.PeerInfo{}, grants: map[wire.Space]time.Time{}}
+	n := &nodeSession{peer: cert.Peer, cert: cert, name: first.Hello.Name, slots: first.Hello.Slots, rw: rw, told: map[wire.PeerID]*wire.PeerInfo{}, grants: map[wire.Space]time.Time{}}
 	n.outbox.init()
 	s.enter(n, first.Hello)
 	wrote := make(chan struct{})
@@ -119,20 +123,40 @@ func (s *Server) enter(n *nodeSession, h *wire.Hello) {
 	s.mu.Unlock()
 	if old != nil {
 		old.rw.Close()
+		return
+	}
+	if n.slots == 1 {
+		s.tellPeople(n, "joined: 1 slot")
+	} else {
+		s.tellPeople(n, fmt.Sprintf("joined: %d slots", n.slots))
+	}
+}
+
+// tellPeople says what became of a node, not of a machine that only submits.
+func (s *Server) tellPeople(n *nodeSession, what string) {
+	if s.cfg.Told != nil && n.slots > 0 {
+		s.cfg.Told(n.name, what)
 	}
 }
 
 // leave ends n unless a newer session has taken its place.
 func (s *Server) leave(n *nodeSession) {
 	s.mu.Lock()
-	current := s.nodes[n.peer] == n
+	current, closing := s.nodes[n.peer] == n, s.closing
 	if current {
 		delete(s.nodes, n.peer)
 	}
 	s.mu.Unlock()
+	switch {
+	case !current || closing:
+	case n.leaving:
+		s.tellPeople(n, "left")
+	default:
+		s.tellPeople(n, "is gone: the connection to it broke")
+	}
 	if current {
 		// The only error is ErrClosed: then nobody is left to care.
-		_ = s.send(sched.NodeGone{Peer: n.peer})
+		_ = s.send(sched.NodeGone{Peer: n.peer, Left: n.leaving})
 	}
 }
 
@@ -156,6 +180,9 @@ func (s *Server) closeSessions() {
 
 // nodeFrame turns a frame into events. An error means that the peer breaks the protocol.
 func (s *Server) nodeFrame(n *nodeSession, f *wire.FromNode) error {
+	if f.Beat != nil {
+		n.leaving = f.Beat.Leaving
+	}
 	if f.Hello != nil {
 		return wire.Errorf(wire.CauseInvalid, "", "second hello of %s", n.peer)
 	}

@@ -41,7 +41,10 @@ type Config struct {
 	// tenant may have waiting and running; 0 is sched's default.
 	Weights   map[string]int
 	MaxQueued int
-	Logger    *slog.Logger
+	// Told, if not nil, is told what becomes of nodes, in words for people: "joined: 4 slots", "left".
+	// The name is the node's own choice. Safe for concurrent use.
+	Told   func(node, what string)
+	Logger *slog.Logger
 }
 
 // A Server is a running coordinator. Its methods are safe for concurrent use once Run was called.

@@ -135,6 +135,29 @@ func TestNodeIsWelcomedAndReplacedByItself(t *testing.T) {
 	}
 }
 
+// People are told of nodes that come and go, and whether those that go have said so.
+func TestPeopleAreToldOfNodes(t *testing.T) {
+	s := startServer(t)
+	told := make(chan string, 10)
+	s.cfg.Told = func(node, what string) { told <- node + " " + what }
+	for _, want := range []string{"n left", "n is gone: the connection to it broke"} {
+		conn, ended := node(t, s, testCert(1, wire.RoleNode))
+		go discard(conn)
+		must(t, wire.WriteFrame(conn, &wire.FromNode{Hello: hello()}))
+		if got := <-told; got != "n joined: 1 slot" {
+			t.Errorf("told %q of a node that joined", got)
+		}
+		if want == "n left" {
+			must(t, wire.WriteFrame(conn, &wire.FromNode{Beat: &wire.Beat{Leaving: true}}))
+		}
+		conn.Close()
+		<-ended
+		if got := <-told; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+}
+
 // A node that restarts is another process with its key, which is as it should be; one that comes
 // back after the other makes two of them, and both are refused.
 func TestTwoProcessesWithOneKeyAreRefused(t *testing.T) {

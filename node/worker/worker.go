@@ -246,7 +246,7 @@ func (w *Worker) Lost(space wire.Space, ds []wire.Digest) {
 func (w *Worker) beat() *wire.Beat {
 	return &wire.Beat{
 		FreeSlots: w.slots.free(), StoreUsed: w.cfg.Store.Used(), Deaf: w.deaf,
-		Draining: w.draining || w.stopping, Paused: w.paused,
+		Draining: w.draining || w.stopping, Paused: w.paused, Leaving: w.stopping,
 	}
 }
 
