@@ -15,6 +15,13 @@ import (
 // asked remembers what tools said of themselves, by their files' paths, times and sizes.
 var asked sync.Map
 
+// An answer is what a tool said, or why it did not.
+type answer struct {
+	text string
+	err  error
+	at   time.Time
+}
+
 type askedKey struct {
 	programKey
 	question string
@@ -22,6 +29,10 @@ type askedKey struct {
 
 // askFor bounds how long a tool may think about itself. Whoever is busy takes tenths of a second.
 const askFor = 10 * time.Second
+
+// askAgain is how long a tool that did not answer is not asked again: a build has thousands of calls, and
+// a machine that was too busy is not for ever.
+const askAgain = time.Minute
 
 // maxAsked bounds an answer: a linker's script has 10,000 bytes.
 const maxAsked = 1 << 20
@@ -37,8 +48,10 @@ func ask(tool, question string) (string, error) {
 		return "", err
 	}
 	k := askedKey{programKey{real, info.ModTime().UnixNano(), info.Size()}, tool + " " + question}
-	if text, known := asked.Load(k); known {
-		return text.(string), nil
+	if known, ok := asked.Load(k); ok {
+		if a := known.(answer); a.err == nil || time.Since(a.at) < askAgain {
+			return a.text, a.err
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askFor)
 	defer cancel()
@@ -48,11 +61,12 @@ func ask(tool, question string) (string, error) {
 	if err == nil && len(out) > maxAsked {
 		err = fmt.Errorf("it says %d bytes", len(out))
 	}
+	a := answer{text: string(out), at: time.Now()}
 	if err != nil {
-		return "", fmt.Errorf("asking %s %s: %w", tool, question, err)
+		a.text, a.err = "", fmt.Errorf("asking %s %s: %w", tool, question, err)
 	}
-	asked.Store(k, string(out))
-	return string(out), nil
+	asked.Store(k, a)
+	return a.text, a.err
 }
 
 // timesDefault is how the help of ar, ranlib, strip and objcopy says that they record no times and

@@ -67,6 +67,11 @@ func (c *cc) link() {
 	}
 	l.implied = c.implied()
 	l.run(c.linker)
+	if l.state.relocatable { // by -Wl,-r, which the driver does not see
+		for i := range c.call.Writes {
+			c.call.Writes[i].Run = false
+		}
+	}
 	c.keepEnv(append(append([]string{"LIBRARY_PATH"}, ldEnv...), ccEnv...)...)
 }
 

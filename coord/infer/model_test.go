@@ -104,14 +104,16 @@ func TestCallsWhoseInputsAreNotMadeYet(t *testing.T) {
 	for _, c := range []struct {
 		line, reads, writes, local string
 	}{
-		{"/bin/gcc a.o b.o -Ll -lx -ls -lm -o prog", "a.o b.o l/libx.a l/libs.so", "prog", ""},
+		{"/bin/gcc a.o b.o -Ll -lx -ls -lm -o prog", "a.o b.o l/libx.a l/libs.so", "prog runs", ""},
 		{"/bin/ar rcs new.a a.o b.o", "a.o b.o", "new.a", ""},
 		{"/bin/ar rcs l/libx.a a.o", "l/libx.a a.o", "l/libx.a in place", ""},
 		{"/bin/ar rcsT thin.a a.o", "a.o", "thin.a thin", ""},
 		{"/bin/ranlib l/libx.a", "l/libx.a", "l/libx.a in place", ""},
 		{"/bin/strip a.o", "a.o", "a.o in place", ""},
 		{"/bin/ld -r a.o b.o -o a.o", "a.o b.o", "a.o in place", ""},
-		{"/bin/gcc -shared a.o -Wl,--version-script=v.map -o x.so", "v.map a.o", "x.so", ""},
+		{"/bin/gcc -shared a.o -Wl,--version-script=v.map -o x.so", "v.map a.o", "x.so runs", ""},
+		{"/bin/gcc -nostdlib -no-pie -Wl,-r a.o b.o -o r.o", "a.o b.o", "r.o", ""},
+		{"/bin/gcc -nostdlib -Wl,-x,-i a.o -o r.o", "a.o", "r.o", ""},
 		{"/bin/gcc -c g.s", "g.s", "g.o", ""},
 		{"/bin/gcc a.o -T s.ld", "", "", "the script s.ld is written by the build itself"},
 		{"/bin/gcc @x.rsp", "", "", "the response file @x.rsp is written by the build itself"},
@@ -123,6 +125,9 @@ func TestCallsWhoseInputsAreNotMadeYet(t *testing.T) {
 			w := o.Path
 			if o.InPlace {
 				w += " in place"
+			}
+			if o.Run {
+				w += " runs"
 			}
 			if o.Thin {
 				w += " thin"
