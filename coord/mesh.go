@@ -11,18 +11,24 @@ import (
 	"gaggle/wire"
 )
 
+// maxTicketFile bounds a ticket in a file: its text is at most 4/3 of wire.MaxText.
+const maxTicketFile = 8 << 10
+
 func (a *app) loginCmd() *cobra.Command {
 	l := new(client.Login)
 	c := &cobra.Command{
 		Use:   "login TICKET",
 		Short: "Let this machine submit to the mesh of a ticket",
-		Args:  cobra.ExactArgs(1),
+		Args:  someArgs("a ticket, or a file with one", "coord serve prints one, and coord ticket others", 1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			l.Ticket = args[0]
 			if !strings.HasPrefix(l.Ticket, "gag") { // a file that holds it, as node --join takes
-				if b, err := os.ReadFile(l.Ticket); err == nil && len(b) <= wire.MaxText {
-					l.Ticket = string(b)
+				b, err := os.ReadFile(l.Ticket)
+				if err != nil || len(b) > maxTicketFile {
+					return wire.Errorf(wire.CauseInvalid, "copy the whole line that coord serve printed, from gag1- on",
+						"%q is neither a ticket nor a file with one", l.Ticket)
 				}
+				l.Ticket = string(b)
 			}
 			return a.ask(&client.Command{Login: l})
 		},
@@ -30,6 +36,8 @@ func (a *app) loginCmd() *cobra.Command {
 	c.Flags().StringVar(&l.Name, "name", "", "what to call the mesh here")
 	return c
 }
+
+var oneMesh = someArgs("a mesh", "coord mesh ls lists them", 1, 1)
 
 func (a *app) meshCmd() *cobra.Command {
 	c := &cobra.Command{
@@ -44,12 +52,12 @@ func (a *app) meshCmd() *cobra.Command {
 		Use: "ls", Short: "List them", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.ask(&client.Command{Meshes: new(client.MeshArg)}) },
 	}, &cobra.Command{
-		Use: "use NAME", Short: "Submit to this one from now on; \"local\" is this machine alone", Args: cobra.ExactArgs(1),
+		Use: "use NAME", Short: "Submit to this one from now on; \"local\" is this machine alone", Args: oneMesh,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.ask(&client.Command{Meshes: &client.MeshArg{Use: args[0]}})
 		},
 	}, &cobra.Command{
-		Use: "rm NAME", Short: "Forget one", Args: cobra.ExactArgs(1),
+		Use: "rm NAME", Short: "Forget one", Args: oneMesh,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.ask(&client.Command{Meshes: &client.MeshArg{Remove: args[0]}})
 		},

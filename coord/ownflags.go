@@ -44,7 +44,7 @@ func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
 				return nil, false, err
 			}
 			continue
-		case "--help":
+		case "--help", "-h": // of make -h is --help, too
 			return nil, true, nil
 		case "--mesh":
 			to = &a.mesh

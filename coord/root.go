@@ -102,6 +102,7 @@ func (a *app) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.state, "state", "", "state directory (default $GAGGLE_STATE, else ~/.local/state/gaggle/coord)")
 	flags.StringVar(&a.mesh, "mesh", os.Getenv("GAGGLE_MESH"), "mesh to use, by the name that coord mesh ls shows (default $GAGGLE_MESH, else the one in use)")
+	flags.Lookup("mesh").DefValue = "" // that is said already
 	flags.BoolVar(&a.local, "local", false, "use this machine only, whatever mesh is configured")
 	root.AddCommand(a.submitCmd(), a.runCmd(), a.captureCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
 		a.explainCmd(), a.reportCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())

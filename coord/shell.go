@@ -8,6 +8,9 @@ import (
 	"gaggle/coord/client"
 )
 
+// oneTask asks for a task, before a COMMAND if there is one.
+var oneTask = someArgs("a task", "coord explain lists those of the latest job; then  coord shell TASK", 1, -1)
+
 func (a *app) shellCmd() *cobra.Command {
 	var trace bool
 	c := &cobra.Command{
@@ -27,7 +30,7 @@ inputs is usually among the last. It then runs slower.`,
 			if at := c.ArgsLenAtDash(); at > 1 || at < 0 && len(args) > 1 {
 				return errors.New("one task, then -- and the command")
 			}
-			return cobra.MinimumNArgs(1)(c, args)
+			return oneTask(c, args)
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			view := client.NewShell

@@ -88,6 +88,7 @@ func defaultTrust(c *cobra.Command, t *wire.Trust) error {
 
 func trustFlags(c *cobra.Command, twice *bool, verify *int, believe *wire.Trust) {
 	c.Flags().Var((*trust)(believe), "trust", "believe values of any node, of your own nodes only, or those that nodes of K owners give alike (default $"+client.TrustVar+", else any)")
+	c.Flags().Lookup("trust").DefValue = "" // that is said already
 	c.Flags().Var((*percent)(verify), "verify", "have nodes of another owner run this share of the tasks, too: a node that gives other values than all others is shut out")
 	c.Flags().BoolVar(twice, "check-determinism", false, "run every task twice, on different nodes or slots, and fail those that give two values")
 	c.MarkFlagsMutuallyExclusive("verify", "check-determinism")

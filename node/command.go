@@ -17,9 +17,6 @@ import (
 	"gaggle/wire"
 )
 
-// release names this build for people. The linker may set it.
-var release = "dev"
-
 // Exit codes (GRAPH.md, 'Commands').
 const (
 	exitOK          = 0
@@ -113,7 +110,7 @@ func newCommand() *cobra.Command {
 	c := new(call)
 	cmd := &cobra.Command{
 		Use: "node [--join TICKET|FILE]", Short: "Run tasks for a mesh of machines", Long: long,
-		Version: release, SilenceErrors: true, SilenceUsage: true, DisableAutoGenTag: true,
+		Version: wire.Release, SilenceErrors: true, SilenceUsage: true, DisableAutoGenTag: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("node --help lists the flags", "unexpected argument %q", args[0])

@@ -213,7 +213,7 @@ func (n *node) serve(ctx context.Context) error {
 
 func (n *node) hello() wire.Hello {
 	return wire.Hello{
-		Versions: wire.Versions{Release: release, Protocol: wire.ProtocolVersion,
+		Versions: wire.Versions{Release: wire.Release, Protocol: wire.ProtocolVersion,
 			Thunks:    wire.ThunkFormats(),
 			Platforms: []string{runtime.GOOS + "/" + runtime.GOARCH}, ABIs: wire.ABIs()},
 		Name: n.settings.name(), Slots: n.slots(), MemBytes: memory(), StoreMax: n.storeMax, Labels: n.settings.Labels,

@@ -208,17 +208,17 @@ func ParseTicket(s string) (*Ticket, error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(body)
 	if err != nil {
-		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged (%v)", err)
+		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged or not whole")
 	}
 	t := new(Ticket)
 	if err := decodeHashed(b, t, MaxText, ticketVersion); err != nil {
 		if CauseOf(err) == CauseVersion {
 			return nil, fmt.Errorf("reading the join ticket: %w", err)
 		}
-		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged (%v)", err)
+		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged or not whole")
 	}
 	if err := verify(t.Mesh, t.signed(), t.Signature, "ticket"); err != nil {
-		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged (%v)", err)
+		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged or not whole")
 	}
 	if len(t.Addrs) == 0 || len(t.Addrs) > MaxAddrs {
 		return nil, Errorf(CauseInvalid, hint, "the join ticket has %d addresses", len(t.Addrs))

@@ -28,6 +28,9 @@ type Versions struct {
 // ProtocolVersion is the version of the messages that this build speaks.
 const ProtocolVersion = 1
 
+// Release is the version of gaggle, of coord and node alike, for people.
+const Release = "0.1"
+
 // PeerInfo is how to reach a member and what to call it.
 type PeerInfo struct {
 	Peer  PeerID   `cbor:"peer"`

@@ -10,7 +10,7 @@ import (
 )
 
 // Release is the version of gaggle, for people.
-const Release = "0.1"
+const Release = wire.Release
 
 // Bytes returns n for people: "0 B", "820 B", "1.2 MB".
 func Bytes(n int64) string {
