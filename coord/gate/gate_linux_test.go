@@ -50,6 +50,22 @@ func finish(t *testing.T, cmd *exec.Cmd, g *Gate) {
 	}
 }
 
+// A script of a recipe may be longer than any path.
+func TestLongWords(t *testing.T) {
+	script := ": " + strings.Repeat("x", 100_000) + "; exit 0"
+	var mu sync.Mutex
+	var seen []Program
+	cmd, g := start(t, t.TempDir(), script, func(_ context.Context, p Program) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, p)
+	})
+	finish(t, cmd, g)
+	if len(seen) != 1 || len(seen[0].Words) != 3 || seen[0].Words[2] != script {
+		t.Errorf("a script of %d bytes is not told whole", len(script))
+	}
+}
+
 func TestPrograms(t *testing.T) {
 	var mu sync.Mutex
 	var seen []string

@@ -85,7 +85,7 @@ func (p *PathCall) open(c *Call, flag uint64) bool { return p.flags >= 0 && c.Ar
 // which may have another root; before a relative one stands its directory as the caller sees it.
 // It is "" if it cannot be read, or there is none (AT_EMPTY_PATH).
 func (p *PathCall) Path(c *Call) (name string, relative bool) {
-	name = text(int(c.Pid), uintptr(c.Args[p.path]))
+	name, _ = text(int(c.Pid), uintptr(c.Args[p.path]), maxPath)
 	if name == "" || path.IsAbs(name) {
 		return name, false
 	}
@@ -100,25 +100,28 @@ func (p *PathCall) Path(c *Call) (name string, relative bool) {
 	return dir + "/" + name, true
 }
 
+// maxWord is the longest word that the kernel passes to a program (execve(2), MAX_ARG_STRLEN).
+const maxWord = 128 << 10
+
 // text reads a string that ends in NUL from another process, page by page, for the next page may
-// not be there.
-func text(pid int, at uintptr) string {
+// not be there; false if it cannot be read, or is longer than most bytes and a page.
+func text(pid int, at uintptr, most int) (string, bool) {
 	page := os.Getpagesize()
 	var all []byte
-	for len(all) <= maxPath {
+	for len(all) <= most {
 		b := make([]byte, page-int(at)%page)
 		local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
 		n, err := unix.ProcessVMReadv(pid, local, []unix.RemoteIovec{{Base: at, Len: len(b)}}, 0)
 		if err != nil || n <= 0 {
-			return ""
+			return "", false
 		}
 		if end := bytes.IndexByte(b[:n], 0); end >= 0 {
-			return string(append(all, b[:end]...))
+			return string(append(all, b[:end]...)), true
 		}
 		all = append(all, b[:n]...)
 		at += uintptr(n)
 	}
-	return ""
+	return "", false
 }
 
 // Words returns the words of the command that a call executes, at most that many; nil if they cannot be
@@ -140,7 +143,11 @@ func (p *PathCall) Words(c *Call, most int) (words []string) {
 		case word == 0:
 			return words
 		}
-		words = append(words, text(int(c.Pid), word))
+		text, ok := text(int(c.Pid), word, maxWord)
+		if !ok {
+			return nil
+		}
+		words = append(words, text)
 		at += pointer
 	}
 	return words
