@@ -72,27 +72,45 @@ func (p *Programs) free(g gate.Program) bool {
 }
 
 // blind reports whether a program is a harmless one that does nothing to files but such as
-// are still to be made.
+// are still to be made, or can be made again.
 func blind(g gate.Program) bool {
 	name := filepath.Base(g.Path)
 	if !slices.Contains(harmless, name) {
 		return false
 	}
-	var operands []string
+	var options, operands []string
 	for _, w := range g.Words[min(1, len(g.Words)):] {
-		if !strings.HasPrefix(w, "-") {
+		if strings.HasPrefix(w, "-") {
+			options = append(options, w)
+		} else {
 			operands = append(operands, w)
 		}
 	}
+	keeps := func(name string) bool { return !unmade(g.PID, name) }
 	switch name {
-	case "mv", "ln": // the last is what they make
+	case "mv", "ln": // the last is what they make, if no option names a directory
+		if slices.ContainsFunc(options, namesDirectory) {
+			return false
+		}
 		operands = operands[:max(0, len(operands)-1)]
 	case "chmod":
 		operands = operands[min(1, len(operands)):]
+	case "rm":
+		keeps = func(name string) bool { return !remade(name) && !unmade(g.PID, name) }
 	default:
 		return true
 	}
-	return g.Words != nil && !slices.ContainsFunc(operands, func(name string) bool { return !unmade(g.PID, name) })
+	return g.Words != nil && len(g.Words) < gate.MaxWords && !slices.ContainsFunc(operands, keeps)
+}
+
+// namesDirectory reports whether an option of mv or ln is -t, or --target-directory shortened or not.
+func namesDirectory(option string) bool {
+	return strings.HasPrefix(option, "--t") || !strings.HasPrefix(option, "--") && strings.Contains(option, "t")
+}
+
+// remade reports whether a file is by its name one that tools make: what is lost of it make makes anew.
+func remade(name string) bool {
+	return slices.Contains([]string{".a", ".d", ".la", ".lo", ".o", ".so"}, filepath.Ext(name))
 }
 
 // unmade reports whether a file, as a process calls it, is still to be made, as far as can be told

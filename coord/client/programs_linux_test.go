@@ -3,6 +3,7 @@ package client
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,11 +21,16 @@ func TestBlind(t *testing.T) {
 	for command, want := range map[string]bool{
 		"mkdir -p x":              true,
 		"rm -f UNMADE":            true,
-		"rm -f WHOLE":             true,
+		"rm -f WHOLE":             false,
+		"rm -f none UNMADE":       true,
+		"rm -f lib.a WHOLE.o":     true,
+		"rm -f lib.a WHOLE":       false,
 		"mv -f UNMADE x":          true,
 		"mv -f WHOLE x":           false,
 		"mv UNMADE WHOLE x":       false,
 		"mv none x":               true,
+		"mv -ft x WHOLE":          false,
+		"mv --targ=x WHOLE":       false,
 		"ln -s UNMADE WHOLE":      true,
 		"chmod 755 UNMADE":        true,
 		"chmod 755 UNMADE WHOLE":  false,
@@ -37,6 +43,10 @@ func TestBlind(t *testing.T) {
 		if got := blind(gate.Program{PID: os.Getpid(), Path: words[0], Words: words}); got != want {
 			t.Errorf("%s: %v", command, got)
 		}
+	}
+	many := append(slices.Repeat([]string{"none"}, gate.MaxWords-1), whole)
+	if blind(gate.Program{PID: os.Getpid(), Path: "/bin/rm", Words: append([]string{"rm"}, many...)[:gate.MaxWords]}) {
+		t.Error("one of whose words some are not known is let go on")
 	}
 	if blind(gate.Program{PID: os.Getpid(), Path: "/bin/mv"}) {
 		t.Error("one whose words are not known is let go on")

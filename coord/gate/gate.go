@@ -15,8 +15,8 @@ var ErrUnsupported = errors.New("programs cannot be held back here")
 type Program struct {
 	PID   int      // of the process that is to become it
 	Path  string   // as it is called, before a relative one its directory; "" if that cannot be told
-	Words []string // with its name, the first maxWords; nil if they cannot be told
+	Words []string // with its name, the first MaxWords; nil if they cannot be told
 }
 
-// maxWords bounds the words of a command that are told.
-const maxWords = 64
+// MaxWords bounds the words of a command that are told.
+const MaxWords = 64

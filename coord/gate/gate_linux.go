@@ -133,7 +133,7 @@ func (g *Gate) listen() {
 		g.held.Go(func() {
 			if p := c.PathCall(); p != nil {
 				path, _ := p.Path(c)
-				g.pass(g.ctx, Program{int(c.Pid), path, p.Words(c, maxWords)})
+				g.pass(g.ctx, Program{int(c.Pid), path, p.Words(c, MaxWords)})
 			}
 			_ = c.Allow(g.listener) // or it was killed
 		})
