@@ -138,7 +138,7 @@ func (a *app) build(program string, args []string, deferring bool) error {
 			}
 		}
 		if err == nil {
-			code, by, err = runTo(p, signals)
+			code, by, err = runTo(p, signals, b.Stop)
 		}
 		stopped = by
 		return code, by, err
@@ -266,8 +266,9 @@ func gated(p *exec.Cmd, shim string, wait func(context.Context) bool) (closes fu
 }
 
 // runTo waits until a program has ended and returns its exit code as a shell does, and whether a signal
-// came. Signals are passed on but for an interrupt, which the terminal sends to both.
-func runTo(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err error) {
+// came, at which stop is called. Signals are passed on but for an interrupt, which the terminal sends to
+// both.
+func runTo(p *exec.Cmd, signals <-chan os.Signal, stop func()) (code int, stopped bool, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.Wait() }()
 	for {
@@ -277,6 +278,7 @@ func runTo(p *exec.Cmd, signals <-chan os.Signal) (code int, stopped bool, err e
 			if s != os.Interrupt {
 				_ = p.Process.Signal(s) // it may have ended
 			}
+			stop() // make takes no signal while a program that it starts is held back
 		case err := <-ended:
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) {

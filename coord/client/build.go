@@ -83,6 +83,9 @@ func (b *Builder) Build(ctx context.Context, opt Options) (calls *Calls, code in
 	return calls, code, err
 }
 
+// Stop has programs that wait for deferred calls end, now and from now on: the user stops the command.
+func (b *Builder) Stop() { b.pauses.fail() }
+
 // answered waits until the agent answers calls.
 func (b *Builder) answered(ctx context.Context, c *Conn) (*Building, error) {
 	for {
