@@ -31,7 +31,7 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 		b.isAway()
 		err = s.send(&Event{Note: "the mesh cannot be reached: the tools run here"})
 	case cmd.Build.Defer:
-		d = b.defers(name, cmd.Build, s.send)
+		d = b.defers(name, cmd.Build, s.pid, s.send)
 		s.deferral.Store(d)
 	}
 	if err != nil {

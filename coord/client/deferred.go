@@ -25,6 +25,7 @@ type deferral struct {
 	base      string
 	keepGoing bool    // as make -k
 	streams   streams // of the build
+	command   int     // the process of the command
 	processes placeholder.Processes
 	say       func(*Event) error // to the command
 	journal   *journal
@@ -87,10 +88,10 @@ var (
 	errFailed    = errors.New("another call failed")
 )
 
-// defers begins to defer calls of a build.
-func (b *build) defers(name string, args *ToolBuild, say func(*Event) error) *deferral {
+// defers begins to defer calls of a build, whose command is a process.
+func (b *build) defers(name string, args *ToolBuild, command int, say func(*Event) error) *deferral {
 	d := &deferral{
-		tools: b.tools, base: b.base, keepGoing: args.KeepGoing, streams: args.Streams, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
+		tools: b.tools, base: b.base, keepGoing: args.KeepGoing, streams: args.Streams, command: command, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
 		journal: b.tools.b.dir.journal(name), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
 	}
 	d.frozen.processes = d.processes
@@ -129,7 +130,7 @@ func (d *deferral) takes(c *toolCall, call *infer.Call, draft *infer.Draft) bool
 	default:
 		return false // not yet
 	}
-	return c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft) && recipe(c.pid, d.streams)
+	return c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft) && recipe(c.pid, d.streams, d.command)
 }
 
 // standable reports whether placeholders can stand for what a call makes. One in place of a file that

@@ -17,13 +17,15 @@ import (
 
 // Programs decides which programs of a build wait for the calls that were deferred before them. A recipe
 // may rely on what was made before it began, so that its first program waits, unless it looks neither at
-// files nor at how a call ended; what a recipe starts in turn has nothing more to wait for.
+// files nor at how a call ended; what a recipe starts in turn has nothing more to wait for, unless that
+// comes after another make.
 type Programs struct {
 	shim fs.FileInfo
 	wait func(context.Context) bool // for all calls so far; false is that one has failed
 
-	mu    sync.Mutex   // guards plain
-	plain map[int]bool // shells with a script that does not wait
+	mu     sync.Mutex   // guards the fields below
+	plain  map[int]bool // shells with a script that does not wait
+	makers map[int]bool // processes below a make of which another make has come
 }
 
 // NewPrograms returns what decides for a build whose tools are stood for by a shim.
@@ -32,7 +34,7 @@ func NewPrograms(shim string, wait func(context.Context) bool) (*Programs, error
 	if err != nil {
 		return nil, err
 	}
-	return &Programs{shim: info, wait: wait, plain: map[int]bool{}}, nil
+	return &Programs{shim: info, wait: wait, plain: map[int]bool{}, makers: map[int]bool{}}, nil
 }
 
 // Pass returns when a program may start. One that may not is ended: make, which has been told to end,
@@ -47,6 +49,7 @@ func (p *Programs) Pass(ctx context.Context, program gate.Program) {
 func (p *Programs) free(g gate.Program) bool {
 	p.mu.Lock()
 	delete(p.plain, g.PID) // it becomes another
+	delete(p.makers, g.PID)
 	p.mu.Unlock()
 	info, err := os.Stat(g.Path)
 	if g.Path != "" && err != nil || err == nil && os.SameFile(info, p.shim) {
@@ -56,11 +59,9 @@ func (p *Programs) free(g gate.Program) bool {
 	if err != nil {
 		return false
 	}
+	isMake := placeholder.IsMake(filepath.Base(g.Path))
 	if !placeholder.IsMake(parent.Name) {
-		p.mu.Lock()
-		plain := p.plain[parent.PID]
-		p.mu.Unlock()
-		return !plain || placeholder.IsMake(filepath.Base(g.Path)) || blind(g)
+		return isMake && p.noteMaker(parent) || !p.waits(parent) || blind(g)
 	}
 	if script, ok := scriptOf(filepath.Base(g.Path), g.Words); ok && plainScript(script) {
 		p.mu.Lock()
@@ -68,7 +69,46 @@ func (p *Programs) free(g gate.Program) bool {
 		p.mu.Unlock()
 		return true
 	}
-	return placeholder.IsMake(filepath.Base(g.Path)) || blind(g)
+	return isMake || blind(g)
+}
+
+// noteMaker notes that a make comes of a process.
+func (p *Programs) noteMaker(parent placeholder.Process) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range maxDepth {
+		if parent.PID <= 1 || placeholder.IsMake(parent.Name) || parent.PID == os.Getpid() {
+			break
+		}
+		p.makers[parent.PID] = true
+		var err error
+		if parent, err = placeholder.ParentOf(parent.PID); err != nil {
+			break
+		}
+	}
+	return true
+}
+
+// waits reports whether what a process starts, which is no make, has to wait.
+func (p *Programs) waits(parent placeholder.Process) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plain[parent.PID] {
+		return true
+	}
+	for range maxDepth {
+		if len(p.makers) == 0 || parent.PID <= 1 || placeholder.IsMake(parent.Name) {
+			return false
+		}
+		if p.makers[parent.PID] {
+			return true
+		}
+		var err error
+		if parent, err = placeholder.ParentOf(parent.PID); err != nil {
+			return true
+		}
+	}
+	return true
 }
 
 // blind reports whether a program is a harmless one that does nothing to files but such as

@@ -42,8 +42,9 @@ func (s streams) asOf(build streams) bool {
 }
 
 // recipe reports whether a process was started by a recipe of make that asks nothing of it but to do
-// its work: neither what it prints nor how it ends is looked at, but for make's giving up.
-func recipe(pid int, build streams) bool {
+// its work: neither what it prints nor how it ends is looked at, but for make's giving up. Nor is how
+// that make ends, up to the build's command.
+func recipe(pid int, build streams, command int) bool {
 	if s, err := streamsOf(pid); err != nil || !s.asOf(build) {
 		return false
 	}
@@ -51,18 +52,50 @@ func recipe(pid int, build streams) bool {
 	if err != nil {
 		return false
 	}
-	if placeholder.IsMake(parent.Name) {
-		return true
+	if !placeholder.IsMake(parent.Name) {
+		above, err := placeholder.ParentOf(parent.PID)
+		if err != nil || !placeholder.IsMake(above.Name) || !runs(parent, plainScript) {
+			return false
+		}
+		parent = above
 	}
-	if above, err := placeholder.ParentOf(parent.PID); err != nil || !placeholder.IsMake(above.Name) {
-		return false
+	return below(parent, command)
+}
+
+// below reports whether a make was started by the build's command, or by a make that was, directly or by
+// a shell of a recipe with a script that has nothing happen after it but programs, which are held back.
+func below(from placeholder.Process, command int) bool {
+	for range maxDepth {
+		parent, err := placeholder.ParentOf(from.PID)
+		switch {
+		case err != nil:
+			return false
+		case parent.PID == command:
+			return true
+		case !placeholder.IsMake(parent.Name) && !runs(parent, writesNothing):
+			return false
+		}
+		from = parent
 	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", parent.PID))
+	return false
+}
+
+// maxDepth bounds the processes between a call and the build's command.
+const maxDepth = 64
+
+// runs reports whether a process is a shell that runs a script of a recipe, and the script is such.
+func runs(p placeholder.Process, such func(script string) bool) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
 	if err != nil {
 		return false
 	}
-	script, ok := scriptOf(parent.Name, strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"))
-	return ok && plainScript(script)
+	script, ok := scriptOf(p.Name, strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"))
+	return ok && such(script)
+}
+
+// writesNothing reports whether a shell that runs a script neither makes nor reads files by itself.
+func writesNothing(script string) bool {
+	return !strings.ContainsAny(quiet.ReplaceAllString(script, " $2"), "<>")
 }
 
 // scriptOf returns the script that make has a shell run.
@@ -74,7 +107,7 @@ func scriptOf(program string, words []string) (script string, ok bool) {
 }
 
 // harmless are commands that look neither at what was made before them nor at how it ended, and of
-// which no harm is done if they run though a call before them has failed.
+// which no harm is done if they run though a call before them has failed; blind says of which files.
 var harmless = []string{":", "true", "echo", "printf", "cd", "mkdir", "mv", "ln", "rm", "chmod"}
 
 // plainScript reports whether a script does nothing but call tools that are modelled, harmless commands

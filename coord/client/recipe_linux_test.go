@@ -37,3 +37,18 @@ func TestPlainScript(t *testing.T) {
 		}
 	}
 }
+
+func TestWritesNothing(t *testing.T) {
+	for script, want := range map[string]bool{
+		"for d in a b; do make -C $d || exit 1; done": true,
+		"make -C sub >/dev/null 2>&1 && touch x":      true,
+		"make -C sub || echo no >&2":                  true,
+		"make -C sub && echo yes > x":                 false,
+		"make -C sub; read x < y":                     false,
+		"make -C sub 2> log":                          false,
+	} {
+		if got := writesNothing(script); got != want {
+			t.Errorf("%q: writes nothing is %v", script, got)
+		}
+	}
+}

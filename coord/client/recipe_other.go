@@ -15,6 +15,6 @@ func streamsOf(int) (s streams, err error) { return s, placeholder.ErrUnsupporte
 
 // recipe reports whether a process was started by a recipe of make that asks nothing of it but to do
 // its work. That is not known here.
-func recipe(int, streams) bool { return false }
+func recipe(int, streams, int) bool { return false }
 
 func notifyWaiting(chan<- os.Signal) {}

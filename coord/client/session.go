@@ -16,6 +16,7 @@ import (
 // A session is one connection of a command, seen from the agent.
 type session struct {
 	a      *agent
+	pid    int // of the command; 0 is not known
 	conn   *net.UnixConn
 	frames *wire.FrameReader
 	w      *wire.FrameWriter
@@ -63,7 +64,8 @@ func (a *agent) serve(c *net.UnixConn) {
 
 // greet agrees on the build and reads the command; nil if there is none to carry out.
 func (s *session) greet() (*Command, error) {
-	if _, err := checkOwner(s.conn); err != nil {
+	var err error
+	if s.pid, err = checkOwner(s.conn); err != nil {
 		return nil, err
 	}
 	if err := s.conn.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
