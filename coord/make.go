@@ -115,7 +115,11 @@ func (a *app) build(program string, args []string, deferring bool) error {
 		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
 	}
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // by nohup, say: then make ignores it as well
+			signal.Notify(signals, s)
+		}
+	}
 	defer signal.Stop(signals)
 	ctx, interrupted := context.WithCancel(context.Background())
 	defer interrupted()
