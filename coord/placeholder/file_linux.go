@@ -207,7 +207,7 @@ func (p *File) rewrite(r io.ReadSeeker) error {
 }
 
 // Remove takes the file away, under the name that it has now. If somebody waits for it all the same,
-// end has to end them: otherwise they go on, and read the placeholder.
+// end has to end them: otherwise they go on, and read an empty file.
 func (p *File) Remove(end func()) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -221,6 +221,7 @@ func (p *File) Remove(end func()) error {
 	if p.wanted() {
 		end()
 	}
+	err = errors.Join(err, p.f.Truncate(0))
 	return errors.Join(err, p.letGo())
 }
 

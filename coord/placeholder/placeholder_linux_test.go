@@ -243,6 +243,20 @@ func TestEndWhileSomebodyWaits(t *testing.T) {
 	}
 }
 
+// TestRemovedWhileAStrangerWaits: who is not ended reads nothing.
+func TestRemovedWhileAStrangerWaits(t *testing.T) {
+	dir := t.TempDir()
+	p := standIn(t, filepath.Join(dir, "file"), 0o644)
+	wait := shell(t, dir, "cat file")
+	wanted(t, p)
+	if err := p.Remove(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if got := wait(); got != "" {
+		t.Errorf("a reader printed %q", got)
+	}
+}
+
 // TestLeftOver finds a placeholder that nobody holds, and runs it.
 func TestLeftOver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
