@@ -31,6 +31,7 @@ type Lab struct {
 	t    testing.TB
 	id   string // prefix of its namespaces
 	bin  string // directory of the binaries
+	net  string // first three bytes of its addresses
 	next int    // last byte of the next address
 }
 
@@ -63,7 +64,7 @@ func NewLab(t testing.TB, bin string) *Lab {
 	}
 	labs.mu.Lock()
 	labs.n++
-	l := &Lab{t: t, id: fmt.Sprintf("gag%d-%d", os.Getpid(), labs.n), bin: bin, next: 2}
+	l := &Lab{t: t, id: fmt.Sprintf("gag%d-%d", os.Getpid(), labs.n), bin: bin, net: "10.77.0", next: 2}
 	labs.mu.Unlock()
 	l.ip("netns", "add", l.switchNS())
 	t.Cleanup(func() { l.try("ip", "netns", "del", l.switchNS()) })
@@ -77,20 +78,27 @@ func (l *Lab) switchNS() string { return l.id + "-switch" }
 // Host adds a machine. Its name is its host name, too.
 func (l *Lab) Host(name string) *Host {
 	l.t.Helper()
-	h := &Host{Name: name, Addr: fmt.Sprintf("10.77.0.%d", l.next), Dir: filepath.Join(l.t.TempDir(), name),
-		ns: l.id + "-" + name, port: fmt.Sprintf("p%d", l.next), lab: l}
+	last := l.next
 	l.next++
+	h := l.bare(name, fmt.Sprintf("%s.%d", l.net, last), l.switchNS(), "br0", fmt.Sprintf("p%d", last))
+	l.ip("-n", h.ns, "route", "add", "default", "via", l.net+".1")
+	return h
+}
+
+// bare makes a host with an address on a bridge, and no route beyond.
+func (l *Lab) bare(name, addr, bridgeNS, bridge, port string) *Host {
+	l.t.Helper()
+	h := &Host{Name: name, Addr: addr, Dir: filepath.Join(l.t.TempDir(), name), ns: l.id + "-" + name, port: port, lab: l}
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
 		l.t.Fatal(err)
 	}
 	l.ip("netns", "add", h.ns)
 	l.t.Cleanup(func() { l.try("ip", "netns", "del", h.ns) })
-	l.ip("-n", l.switchNS(), "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
-	l.ip("-n", l.switchNS(), "link", "set", h.port, "master", "br0", "up")
+	l.ip("-n", bridgeNS, "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
+	l.ip("-n", bridgeNS, "link", "set", h.port, "master", bridge, "up")
 	l.ip("-n", h.ns, "addr", "add", h.Addr+"/24", "dev", "eth0")
 	l.ip("-n", h.ns, "link", "set", "lo", "up")
 	l.ip("-n", h.ns, "link", "set", "eth0", "up")
-	l.ip("-n", h.ns, "route", "add", "default", "via", "10.77.0.1")
 	return h
 }
 
@@ -121,6 +129,16 @@ func (l *Lab) run(name string, args ...string) {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		l.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
+}
+
+// output is run for a command whose standard output is wanted.
+func (l *Lab) output(name string, args ...string) string {
+	l.t.Helper()
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		l.t.Fatalf("%s %s: %v", name, strings.Join(args, " "), err)
+	}
+	return string(out)
 }
 
 func (l *Lab) try(name string, args ...string) {

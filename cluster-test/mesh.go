@@ -27,7 +27,25 @@ type Mesh struct {
 // waits until the coordinator knows them.
 func NewMesh(t testing.TB, bin string, n, slots int) *Mesh {
 	t.Helper()
-	m := &Mesh{Lab: NewLab(t, bin)}
+	m := newMesh(t, NewLab(t, bin))
+	for i := range n {
+		m.AddNode(fmt.Sprintf("node%d", i+1), slots)
+	}
+	return m
+}
+
+// NewPublicMesh starts a coordinator without nodes in a lab whose addresses are public ones: hole
+// punching is for those only.
+func NewPublicMesh(t testing.TB, bin string) *Mesh {
+	t.Helper()
+	l := NewLab(t, bin)
+	l.net = "5.77.0"
+	return newMesh(t, l)
+}
+
+func newMesh(t testing.TB, l *Lab) *Mesh {
+	t.Helper()
+	m := &Mesh{Lab: l}
 	m.Coord = m.Lab.Host("hub")
 	m.coord = m.Coord.Start("coord", "serve", "--state", filepath.Join(m.Coord.Dir, "serve"))
 	m.coord.WaitLog("gag1-")
@@ -36,9 +54,6 @@ func NewMesh(t testing.TB, bin string, n, slots int) *Mesh {
 		t.Fatal(err)
 	}
 	m.Ticket = strings.TrimSpace(string(ticket))
-	for i := range n {
-		m.AddNode(fmt.Sprintf("node%d", i+1), slots)
-	}
 	return m
 }
 

@@ -86,12 +86,15 @@ func (a *app) watch(cmd *client.Command) error {
 
 func (a *app) nodesCmd() *cobra.Command {
 	var shut, release, reason string
+	var paths bool
 	c := &cobra.Command{
 		Use:   "nodes",
 		Short: "Show the members of the mesh and what passed the coordinator",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			switch {
+			case paths:
+				return a.ask(&client.Command{Paths: &wire.Nothing{}})
 			case shut != "":
 				return a.ask(&client.Command{Judge: &client.Judge{Node: shut, Reason: reason}})
 			case release != "":
@@ -103,7 +106,8 @@ func (a *app) nodesCmd() *cobra.Command {
 	c.Flags().StringVar(&shut, "quarantine", "", "offer this `NODE` nothing any more")
 	c.Flags().StringVar(&reason, "reason", "", "why, for those who look")
 	c.Flags().StringVar(&release, "release", "", "offer this `NODE` tasks again that was quarantined")
-	c.MarkFlagsMutuallyExclusive("quarantine", "release")
+	c.Flags().BoolVar(&paths, "paths", false, "show how each reaches the others: direct, punched (through NATs), tcp, relayed")
+	c.MarkFlagsMutuallyExclusive("quarantine", "release", "paths")
 	return c
 }
 

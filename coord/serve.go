@@ -180,6 +180,7 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 		Key: m.key, Mesh: client.HostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
 		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: wire.ThunkFormats()},
 		Weights:  m.weights, MaxQueued: m.queued, Told: m.told,
+		Relayed: func() int64 { return m.host.Relayed().Bytes },
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())
@@ -213,6 +214,9 @@ func (m *meshServer) open(journal server.Journal) error {
 	m.host, err = peer.New(peer.Config{Key: m.key, Mesh: wire.PeerOf(m.mesh), Cert: m.certificate(), Listen: m.listen, Logger: m.log})
 	if err != nil {
 		return err
+	}
+	if err := m.host.ServeRelay(peer.RelayLimits{}); err != nil {
+		return fmt.Errorf("serving as a relay: %w", err)
 	}
 	self := m.host.ID()
 	m.graphs = blobstore.NewMemory()

@@ -162,6 +162,7 @@ func (n *node) openNetwork() error {
 	if err != nil {
 		return err
 	}
+	n.host.UseRelay(n.member.coordinator)
 	n.host.AddAddrs(n.member.coordinator, n.settings.Addrs)
 	n.exchange = exchange.New(exchange.Config{
 		Store: n.store, Trusted: n.trusted, Self: n.host.ID(), Logger: n.log,
@@ -190,7 +191,7 @@ func (n *node) trusted(p wire.PeerID) bool {
 // serve runs the worker until ctx ends.
 func (n *node) serve(ctx context.Context) error {
 	w, err := worker.New(worker.Config{
-		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs,
+		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs, Paths: n.host.Paths,
 		Dial: n.dial, HangUp: func() { n.host.Disconnect(n.member.coordinator) }, AddPeers: n.addPeers, Trusted: n.trusted, EpochFile: n.dir.path("epoch"),
 		Paused: n.paused(), Takes: n.takes(), Room: n.room, Welcomed: n.welcomed, Logger: n.log,
 	})
@@ -238,6 +239,9 @@ func (n *node) dial(ctx context.Context) (worker.Link, error) {
 	if err != nil {
 		n.trouble.say(err)
 		return nil, err
+	}
+	if err := n.host.Reserve(ctx); err != nil {
+		n.log.Info("others reach this machine directly or not at all", "error", err)
 	}
 	return worker.NewLink(s), nil
 }

@@ -275,6 +275,7 @@ type NodeStatus struct {
 	Ran        int               `cbor:"ran"`     // thunks since the coordinator began
 	Fetched    int64             `cbor:"fetched"` // bytes
 	SilentFor  time.Duration     `cbor:"silent"`
+	Paths      []Path            `cbor:"paths,omitempty"`
 }
 
 // Traffic is what has passed through the coordinator itself since it began.

@@ -59,6 +59,8 @@ const (
 	MaxThenBytes = 64 << 10
 	// MaxAddrs bounds the addresses a peer may advertise.
 	MaxAddrs = 16
+	// MaxPaths bounds the paths that a node tells of: what people can look at.
+	MaxPaths = 64
 	// MaxPeers bounds the members a coordinator serves at once.
 	MaxPeers = 2_000
 	// MaxClockSkew is how far two members' wall clocks may differ before certificates and

@@ -65,6 +65,14 @@ type FromNode struct {
 	Gone     []Gone     `cbor:"gone,omitempty"`     // other peers that did not have what they should
 	Links    []Link     `cbor:"links,omitempty"`
 	Progress []Progress `cbor:"progress,omitempty"`
+	Paths    []Path     `cbor:"paths,omitempty"` // all of them, at most MaxPaths; in place of those before
+}
+
+// A Path is how one member reaches another at the moment.
+type Path struct {
+	Peer PeerID        `cbor:"peer"`
+	Way  string        `cbor:"way"`           // "direct", "punched", "tcp", "relayed"
+	RTT  time.Duration `cbor:"rtt,omitempty"` // 0 if it is not known
 }
 
 // Hello introduces a node.

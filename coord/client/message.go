@@ -60,6 +60,7 @@ type Command struct {
 	Cancel  *JobArg       `cbor:"cancel,omitempty"`
 	Status  *JobArg       `cbor:"status,omitempty"`
 	Nodes   *wire.Nothing `cbor:"nodes,omitempty"`
+	Paths   *wire.Nothing `cbor:"paths,omitempty"` // those of the nodes
 	Judge   *Judge        `cbor:"judge,omitempty"`
 	Logs    *Logs         `cbor:"logs,omitempty"`
 	Explain *TaskArg      `cbor:"explain,omitempty"`
@@ -180,6 +181,7 @@ type Event struct {
 	Jobs     []wire.JobStatus  `cbor:"jobs,omitempty"`
 	Tasks    []wire.TaskStatus `cbor:"tasks,omitempty"`
 	Nodes    []wire.NodeStatus `cbor:"nodes,omitempty"`
+	Paths    []wire.NodeStatus `cbor:"paths,omitempty"` // nodes, of which Paths are asked for
 	Traffic  *wire.Traffic     `cbor:"traffic,omitempty"`
 	Meshes   []MeshInfo        `cbor:"meshes,omitempty"`
 	Shell    *Shell            `cbor:"shell,omitempty"`

@@ -45,6 +45,8 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 		return s.status(ctx, l, cmd.Status)
 	case cmd.Nodes != nil:
 		return s.nodes(ctx, l)
+	case cmd.Paths != nil:
+		return s.paths(ctx, l)
 	case cmd.Judge != nil:
 		return s.judge(ctx, l, cmd.Judge)
 	case cmd.Logs != nil:
@@ -192,6 +194,15 @@ func (s *session) nodes(ctx context.Context, l *link) (*End, error) {
 		return nil, err
 	}
 	return nil, s.send(&Event{Nodes: r.Nodes, Traffic: r.Traffic})
+}
+
+// paths shows how the nodes reach each other.
+func (s *session) paths(ctx context.Context, l *link) (*End, error) {
+	r, err := l.ask(ctx, &wire.Request{Nodes: &wire.Nothing{}})
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.send(&Event{Paths: r.Nodes})
 }
 
 // judge shuts a node out, or lets it in again.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type remoteMesh struct {
 	worker      *worker.Worker
 	coordinator wire.PeerID
 	addrs       []string
+	log         *slog.Logger
 	end         context.CancelFunc
 	loops       sync.WaitGroup
 }
@@ -47,17 +49,18 @@ func (b *backend) openMesh(name string) (*link, error) {
 		return nil, wire.Errorf(wire.CauseUnauthorized, "log in with a ticket for submitting (coord ticket)", "the membership in mesh %s does not let this machine submit", name)
 	}
 	log := b.log.With("mesh", name)
-	m := &remoteMesh{name: name, coordinator: coordinator, addrs: conf.Addrs}
+	m := &remoteMesh{name: name, coordinator: coordinator, addrs: conf.Addrs, log: log}
 	m.host, err = peer.New(peer.Config{Key: b.key, Mesh: cert.Mesh, Cert: cert, AnyPort: true, Logger: log})
 	if err != nil {
 		return nil, err
 	}
+	m.host.UseRelay(coordinator)
 	m.host.AddAddrs(coordinator, conf.Addrs)
 	trusted := func(p wire.PeerID) bool { return p == coordinator }
 	m.exchange = exchange.New(exchange.Config{Store: b.store, Dialer: exchange.DialFunc(m.openBlob), Trusted: trusted, Self: m.host.ID(), Logger: log})
 	m.host.Handle(wire.ProtocolBlob, func(s *peer.Stream) { m.exchange.Serve(s) })
 	m.worker, err = worker.New(worker.Config{
-		Store: b.store, Exchange: m.exchange, Key: b.key, Hello: b.hello(0), Addrs: m.host.Addrs, Dial: m.dialNode, AddPeers: m.addPeers,
+		Store: b.store, Exchange: m.exchange, Key: b.key, Hello: b.hello(0), Addrs: m.host.Addrs, Paths: m.host.Paths, Dial: m.dialNode, AddPeers: m.addPeers,
 		HangUp:  func() { m.host.Disconnect(coordinator) },
 		Trusted: trusted, EpochFile: b.dir.path("meshes", name+".epoch"), Logger: log,
 	})
@@ -117,6 +120,9 @@ func (m *remoteMesh) dialNode(ctx context.Context) (worker.Link, error) {
 	s, err := m.host.Open(ctx, m.coordinator, wire.ProtocolNode)
 	if err != nil {
 		return nil, err
+	}
+	if err := m.host.Reserve(ctx); err != nil {
+		m.log.Info("others reach this machine directly or not at all", "error", err)
 	}
 	return worker.NewLink(s), nil
 }

@@ -53,6 +53,9 @@ func (v *tableView) Event(e *Event, now time.Time) error {
 	if e.Nodes != nil || e.Traffic != nil {
 		nodeTable(&b, e.Nodes)
 	}
+	if e.Paths != nil {
+		pathTable(&b, e.Paths)
+	}
 	if t := e.Traffic; t != nil {
 		fmt.Fprintf(&b, "blobs through the coordinator: %d bytes, sub-graphs %d bytes, relayed %d bytes\n", t.BlobBytes, t.SubGraphBytes, t.RelayedBytes)
 	}
@@ -156,6 +159,28 @@ func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
 	for _, n := range notes {
 		fmt.Fprintln(b, n)
 	}
+}
+
+// pathTable has a line for each member and peer of it. Members know those that they have had to do
+// with lately; each measures for itself, so a pair may stand there twice.
+func pathTable(b *strings.Builder, nodes []wire.NodeStatus) {
+	names := map[wire.PeerID]string{}
+	for _, n := range nodes {
+		names[n.Info.Peer] = printable(n.Info.Name)
+	}
+	var rows []string
+	for _, n := range nodes {
+		for _, p := range n.Paths {
+			rtt := "-"
+			if p.RTT > 0 {
+				rtt = fmt.Sprintf("%.1f ms", float64(p.RTT.Microseconds())/1000)
+			}
+			rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s", printable(n.Info.Name),
+				cmp.Or(names[p.Peer], "coordinator"), printable(p.Way), rtt))
+		}
+	}
+	slices.Sort(rows)
+	table(b, "FROM\tTO\tWAY\tRTT", rows)
 }
 
 func spaceList(spaces []wire.Space) string {

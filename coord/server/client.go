@@ -136,7 +136,22 @@ func (c *client) nodes() error {
 		return err
 	}
 	c.s.barredKeys(r.Nodes)
+	c.s.addPaths(r.Nodes)
+	if c.s.cfg.Relayed != nil {
+		r.Traffic.RelayedBytes = c.s.cfg.Relayed()
+	}
 	return c.write(r)
+}
+
+// addPaths fills in what the members told of their paths.
+func (s *Server) addPaths(nodes []wire.NodeStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range nodes {
+		if n := s.nodes[nodes[i].Info.Peer]; n != nil {
+			nodes[i].Paths = n.paths
+		}
+	}
 }
 
 // judge shuts a node out by hand, or lets it in.

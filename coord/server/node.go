@@ -25,6 +25,8 @@ type nodeSession struct {
 	// Owned by the loop and the journal's writer under Server.mu.
 	told   map[wire.PeerID]*wire.PeerInfo // what it was told of other peers
 	grants map[wire.Space]time.Time       // when to renew what it was given
+
+	paths []wire.Path // that it told last; guarded by Server.mu
 }
 
 // ServeNode talks to a node, or to a client's machine as the holder of its inputs, until the
@@ -187,7 +189,7 @@ func (s *Server) nodeFrame(n *nodeSession, f *wire.FromNode) error {
 		return wire.Errorf(wire.CauseInvalid, "", "second hello of %s", n.peer)
 	}
 	for _, k := range []int{len(f.Started), len(f.Results), len(f.Failures), len(f.Recalled), len(f.Have), len(f.Stored),
-		len(f.Lost), len(f.Gone), len(f.Links), len(f.Progress)} {
+		len(f.Lost), len(f.Gone), len(f.Links), len(f.Progress), len(f.Paths)} {
 		if k > wire.MaxBatch {
 			return wire.Errorf(wire.CauseTooLarge, "", "list of %d in a frame of %s", k, n.peer)
 		}
@@ -197,6 +199,11 @@ func (s *Server) nodeFrame(n *nodeSession, f *wire.FromNode) error {
 	}
 	if err := mayReport(n.cert, f); err != nil {
 		return err
+	}
+	if f.Paths != nil {
+		s.mu.Lock()
+		n.paths = f.Paths[:min(len(f.Paths), wire.MaxPaths)]
+		s.mu.Unlock()
 	}
 	events := []sched.Event{sched.Beat{Peer: n.peer, Beat: f.Beat}}
 	for _, set := range f.Have {

@@ -32,6 +32,7 @@ type Config struct {
 	Key     ed25519.PrivateKey // the coordinator's peer key; signs grants
 	Mesh    string             // name of the mesh, for people
 	Journal Journal            // owned by the server, closed by Run
+	Relayed func() int64       // bytes that passed for members behind NATs; nil is none
 	// Fetch reads a graph that a thunk wrote from one of its holders, verified. The error is a
 	// *wire.Error of an infrastructure cause.
 	Fetch    func(ctx context.Context, space wire.Space, graph wire.Held) ([]byte, error)

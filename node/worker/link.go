@@ -271,6 +271,7 @@ func (w *Worker) write(ended <-chan struct{}, link Link, out *outbox, beat time.
 	tick := time.NewTicker(min(progressEvery, beat/2))
 	defer tick.Stop()
 	beaten := time.Now()
+	var told []wire.Path
 	for {
 		select {
 		case <-ended:
@@ -282,6 +283,9 @@ func (w *Worker) write(ended <-chan struct{}, link Link, out *outbox, beat time.
 				beaten = now
 				w.mu.Lock()
 				out.beat(w.beat())
+				if w.cfg.Paths != nil {
+					told = out.tellPaths(w.cfg.Paths(), told)
+				}
 				w.mu.Unlock()
 			}
 		}

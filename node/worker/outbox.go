@@ -211,6 +211,23 @@ func (o *outbox) progress(p wire.Progress) {
 	o.add(96, func(f *frame) { f.Progress = append(f.Progress, p) })
 }
 
+// tellPaths tells of paths if others than those told last, or of quite another round trip. It
+// returns what was told last now.
+func (o *outbox) tellPaths(now, told []wire.Path) []wire.Path {
+	same := slices.EqualFunc(now, told, func(a, b wire.Path) bool {
+		return a.Peer == b.Peer && a.Way == b.Way && (a.RTT-b.RTT).Abs() <= b.RTT/2
+	})
+	if same {
+		return told
+	}
+	o.paths(now)
+	return now
+}
+
+func (o *outbox) paths(p []wire.Path) {
+	o.add(64*len(p), func(f *frame) { f.Paths = p })
+}
+
 func (o *outbox) beat(b *wire.Beat) {
 	o.add(64, func(f *frame) { f.Beat = b })
 }

@@ -45,6 +45,8 @@ type Config struct {
 	Hello wire.Hello
 	// Addrs, if not nil, gives the addresses for the next Hello: those of a laptop change.
 	Addrs func() []string
+	// Paths, if not nil, tells how other members are reached.
+	Paths func() []wire.Path
 	// Dial connects to the coordinator. It is called again whenever the connection has ended.
 	Dial func(context.Context) (Link, error)
 	// HangUp, if not nil, is called when the connection was silent for so long that it is good for

@@ -45,7 +45,7 @@ func readFrame(r io.Reader, v any) error {
 // openRaw begins a stream of a protocol on one connection, where libp2p would choose one. The
 // protocol is agreed on with the first bytes, without a round trip of its own.
 func openRaw(ctx context.Context, c network.Conn, proto string) (network.Stream, io.ReadWriteCloser, error) {
-	s, err := c.NewStream(ctx)
+	s, err := c.NewStream(network.WithAllowLimitedConn(ctx, "members may be relayed"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -152,9 +152,11 @@ func (h *Host) showCert(ctx context.Context, l *link) error {
 		return wire.Errorf(wire.CauseUnauthorized, "join with a ticket first", "this machine has no certificate of the mesh")
 	}
 	var m credential
+	begun := time.Now()
 	if err := call(ctx, l.conn, wire.ProtocolCert, &mine, &m); err != nil {
 		return err
 	}
+	l.rtt.Store(int64(time.Since(begun)))
 	cert, err := h.judge(l.peer, &m)
 	if refused := m.Error; refused != nil {
 		// Of two opinions about one clock theirs is as good as ours, but a peer of another mesh

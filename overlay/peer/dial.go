@@ -36,18 +36,17 @@ func (h *Host) AddAddrs(p wire.PeerID, addrs []string) {
 			h.log.Warn("a malformed address is left out", "peer", p, "addr", s, "error", err)
 			continue
 		}
-		if i := strings.Index(a.String(), "/p2p/"); i > 0 {
-			if a, err = ma.NewMultiaddr(a.String()[:i]); err != nil {
-				continue
-			}
-		}
 		good = append(good, a)
-	}
-	if len(good) == 0 || p == h.ID() {
-		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for i, a := range good {
+		good[i] = h.usable(a)
+	}
+	good = slices.DeleteFunc(good, func(a ma.Multiaddr) bool { return len(a) == 0 })
+	if len(good) == 0 || p == h.ID() {
+		return
+	}
 	if _, known := h.book[p]; !known && len(h.book) >= maxBook {
 		for other := range h.book {
 			delete(h.book, other)
@@ -168,6 +167,9 @@ func (h *Host) tryReach(ctx context.Context, p wire.PeerID) (*link, error) {
 	}
 	err := h.certify(ctx, l)
 	if err == nil {
+		if l.relayed {
+			h.goDirect(l)
+		}
 		return l, nil
 	}
 	if ctx.Err() != nil {
@@ -197,13 +199,10 @@ func (h *Host) dial(ctx context.Context, p wire.PeerID) (*link, error) {
 		return nil, wire.Errorf(wire.CauseInvalid, "", "connecting to %s: that is this machine itself", p)
 	}
 	id := peerID(p)
-	h.mu.Lock()
-	addrs := slices.Clone(h.book[p])
-	h.mu.Unlock()
-	h.p2p.Peerstore().AddAddrs(id, addrs, addrsFor)
-	h.swarm.Backoff().Clear(id) // callers pace themselves; a refusal to try helps nobody
+	addrs := h.lend(p)
 	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	dctx = network.WithAllowLimitedConn(dctx, "members may be relayed")
 	// libp2p's own timeout would cover the real one with its error.
 	c, err := h.swarm.DialPeer(network.WithDialPeerTimeout(dctx, 2*dialTimeout), id)
 	if err == nil {
@@ -216,6 +215,16 @@ func (h *Host) dial(ctx context.Context, p wire.PeerID) (*link, error) {
 		return nil, context.Cause(ctx)
 	}
 	return nil, dialError(p, addrs, err)
+}
+
+// lend gives libp2p the addresses of a peer for a dial, and returns them.
+func (h *Host) lend(p wire.PeerID) []ma.Multiaddr {
+	h.mu.Lock()
+	addrs := slices.Clone(h.book[p])
+	h.mu.Unlock()
+	h.p2p.Peerstore().AddAddrs(peerID(p), addrs, addrsFor)
+	h.swarm.Backoff().Clear(peerID(p)) // callers pace themselves; a refusal to try helps nobody
+	return addrs
 }
 
 // dialError explains a failed dial.

@@ -26,7 +26,7 @@ type stranger struct {
 
 func newStranger(t *testing.T, to *Host) *stranger {
 	t.Helper()
-	h, err := newP2P(newKey(t))
+	h, err := newP2P(newKey(t), newMeter())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestSilentPeer(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
 	key := newKey(t)
-	mute, err := newP2P(key)
+	mute, err := newP2P(key, newMeter())
 	if err != nil {
 		t.Fatal(err)
 	}

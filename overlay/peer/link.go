@@ -31,6 +31,7 @@ type link struct {
 	conn    network.Conn
 	peer    wire.PeerID
 	inbound bool
+	relayed bool
 	pending *time.Timer   // closes the connection if it stays without certificates
 	ready   chan struct{} // closed when certificates were exchanged
 	ended   chan struct{} // closed when the connection is gone
@@ -39,6 +40,9 @@ type link struct {
 	streams atomic.Int64 // open ones that we gave out
 	used    atomic.Int64 // Unix nanoseconds, when a stream was last closed
 	early   atomic.Int64 // streams that wait for the certificates
+	direct  atomic.Int64 // Unix nanoseconds, when a relayed pair last tried for a direct connection
+	rtt     atomic.Int64 // nanoseconds that the exchange of certificates took, 0 if we did not begin it
+	punched atomic.Bool  // direct, and made while there was a relayed one
 
 	mu   sync.Mutex // guards the fields below
 	cert *wire.Certificate
@@ -57,7 +61,7 @@ func (l *link) close() { _ = l.conn.Close() }
 func (h *Host) opened(c network.Conn) {
 	p, err := wire.PeerFromBytes([]byte(c.RemotePeer()))
 	l := &link{
-		conn: c, peer: p, inbound: c.Stat().Direction == network.DirInbound,
+		conn: c, peer: p, inbound: c.Stat().Direction == network.DirInbound, relayed: relayed(c),
 		ready: make(chan struct{}), ended: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	l.used.Store(time.Now().UnixNano())
@@ -65,12 +69,17 @@ func (h *Host) opened(c network.Conn) {
 	refused := err != nil || h.closed || l.inbound && h.pending >= maxPending
 	if !refused {
 		h.links[c] = l
+		known := func(o *link) bool { return o.relayed }
+		l.punched.Store(!l.relayed && slices.ContainsFunc(h.peers[p], known))
 		if l.inbound {
 			h.pending++
 		}
 		l.pending = time.AfterFunc(pendingFor, l.close)
 	}
 	h.mu.Unlock()
+	if !refused {
+		h.adopt(l)
+	}
 	if refused && h.begin() {
 		// Closing calls back here, so it must not be done here.
 		go func() {
@@ -132,10 +141,11 @@ func (h *Host) enter(l *link, c *wire.Certificate) {
 
 // replace closes the older connections that the same peer has dialled: it would not have dialled
 // again if it still had them. Without this a member that restarted, or whose address changed,
-// would count as reachable by its dead connection until that times out. Called with mu held.
+// would count as reachable by its dead connection until that times out. A direct one that follows a
+// relayed one leaves that to the streams on it. Called with mu held.
 func (h *Host) replace(l *link, old []*link) {
 	for _, o := range old {
-		if !o.inbound || h.closed {
+		if !o.inbound || h.closed || o.relayed && !l.relayed {
 			continue
 		}
 		h.work.Add(1)
@@ -152,17 +162,22 @@ func (h *Host) linkOf(c network.Conn) *link {
 	return h.links[c]
 }
 
-// certified returns the newest connection to p on which certificates were exchanged, or nil.
+// certified returns the newest connection to p on which certificates were exchanged, a relayed one
+// only if there is no other, or nil.
 func (h *Host) certified(p wire.PeerID) *link {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	ls := h.peers[p]
-	for _, l := range slices.Backward(ls) {
-		if !l.conn.IsClosed() {
+	var relayed *link
+	for _, l := range slices.Backward(h.peers[p]) {
+		switch {
+		case l.conn.IsClosed():
+		case !l.relayed:
 			return l
+		case relayed == nil:
+			relayed = l
 		}
 	}
-	return nil
+	return relayed
 }
 
 // admit reports whether a stream that the peer opened may be handled: its certificate has been
@@ -203,20 +218,26 @@ func (h *Host) sweep() {
 		case <-h.ctx.Done():
 			return
 		case now := <-tick.C:
-			for _, l := range h.idle(now.Add(-idleFor)) {
+			h.keepPlace(now)
+			for _, l := range h.idle(now) {
 				l.close()
 			}
 		}
 	}
 }
 
-// idle returns the certified links without streams since a time.
-func (h *Host) idle(since time.Time) (out []*link) {
+// idle returns the certified links without streams for too long.
+func (h *Host) idle(now time.Time) (out []*link) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, ls := range h.peers {
+		direct := slices.ContainsFunc(ls, func(l *link) bool { return !l.relayed })
 		for _, l := range ls {
-			if l.streams.Load() == 0 && l.used.Load() < since.UnixNano() {
+			keep := idleFor
+			if l.relayed && direct {
+				keep = leaveRelay
+			}
+			if l.streams.Load() == 0 && l.used.Load() < now.Add(-keep).UnixNano() {
 				out = append(out, l)
 			}
 		}

@@ -34,7 +34,7 @@ func (h *Host) listen(addrs []string, anyPort bool) error {
 	if !anyPort || !portTaken(err) {
 		return err
 	}
-	h.swarm.ListenClose(h.swarm.ListenAddresses()...)
+	h.swarm.ListenClose(slices.DeleteFunc(slices.Clone(h.swarm.ListenAddresses()), isCircuit)...)
 	return h.listenEach(listenOn(0), true)
 }
 
@@ -80,19 +80,40 @@ func (h *Host) Addrs() []string {
 		all = h.swarm.ListenAddresses()
 	}
 	all = slices.DeleteFunc(slices.Clone(all), func(a ma.Multiaddr) bool {
-		return manet.IsIP6LinkLocal(a) || manet.IsIPUnspecified(a)
+		return isCircuit(a) || manet.IsIP6LinkLocal(a) || manet.IsIPUnspecified(a)
 	})
 	if slices.ContainsFunc(all, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) }) {
 		all = slices.DeleteFunc(all, manet.IsIPLoopback)
 	}
+	all = append(all, h.observed()...)
 	slices.SortStableFunc(all, func(a, b ma.Multiaddr) int { return cmp.Compare(rank(a), rank(b)) })
+	most := wire.MaxAddrs
+	place := h.placed()
+	if place != nil {
+		most--
+	}
 	out := make([]string, 0, wire.MaxAddrs)
 	for _, a := range all {
-		if s := a.String(); len(out) < wire.MaxAddrs && !slices.Contains(out, s) {
+		if s := a.String(); len(out) < most && !slices.Contains(out, s) {
 			out = append(out, s)
 		}
 	}
+	if place != nil {
+		out = append(out, place.String())
+	}
 	return out
+}
+
+// observed returns the public addresses at which others see this host: a NAT's, which may let in
+// whoever asks.
+func (h *Host) observed() []ma.Multiaddr {
+	b, ok := h.p2p.(interface{ AllAddrs() []ma.Multiaddr })
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(b.AllAddrs()), func(a ma.Multiaddr) bool {
+		return !manet.IsPublicAddr(a) || isCircuit(a)
+	})
 }
 
 // rank puts QUIC before TCP, and IPv4 before IPv6.

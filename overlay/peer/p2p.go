@@ -11,8 +11,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/gologshim"
+	"github.com/libp2p/go-libp2p/p2p/host/observedaddrs"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
@@ -27,11 +29,17 @@ func init() {
 	if os.Getenv("GOLOG_LOG_LEVEL") == "" {
 		gologshim.SetDefaultHandler(slog.DiscardHandler)
 	}
+	observedaddrs.ActivationThresh = observers
 }
+
+// observers is how many must see this host at an address before that is believed. libp2p wants four,
+// which no small mesh has: a laptop may know nobody but the coordinator. Who lies gains that others
+// dial an address in vain.
+const observers = 1
 
 // newP2P makes a libp2p host that does not listen yet. The connection manager is the one that
 // never trims: libp2p's own closes connections above 192, in use or not.
-func newP2P(key ed25519.PrivateKey) (host.Host, error) {
+func newP2P(key ed25519.PrivateKey, m *meter) (host.Host, error) {
 	k, err := crypto.UnmarshalEd25519PrivateKey(key)
 	if err != nil {
 		return nil, err
@@ -51,9 +59,11 @@ func newP2P(key ed25519.PrivateKey) (host.Host, error) {
 		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
 		libp2p.ResourceManager(limits),
 		libp2p.UserAgent("gaggle"),
-		libp2p.DisableRelay(),
+		libp2p.BandwidthReporter(m),
+		libp2p.EnableRelay(),
+		libp2p.EnableHolePunching(),
 		libp2p.ForceReachabilityPrivate(), // asks nobody to dial back
-		libp2p.DisableIdentifyAddressDiscovery(),
+		libp2p.SwarmOpts(swarm.WithDialRanker(dialOrder)),
 		libp2p.Ping(false),
 		libp2p.DisableMetrics(),
 		// Hosts without IPv6 or UDP are found out by each dial; in a mesh of few peers the

@@ -16,7 +16,10 @@
 //	{"ticket": text, "cert": bytes, "owner": text, "name": text, "now": Unix microseconds}
 //	{"cert": bytes, "now": Unix microseconds, "error": wire.Error or absent}
 //
-// Relays, hole punching, NAT probing and local discovery are off.
+// Peers behind NAT are reached through a relay, the coordinator, with a circuit of libp2p's relay v2
+// on which the two shake hands as on any connection: the relay sees nothing but their bytes. Each
+// tries for a direct connection then, by dialling back and by punching a hole. See relay.go for what
+// a relay takes, and direct.go for how a pair gets rid of it.
 package peer
 
 import (
@@ -33,6 +36,7 @@ import (
 	p2p "github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"gaggle/wire"
@@ -63,6 +67,7 @@ type Host struct {
 	p2p   host.Host
 	swarm *swarm.Swarm
 	told  *teller
+	meter *meter
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -76,6 +81,9 @@ type Host struct {
 	peers   map[wire.PeerID][]*link // certified, newest last
 	pending int                     // inbound links not certified
 	closed  bool
+	via     circuit      // of UseRelay
+	relay   *relay.Relay // nil unless ServeRelay was called
+	guard   *relayGuard  // likewise
 }
 
 // New starts a host. A port that is taken is an error of wire.CauseInvalid that says so.
@@ -94,7 +102,8 @@ func New(cfg Config) (*Host, error) {
 		h.now = time.Now
 	}
 	var err error
-	if h.p2p, err = newP2P(cfg.Key); err != nil {
+	h.meter = newMeter()
+	if h.p2p, err = newP2P(cfg.Key, h.meter); err != nil {
 		return nil, fmt.Errorf("starting the peer host: %w", err)
 	}
 	h.swarm = h.p2p.Network().(*swarm.Swarm)
@@ -122,7 +131,14 @@ func (h *Host) Close() error {
 		return nil
 	}
 	h.cancel()
-	err := h.p2p.Close()
+	h.mu.Lock()
+	r := h.relay
+	h.mu.Unlock()
+	var err error
+	if r != nil {
+		err = r.Close()
+	}
+	err = errors.Join(err, h.p2p.Close())
 	h.work.Wait()
 	h.told.close()
 	return err
