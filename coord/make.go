@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -194,7 +193,7 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 	if calls != nil {
 		lost = calls.Lost
 	}
-	return code, missing(a.err, lost, code)
+	return code, missing(lost, code)
 }
 
 // tellCalls says what became of a build's calls, if there were some.
@@ -204,19 +203,15 @@ func (a *app) tellCalls(calls *client.Calls) {
 	}
 }
 
-// missing says which files are not there that a call was to make and make has not asked for again: it
-// takes what was made of them for good. That is an error if make says that all is well.
-func missing(out io.Writer, lost []string, code int) error {
-	if len(lost) == 0 {
+// missing says which files are not there that a call was to make and that make, which says that all is
+// well, has not asked for again: it takes what was made of them for good. If make has failed it may
+// not have come to them.
+func missing(lost []string, code int) error {
+	if len(lost) == 0 || code != 0 {
 		return nil
 	}
-	err := wire.Errorf(wire.CauseExit, "remove what is made of it, or make clean and run coord make --wait",
+	return wire.Errorf(wire.CauseExit, "remove what is made of it, or make clean and run coord make --wait",
 		"%s could not be made, and make did not make it again", lost[0])
-	if code != 0 {
-		fmt.Fprintf(out, "coord: %v\n       %s\n", err.Message, err.Hint)
-		return nil
-	}
-	return err
 }
 
 // readsMakefile reports whether make reads its makefile from standard input, which is there once.
