@@ -56,16 +56,6 @@ func (l *Lab) NAT(name string, kind NATKind) *NAT {
 	return n
 }
 
-// Reboot forgets all flows, as a router does whose power was off.
-func (n *NAT) Reboot() {
-	n.lab.t.Helper()
-	n.lab.ip("-n", n.ns, "link", "set", "lan", "down")
-	rules := n.lab.output("ip", "netns", "exec", n.ns, "nft", "list", "ruleset")
-	n.nft("flush ruleset")
-	n.nft(rules)
-	n.lab.ip("-n", n.ns, "link", "set", "lan", "up")
-}
-
 func (n *NAT) nft(rules string) {
 	n.lab.t.Helper()
 	n.lab.run("ip", "netns", "exec", n.ns, "sh", "-c", "nft -f - <<'END'\n"+rules+"\nEND")
