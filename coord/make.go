@@ -7,25 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"gaggle/coord/client"
 	"gaggle/coord/gate"
-	"gaggle/coord/infer"
 	"gaggle/wire"
 )
 
-// shimName is the program that stands in for compilers; it lies beside coord.
-const shimName = infer.ShimName
-
 // toolCmds are the commands that stand between a build and its compilers.
-func (a *app) toolCmds() []*cobra.Command { return []*cobra.Command{a.makeCmd(), a.ccCmd()} }
+func (a *app) toolCmds() []*cobra.Command {
+	return []*cobra.Command{a.makeCmd(), a.ccCmd(), a.inferCmd(), a.forceCmd()}
+}
 
 func (a *app) makeCmd() *cobra.Command {
 	return &cobra.Command{
@@ -43,6 +37,7 @@ make; coord says at the end how often, and coord report says why.
                  of coord make, and differ in nothing else from those of make: start a debugger there. A
                  call that names a directory of the build in another way, as by a macro or a run path,
                  is made as without the flag, and counted.
+  --plan         what make would have the mesh do is told, and not done: see coord infer.
   --wait         a call of a tool ends when it is done, as it would without coord. Otherwise make
                  goes on meanwhile, so that it keeps the mesh busy without -j: whoever opens a file
                  that is still to be made waits for it, and so does a recipe that runs any program
@@ -57,119 +52,41 @@ make; coord says at the end how often, and coord report says why.
 			case help:
 				return c.Help()
 			}
-			args, waits := waitFlag(args)
-			return a.build("make", args, !waits)
+			args, waits := takeFlag(args, "--wait")
+			args, plan := takeFlag(args, "--plan")
+			return a.make(args, !waits, plan)
 		},
 	}
 }
 
-// readModels reads the user's models, if a file of them was named, and returns which tools it has.
-func (a *app) readModels() (file []byte, tools []string, err error) {
-	if a.models == "" {
-		return nil, nil, nil
-	}
-	if file, err = os.ReadFile(a.models); err != nil {
-		return nil, nil, wire.Errorf(wire.CauseInvalid, "", "reading models of tools: %v", err)
-	}
-	models, err := infer.Decode(a.models, file)
-	if err != nil {
-		return nil, nil, wire.Errorf(wire.CauseInvalid, "examples/models/models.yaml has examples", "%v", err)
-	}
-	return file, models.Tools(), nil
-}
-
-// shim returns the path of the stand-in for compilers.
-func shim() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(filepath.Dir(self), shimName), nil
-}
-
-// build runs a program whose compilers are the shims.
-func (a *app) build(program string, args []string, deferring bool) error {
-	opt, err := a.options()
+// make runs make.
+func (a *app) make(args []string, deferring, plan bool) error {
+	t, ctx, done, err := a.newToolBuild(append([]string{"make"}, args...))
 	if err != nil {
 		return &result{err: err}
 	}
-	path := os.Getenv("PATH")
-	standIn, err := shim()
-	if err != nil {
-		return &result{err: err}
+	defer done()
+	t.builder.Command.Build.KeepGoing = keepsGoing(args)
+	if t.builder.Command.Build.Plan = plan; plan {
+		return ended(t.infer(ctx))
 	}
-	models, tools, err := a.readModels()
-	if err != nil {
-		return &result{err: err}
-	}
-	dir, err := client.Shims(opt.State, path, standIn, tools)
-	if err != nil {
-		return &result{err: err}
-	}
-	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: path, Build: &client.ToolBuild{Command: append([]string{program}, args...), Models: models}}
-	if cmd.Dir, err = os.Getwd(); err == nil {
-		cmd.Dir, err = filepath.EvalSymlinks(cmd.Dir) // as the shims see it
-	}
-	if err != nil {
-		return &result{err: fmt.Errorf("finding the working directory: %w", err)}
-	}
-	signals := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) { // by nohup, say: then make ignores it as well
-			signal.Notify(signals, s)
-		}
-	}
-	defer signal.Stop(signals)
-	ctx, interrupted := context.WithCancel(context.Background())
-	defer interrupted()
-	b := &client.Builder{Command: cmd, Out: a.out, Err: a.err, Signals: signals, Interrupted: interrupted}
-	stopped := false
-	b.Run = func(at *client.Building, wait func(context.Context) bool) (code int, by bool, err error) {
-		p := exec.Command(program, args...)
-		p.Stdin, p.Stdout, p.Stderr = a.in, a.out, a.err
-		p.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+path, client.ToolsVar+"="+at.Socket, client.BuildVar+"="+at.Build)
-		if wait == nil {
-			err = p.Start()
-		} else {
-			var closes func() error
-			if closes, err = gated(p, standIn, wait); err == nil {
-				defer func() {
-					if err := closes(); err != nil {
-						fmt.Fprintln(a.err, err)
-					}
-				}()
-			}
-		}
-		if err == nil {
-			code, by, err = runTo(p, signals, b.Stop)
-		}
-		stopped = by
-		return code, by, err
-	}
-	b.Command.Build.KeepGoing = keepsGoing(args)
-	code, err := a.rounds(ctx, opt, b, deferring && !readsMakefile(args), &stopped)
-	switch {
-	case err != nil:
-		return &result{err: err}
-	case code != 0:
-		return exitCode(code)
-	}
-	return nil
+	return ended(t.rounds(ctx, deferring && !readsMakefile(args)))
 }
 
 // rounds runs the build, and once more if a call failed that was deferred, or the agent went away: the
 // second time nothing is, so that all is said and done as it always is. Not so if the user has
 // stopped it.
-func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder, deferring bool, stopped *bool) (code int, err error) {
+func (t *toolBuild) rounds(ctx context.Context, deferring bool) (code int, err error) {
+	a, b := t.a, t.builder
 	var lost []string
 	if deferring && b.Command.Build.Deferring() {
-		calls, code, err := b.Build(ctx, opt)
+		calls, code, err := b.Build(ctx, t.opt)
 		switch {
 		case errors.Is(err, gate.ErrUnsupported):
 			fmt.Fprintf(a.err, "make waits for each call of a tool: %v\n", err)
 		case err != nil:
 			return code, err
-		case *stopped || calls != nil && calls.Again == "":
+		case t.stopped || calls != nil && calls.Again == "":
 			a.tellCalls(calls)
 			return code, nil
 		case calls != nil:
@@ -181,7 +98,7 @@ func (a *app) rounds(ctx context.Context, opt client.Options, b *client.Builder,
 		b.Command.Build.Again = true
 	}
 	b.Command.Build.Defer, b.Command.Build.Lost = false, lost
-	calls, code, err := b.Build(ctx, opt)
+	calls, code, err := b.Build(ctx, t.opt)
 	switch {
 	case err != nil:
 		return code, err
@@ -249,44 +166,4 @@ func keepsGoing(args []string) bool {
 		}
 	}
 	return false
-}
-
-// gated starts a command whose programs wait for deferred calls.
-func gated(p *exec.Cmd, shim string, wait func(context.Context) bool) (closes func() error, err error) {
-	programs, err := client.NewPrograms(shim, wait)
-	if err != nil {
-		return nil, err
-	}
-	g, err := gate.Start(p, programs.Pass)
-	if err != nil {
-		return nil, err
-	}
-	return g.Close, nil
-}
-
-// runTo waits until a program has ended and returns its exit code as a shell does, and whether a signal
-// came, at which stop is called. Signals are passed on but for an interrupt, which the terminal sends to
-// both.
-func runTo(p *exec.Cmd, signals <-chan os.Signal, stop func()) (code int, stopped bool, err error) {
-	ended := make(chan error, 1)
-	go func() { ended <- p.Wait() }()
-	for {
-		select {
-		case s := <-signals:
-			stopped = true
-			if s != os.Interrupt {
-				_ = p.Process.Signal(s) // it may have ended
-			}
-			stop() // make takes no signal while a program that it starts is held back
-		case err := <-ended:
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) {
-				return 0, stopped, err
-			}
-			if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-				return 128 + int(status.Signal()), stopped, nil
-			}
-			return exit.ExitCode(), stopped, nil
-		}
-	}
 }

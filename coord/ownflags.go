@@ -24,9 +24,9 @@ func (a *app) firstFlags(args []string) ([]string, error) {
 	return args[min(n, len(args)):], err
 }
 
-// waitFlag takes --wait out.
-func waitFlag(args []string) (rest []string, waits bool) {
-	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--wait" })
+// takeFlag takes a flag without a value out.
+func takeFlag(args []string, flag string) (rest []string, set bool) {
+	rest = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == flag })
 	return rest, len(rest) < len(args)
 }
 

@@ -19,6 +19,9 @@ type Builder struct {
 	// false if one has failed: nothing may go on.
 	Run func(at *Building, wait func(context.Context) (ok bool)) (code int, stopped bool, err error)
 
+	// Plan prints what calls are left, of coord make --plan.
+	Plan func(*Event) error
+
 	// A signal that comes before or after Run ends the waiting by Interrupted, which ends the context
 	// of Build.
 	Signals     <-chan os.Signal
@@ -118,6 +121,8 @@ func (b *Builder) events(c *Conn) (calls *Calls, err error) {
 			_, err = b.Err.Write(e.Output.Data)
 		case e.Output != nil:
 			_, err = b.Out.Write(e.Output.Data)
+		case e.Plan != nil:
+			err = b.Plan(e)
 		case e.Resume != nil:
 			b.pauses.end(e.Resume)
 		case e.Calls != nil:

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"time"
 
 	"gaggle/wire"
 )
@@ -9,8 +10,8 @@ import (
 // building lets tools be called by a command of the user's until it goes away, and tells what
 // became of the calls.
 func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
-	_, err := s.link(ctx, cmd)
-	away := wire.CauseOf(err) == wire.CauseUnreachable && ctx.Err() == nil
+	l, err := s.link(ctx, cmd)
+	away := wire.CauseOf(err) == wire.CauseUnreachable && ctx.Err() == nil && !cmd.Build.Lazy
 	if err != nil && !away {
 		return nil, err
 	}
@@ -47,11 +48,14 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 	}
 	var again string
 	lost := b.lost.names()
+	left := 0
 	if d != nil {
 		if err != nil {
 			d.abandon()
 		}
-		again, lost = d.settle(ctx, how)
+		d.settle(ctx, how)
+		left, err = s.leave(ctx, l, d, how, err)
+		again, lost = d.conclude(how)
 	}
 	if err != nil {
 		return nil, err
@@ -60,6 +64,27 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 	b.mu.Lock()
 	counts := b.counts
 	b.mu.Unlock()
-	counts.Again, counts.Lost = again, lost
+	counts.Again, counts.Lost, counts.Left = again, lost, left
 	return nil, s.send(&Event{Calls: &counts})
+}
+
+// leave tells and notes which lazy calls of a build are left to be made, and drops them. err is what
+// has gone wrong before.
+func (s *session) leave(ctx context.Context, l *link, d *deferral, how over, err error) (left int, _ error) {
+	calls := d.unmade()
+	defer d.drop(calls)
+	args := d.build.cmd.Build
+	if err != nil || !d.lazy || how.Stopped || how.Code != 0 {
+		return len(calls), err
+	}
+	if args.Plan {
+		return len(calls), s.planCalls(ctx, l, calls)
+	}
+	in := inferredOf(&d.build.cmd, calls, time.Now())
+	if args.Save != "" {
+		if err := writeJSON(args.Save, in); err != nil {
+			return len(calls), wire.Errorf(wire.CauseInvalid, "name another file with --save", "writing what was inferred: %v", err)
+		}
+	}
+	return len(calls), in.save(s.a.dir)
 }

@@ -22,8 +22,10 @@ import (
 // A deferral is the deferred calls of one build.
 type deferral struct {
 	tools     *tools
+	build     *build
 	base      string
 	keepGoing bool    // as make -k
+	lazy      bool    // see demand
 	streams   streams // of the build
 	command   int     // the process of the command
 	processes placeholder.Processes
@@ -41,21 +43,24 @@ type deferral struct {
 	keeper  *placeholder.Share // of the command
 	telling sync.Mutex         // held while messages are printed
 
-	mu     sync.Mutex                 // guards the fields below
-	calls  []*deferredCall            // whose messages are still to be printed
-	total  int                        // calls
-	ended  int                        // of them
-	files  int                        // placeholders that are there
-	failed int                        // calls, not those that were cancelled
-	why    string                     // the first of them failed
-	lost   []string                   // files that were removed; some of them
-	closed bool                       // no call is added any more
-	wanted map[*pendingFile]time.Time // since when
+	mu      sync.Mutex                 // guards the fields below
+	calls   []*deferredCall            // whose messages are still to be printed
+	total   int                        // calls
+	ended   int                        // of them
+	files   int                        // placeholders that are there
+	failed  int                        // calls, not those that were cancelled
+	why     string                     // the first of them failed
+	lost    []string                   // files that were removed; some of them
+	closed  bool                       // no call is added any more
+	dropped bool                       // no lazy call is carried out any more
+	before  []string                   // kept files that were there before lazy calls
+	wanted  map[*pendingFile]time.Time // since when
 }
 
 // A deferredCall is one of them.
 type deferredCall struct {
 	of    *deferral
+	asked *toolCall
 	name  string
 	link  *link
 	trust wire.Trust
@@ -69,8 +74,9 @@ type deferredCall struct {
 	how      wire.How
 	valueErr error
 
-	err   error // why it could not be carried out, valueErr or another
-	ended bool  // err is set; guarded by the deferral's mu
+	err      error // why it could not be carried out, valueErr or another
+	ended    bool  // err is set; guarded by the deferral's mu
+	demanded bool  // it is carried out, or was; guarded by the deferral's mu
 }
 
 const (
@@ -91,7 +97,7 @@ var (
 // defers begins to defer calls of a build, whose command is a process.
 func (b *build) defers(name string, args *ToolBuild, command int, say func(*Event) error) *deferral {
 	d := &deferral{
-		tools: b.tools, base: b.base, keepGoing: args.KeepGoing, streams: args.Streams, command: command, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
+		tools: b.tools, build: b, base: b.base, keepGoing: args.KeepGoing, lazy: args.Lazy, streams: args.Streams, command: command, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
 		journal: b.tools.b.dir.journal(name), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
 	}
 	d.frozen.processes = d.processes
@@ -130,21 +136,22 @@ func (d *deferral) takes(c *toolCall, call *infer.Call, draft *infer.Draft) bool
 	default:
 		return false // not yet
 	}
-	return c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft) && recipe(c.pid, d.streams, d.command)
+	return c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft, d.lazy) && recipe(c.pid, d.streams, d.command)
 }
 
 // standable reports whether placeholders can stand for what a call makes. One in place of a file that
-// is changed would lose it if the build breaks off, unless that is a placeholder as well; whether objcopy
-// makes a program only its input tells; and who reads a thin archive has to look into it. Headers and
-// sources that a tool of the user's makes are there when they are looked at.
-func standable(call *infer.Call, draft *infer.Draft) bool {
+// is changed would lose it if the build breaks off, unless that is kept or is a placeholder as well;
+// whether objcopy makes a program only its input tells; and who reads a thin archive has to look into it.
+// Headers and sources that a tool of the user's makes are there when they are looked at.
+func standable(call *infer.Call, draft *infer.Draft, kept bool) bool {
 	thin := func(o infer.Output) bool { return o.Thin }
 	if call.Mode == infer.User || slices.ContainsFunc(call.Writes, thin) {
 		return false
 	}
 	for _, m := range draft.Made {
 		inPlace := m.Mode == m.Path
-		if inPlace && !slices.Contains(draft.Pending, m.Path) || !inPlace && call.Mode == infer.Change {
+		lost := !(kept && call.Mode == infer.Archive) && !slices.Contains(draft.Pending, m.Path)
+		if inPlace && lost || !inPlace && call.Mode == infer.Change {
 			return false
 		}
 	}
@@ -152,7 +159,7 @@ func standable(call *infer.Call, draft *infer.Draft) bool {
 }
 
 // add defers a call; false says that it has to be waited for.
-func (d *deferral) add(c *deferredCall, umask fs.FileMode, b *build) bool {
+func (d *deferral) add(c *deferredCall) bool {
 	d.mu.Lock()
 	if d.closed || d.files+len(c.draft.Made) > maxPlaceholders {
 		d.mu.Unlock()
@@ -161,22 +168,21 @@ func (d *deferral) add(c *deferredCall, umask fs.FileMode, b *build) bool {
 	d.files += len(c.draft.Made) // or another call takes the room
 	d.work.Add(1)
 	d.mu.Unlock()
-	if err := d.stand(c, umask); err != nil {
+	defer d.work.Done()
+	if err := d.stand(c, c.asked.umask); err != nil {
 		d.tools.b.log.Info("a call is not deferred", "why", err)
 		d.mu.Lock()
 		d.files -= len(c.draft.Made)
 		d.mu.Unlock()
-		d.work.Done()
 		return false
 	}
 	d.mu.Lock()
 	d.calls = append(d.calls, c)
 	d.total++
 	d.mu.Unlock()
-	go func() {
-		defer d.work.Done()
-		d.run(c, b)
-	}()
+	if !d.lazy {
+		d.demand(c)
+	}
 	return true
 }
 
@@ -187,7 +193,7 @@ func (d *deferral) stand(c *deferredCall, umask fs.FileMode) error {
 		if m.Run {
 			kind = wire.Exec
 		}
-		err := d.journal.note(d.base, m.Path)
+		err := errors.Join(d.journal.note(d.base, m.Path), d.keepBefore(m.Path))
 		var f *placeholder.File
 		if err == nil {
 			f, err = placeholder.Make(m.Path, permissions(m, kind, umask), d.keeper)
@@ -199,7 +205,7 @@ func (d *deferral) stand(c *deferredCall, umask fs.FileMode) error {
 			}
 			return err
 		}
-		p := &pendingFile{File: f, call: c, output: m.Output, run: m.Run}
+		p := &pendingFile{File: f, call: c, path: m.Path, output: m.Output, run: m.Run}
 		c.files = append(c.files, p)
 		d.tools.pendings.add(p)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // run makes what a call was to make.
-func (d *deferral) run(c *deferredCall, b *build) {
+func (d *deferral) run(c *deferredCall) {
 	var release func()
 	release, c.valueErr = d.value(c)
 	close(c.valued) // what depends on it need not wait for the disk
@@ -19,10 +19,15 @@ func (d *deferral) run(c *deferredCall, b *build) {
 	release()
 	switch {
 	case err == nil:
-		b.done(c.how)
+		d.build.done(c.how)
 	case d.ctx.Err() == nil:
 		d.fail(c, err)
 	}
+	d.finish(c, err)
+}
+
+// finish notes how a call has ended.
+func (d *deferral) finish(c *deferredCall, err error) {
 	d.remove(c)
 	d.mu.Lock()
 	c.err, c.ended, c.draft, c.sight = err, true, nil, nil

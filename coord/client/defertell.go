@@ -13,13 +13,13 @@ func (d *deferral) tell() {
 	defer d.telling.Unlock()
 	for {
 		d.mu.Lock()
-		if len(d.calls) == 0 || !d.calls[0].ended {
+		first := slices.IndexFunc(d.calls, func(c *deferredCall) bool { return c.demanded })
+		if first < 0 || !d.calls[first].ended {
 			d.mu.Unlock()
 			return
 		}
-		c := d.calls[0]
-		d.calls[0] = nil
-		d.calls = d.calls[1:]
+		c := d.calls[first]
+		d.calls = slices.Delete(d.calls, first, first+1)
 		d.mu.Unlock()
 		if c.err == nil {
 			d.print(c, wire.Stdout, false)

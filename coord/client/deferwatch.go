@@ -42,15 +42,18 @@ func (f *freezer) hold() (release func()) {
 
 // look notes which placeholders somebody waits for, and reports whether there are some.
 func (d *deferral) look() bool {
+	var calls []*deferredCall
 	for _, f := range d.tools.pendings.of(d) {
 		if f.Wanted() { // which may wait for the disk
 			d.mu.Lock()
 			if _, known := d.wanted[f]; !known {
 				d.wanted[f] = time.Now()
+				calls = append(calls, f.call)
 			}
 			d.mu.Unlock()
 		}
 	}
+	d.demand(calls...)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.wanted) > 0
@@ -108,6 +111,7 @@ func (d *deferral) passed() bool {
 	d.mu.Lock()
 	calls := slices.DeleteFunc(slices.Clone(d.calls), func(c *deferredCall) bool { return c.ended })
 	d.mu.Unlock()
+	d.demand(calls...)
 	for _, c := range calls {
 		<-c.filled
 	}
@@ -116,11 +120,10 @@ func (d *deferral) passed() bool {
 	return d.why == "" && d.ctx.Err() == nil
 }
 
-// settle waits until all calls have ended, and returns why make has to run again, if it has, and what it
-// has to make then.
-func (d *deferral) settle(ctx context.Context, how over) (again string, lost []string) {
+// settle waits until all calls that are carried out have ended.
+func (d *deferral) settle(ctx context.Context, how over) {
 	d.mu.Lock()
-	d.closed = true
+	d.closed, d.dropped = true, d.lazy
 	d.mu.Unlock()
 	if how.Stopped {
 		d.cancel(errCancelled)
@@ -147,6 +150,11 @@ func (d *deferral) settle(ctx context.Context, how over) (again string, lost []s
 			pauses.Reset(pause)
 		}
 	}
+}
+
+// conclude ends it when no placeholder is left, and returns why make has to run again, if it has, and
+// what it has to make then.
+func (d *deferral) conclude(how over) (again string, lost []string) {
 	close(d.over)
 	if err := d.journal.remove(); err != nil {
 		d.tools.b.log.Error("forgetting a build", "error", err)

@@ -90,8 +90,10 @@ func (d stateDir) repair(log *slog.Logger) {
 }
 
 // clean removes what a build has left below a directory: placeholders, and files that were not
-// whole yet. It returns how many they were.
+// whole yet. It returns how many they were. What was there before the placeholders is put back if it was
+// kept.
 func clean(dir string) (removed int) {
+	var kept []string
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return nil // what cannot be read was not written by us
@@ -100,11 +102,18 @@ func clean(dir string) (removed int) {
 		if err != nil {
 			return nil
 		}
+		if strings.HasPrefix(e.Name(), keptPrefix) {
+			kept = append(kept, path)
+			return nil
+		}
 		partial := strings.HasPrefix(e.Name(), ".gaggle-") && time.Since(info.ModTime()) > time.Minute
 		if (partial || placeholder.Is(path, info)) && os.Remove(path) == nil {
 			removed++
 		}
 		return nil
 	})
+	for _, path := range kept {
+		_ = putBack(path) // else it stays under the name that it has
+	}
 	return removed
 }

@@ -83,6 +83,9 @@ type Judge struct {
 type ToolBuild struct {
 	Command   []string `cbor:"command"`         // with its arguments, for people
 	Defer     bool     `cbor:"defer,omitempty"` // a call that nobody looks at ends at once
+	Lazy      bool     `cbor:"lazy,omitempty"`  // with Defer: and is carried out only if somebody waits for what it makes
+	Plan      bool     `cbor:"plan,omitempty"`  // with Lazy: the others are told
+	Save      string   `cbor:"save,omitempty"`  // with Lazy: the others are noted in this file, too; see Inferred
 	KeepGoing bool     `cbor:"keep_going,omitempty"`
 	Streams   streams  `cbor:"streams"`          // of the build
 	Again     bool     `cbor:"again,omitempty"`  // a further round of the last such build
@@ -221,7 +224,7 @@ type Plan struct {
 // PlanTask is a task that would be submitted.
 type PlanTask struct {
 	Name  string        `cbor:"name"`
-	Known string        `cbor:"known"` // "memo", "run", "depends" on what others give, or "equal" to one before
+	Known string        `cbor:"known"` // one of KnownMemo to KnownEqual
 	Bytes uint64        `cbor:"bytes"` // of its inputs, as far as they are known
 	Run   time.Duration `cbor:"run,omitempty"`
 }
@@ -301,10 +304,11 @@ type Building struct {
 
 // Calls counts what became of the calls of tools in a build.
 type Calls struct {
-	Ran    int            `cbor:"ran"`    // on a node
-	Memo   int            `cbor:"memo"`   // were known
-	Shared int            `cbor:"shared"` // with another build at the same time
-	Here   int            `cbor:"here"`   // by the tool itself, on this machine
+	Ran    int            `cbor:"ran"`            // on a node
+	Memo   int            `cbor:"memo"`           // were known
+	Shared int            `cbor:"shared"`         // with another build at the same time
+	Here   int            `cbor:"here"`           // by the tool itself, on this machine
+	Left   int            `cbor:"left,omitempty"` // lazy ones that nobody waited for
 	Why    map[string]int `cbor:"why,omitempty"`
 	Bound  map[string]int `cbor:"bound,omitempty"` // why calls that were to be portable depend on their directory
 

@@ -21,6 +21,7 @@ type pendings struct {
 type pendingFile struct {
 	*placeholder.File
 	call   *deferredCall
+	path   string // at which the call makes it
 	output string // in the call's thunk
 	run    bool   // it is a program
 }
@@ -108,6 +109,7 @@ func (s *sight) sources(ctx context.Context, call *infer.Call) error {
 		if f == nil {
 			continue
 		}
+		f.call.of.demand(f.call)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -132,6 +134,7 @@ func (s *sight) waited(ctx context.Context, d *infer.Draft) ([]wire.Object, erro
 
 // object waits until the file is made.
 func (f *pendingFile) object(ctx context.Context) (wire.Object, error) {
+	f.call.of.demand(f.call)
 	select {
 	case <-ctx.Done():
 		return wire.Object{}, context.Cause(ctx)

@@ -50,8 +50,8 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 		b.bound(c, draft.Bound)
 	}
 	if d := b.deferral(); d.takes(c, call, draft) {
-		later := &deferredCall{of: d, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, filled: make(chan struct{}), valued: make(chan struct{})}
-		if d.add(later, c.umask, b) {
+		later := &deferredCall{of: d, asked: c, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, filled: make(chan struct{}), valued: make(chan struct{})}
+		if d.add(later) {
 			return to.exit(0)
 		}
 	}
