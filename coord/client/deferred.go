@@ -31,6 +31,7 @@ type deferral struct {
 	processes placeholder.Processes
 	say       func(*Event) error // to the command
 	journal   *journal
+	most      int // placeholders
 	frozen    freezer
 
 	ctx    context.Context // of the calls
@@ -80,9 +81,9 @@ type deferredCall struct {
 }
 
 const (
-	// maxPlaceholders bounds those of a build, each of which is an open file; a call that would
-	// need more waits for its outputs.
-	maxPlaceholders = 4_000
+	// maxPlaceholders bounds those of a build, each of which is an open file here and in its
+	// command; a call that would need more waits for its outputs.
+	maxPlaceholders = 20_000
 	// maxRunning bounds the calls of a build that are at the coordinator, each of which has a stream.
 	maxRunning = 192
 	// deferredWait is how long a call waits for a mesh of which no node can run it now.
@@ -98,7 +99,7 @@ var (
 func (b *build) defers(name string, args *ToolBuild, command int, say func(*Event) error) *deferral {
 	d := &deferral{
 		tools: b.tools, build: b, base: b.base, keepGoing: args.KeepGoing, lazy: args.Lazy, streams: args.Streams, command: command, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
-		journal: b.tools.b.dir.journal(name), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
+		journal: b.tools.b.dir.journal(name), most: min(maxPlaceholders, placeholder.Most()), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
 	}
 	d.frozen.processes = d.processes
 	d.ctx, d.cancel = context.WithCancelCause(context.Background()) // the build's processes are to be ended first
@@ -161,7 +162,7 @@ func standable(call *infer.Call, draft *infer.Draft, kept bool) bool {
 // add defers a call; false says that it has to be waited for.
 func (d *deferral) add(c *deferredCall) bool {
 	d.mu.Lock()
-	if d.closed || d.files+len(c.draft.Made) > maxPlaceholders {
+	if d.closed || d.files+len(c.draft.Made) > d.most {
 		d.mu.Unlock()
 		return false
 	}

@@ -251,5 +251,14 @@ func Patience() time.Duration {
 	return time.Duration(n) * time.Second
 }
 
+// Most returns how many placeholders this process may hold: half of the files that it may have open.
+func Most() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(limit.Cur, 1<<31) / 2)
+}
+
 // nonblock has an open fail that would wait.
 const nonblock = unix.O_NONBLOCK

@@ -51,6 +51,9 @@ func (Processes) End(bool) error { return nil }
 // Patience returns how long the kernel has somebody wait for a placeholder.
 func Patience() time.Duration { return 0 }
 
+// Most is 0.
+func Most() int { return 0 }
+
 // A Share is a process that keeps this one's placeholders.
 type Share struct{}
 
