@@ -129,7 +129,7 @@ func gated(p *exec.Cmd, shim string, wait func(context.Context) bool) (closes fu
 	if err != nil {
 		return nil, err
 	}
-	g, err := gate.Start(p, programs.Pass)
+	g, err := gate.Start(p, programs.Free, programs.Hold)
 	if err != nil {
 		return nil, err
 	}

@@ -37,16 +37,16 @@ func NewPrograms(shim string, wait func(context.Context) bool) (*Programs, error
 	return &Programs{shim: info, wait: wait, plain: map[int]bool{}, makers: map[int]bool{}}, nil
 }
 
-// Pass returns when a program may start. One that may not is ended: make, which has been told to end,
+// Hold returns when a program may start. One that may not is ended: make, which has been told to end,
 // waits for its child to start.
-func (p *Programs) Pass(ctx context.Context, program gate.Program) {
-	if !p.free(program) && !p.wait(ctx) {
+func (p *Programs) Hold(ctx context.Context, program gate.Program) {
+	if !p.wait(ctx) {
 		_ = syscall.Kill(program.PID, syscall.SIGKILL) // it may have been ended
 	}
 }
 
-// free reports whether a program need not wait.
-func (p *Programs) free(g gate.Program) bool {
+// Free reports whether a program need not wait.
+func (p *Programs) Free(g gate.Program) bool {
 	p.mu.Lock()
 	delete(p.plain, g.PID) // it becomes another
 	delete(p.makers, g.PID)

@@ -17,5 +17,8 @@ func NewPrograms(string, func(context.Context) bool) (*Programs, error) {
 	return nil, placeholder.ErrUnsupported
 }
 
-// Pass returns at once.
-func (*Programs) Pass(context.Context, gate.Program) {}
+// Free is true.
+func (*Programs) Free(gate.Program) bool { return true }
+
+// Hold returns at once.
+func (*Programs) Hold(context.Context, gate.Program) {}

@@ -71,7 +71,8 @@ func letAll(listener int) {
 // A Gate stands before the programs of one command.
 type Gate struct {
 	listener int
-	pass     func(context.Context, Program)
+	free     func(Program) bool
+	hold     func(context.Context, Program)
 	stop     [2]int // a pipe; closed for writing it ends the listening
 	ctx      context.Context
 	end      context.CancelFunc
@@ -81,10 +82,10 @@ type Gate struct {
 }
 
 // Start starts a command as Cmd.Start does, but before the command or what comes of it executes a
-// program, pass is called, side by side, and the program starts when that returns. Pass returns when
-// its context is done. The error wraps ErrUnsupported if the command was not started for want of a
+// program, free is asked, for one after the other: if it says no, hold is called, side by side, and the
+// program starts when that returns. Hold returns when its context is done. The error wraps ErrUnsupported if the command was not started for want of a
 // gate. The command has no descriptors but its three and those that this process was started with.
-func Start(cmd *exec.Cmd, pass func(context.Context, Program)) (*Gate, error) {
+func Start(cmd *exec.Cmd, free func(Program) bool, hold func(context.Context, Program)) (*Gate, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -107,7 +108,8 @@ func Start(cmd *exec.Cmd, pass func(context.Context, Program)) (*Gate, error) {
 		_ = cmd.Wait() // it has said why
 		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	g := &Gate{listener: listener, pass: pass, done: make(chan struct{})}
+	notify.WakeSync(listener)
+	g := &Gate{listener: listener, free: free, hold: hold, done: make(chan struct{})}
 	if err := unix.Pipe2(g.stop[:], unix.O_CLOEXEC); err != nil {
 		unix.Close(listener) // the command fails to start
 		return nil, errors.Join(err, cmd.Wait())
@@ -130,14 +132,26 @@ func (g *Gate) listen() {
 		if notify.Receive(g.listener, c) != nil {
 			continue // it was killed meanwhile
 		}
+		p, ok := programOf(c)
+		if !ok || g.free(p) {
+			_ = c.Allow(g.listener) // or it was killed
+			continue
+		}
 		g.held.Go(func() {
-			if p := c.PathCall(); p != nil {
-				path, _ := p.Path(c)
-				g.pass(g.ctx, Program{int(c.Pid), path, p.Words(c, MaxWords)})
-			}
+			g.hold(g.ctx, p)
 			_ = c.Allow(g.listener) // or it was killed
 		})
 	}
+}
+
+// programOf returns which program a call executes.
+func programOf(c *notify.Call) (Program, bool) {
+	p := c.PathCall()
+	if p == nil {
+		return Program{}, false
+	}
+	path, _ := p.Path(c)
+	return Program{int(c.Pid), path, p.Words(c, MaxWords)}, true
 }
 
 // Close lets all go on. If processes of the command are left, another process lets them go on from

@@ -25,14 +25,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func free(context.Context, Program) {}
+func free(Program) bool { return true }
+
+func held(Program) bool { return false }
 
 // start starts a command of a shell behind a gate.
 func start(t *testing.T, dir, script string, pass func(context.Context, Program)) (*exec.Cmd, *Gate) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	g, err := Start(cmd, pass)
+	g, err := Start(cmd, held, pass)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +129,7 @@ func TestKilledWhileHeld(t *testing.T) {
 // What a command leaves behind starts programs when the gate is closed.
 func TestLeft(t *testing.T) {
 	dir := t.TempDir()
-	cmd, g := start(t, dir, "(until test -e go; do sleep 0.01; done; touch new; mv new done) >log 2>&1 &", free)
+	cmd, g := start(t, dir, "(until test -e go; do sleep 0.01; done; touch new; mv new done) >log 2>&1 &", func(context.Context, Program) {})
 	finish(t, cmd, g)
 	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -203,7 +205,7 @@ func inside(value string) int {
 	}
 	cmd := exec.Command("sh", "-c", script)
 	cmd.Stdout = os.Stdout
-	g, err := Start(cmd, free)
+	g, err := Start(cmd, free, nil)
 	switch {
 	case errors.Is(err, ErrUnsupported) && value == "2":
 		fmt.Println("unsupported")
@@ -232,7 +234,7 @@ func BenchmarkPrograms(b *testing.B) {
 	})
 	b.Run("gated", func(b *testing.B) {
 		cmd := script(b)
-		g, err := Start(cmd, free)
+		g, err := Start(cmd, free, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

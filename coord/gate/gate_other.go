@@ -14,7 +14,9 @@ func Main() {}
 type Gate struct{}
 
 // Start returns ErrUnsupported.
-func Start(*exec.Cmd, func(context.Context, Program)) (*Gate, error) { return nil, ErrUnsupported }
+func Start(*exec.Cmd, func(Program) bool, func(context.Context, Program)) (*Gate, error) {
+	return nil, ErrUnsupported
+}
 
 // Close does nothing.
 func (*Gate) Close() error { return nil }
