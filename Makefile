@@ -60,8 +60,9 @@ bench: ## the benchmarks that match BENCH (all)
 bench-build: build ## build Lua or git (PROJECT) by make, ccache, distcc, icecc and coord make in one run; ratios
 	scripts/bench-build "$(or $(ROUNDS),3)" "$(or $(PROJECT),lua)"
 
-builds: build ## build redis, git, vim, mosh and others by make and by coord make, and compare
+builds: build ## build redis, git, vim, mosh and others by make and by coord make, here and on a mesh of four nodes, and compare
 	scripts/builds $(PROJECTS)
+	$(GO) test -count=1 -timeout=3h -v -run=TestMakeProjects ./cluster-test/ -projects=redis,vim,mosh,git
 
 bench-sandbox: ## the sandbox against os/exec, bubblewrap, crun and runc; STARTS (100000) without a leak
 	scripts/bench-sandbox "$(STARTS)"
