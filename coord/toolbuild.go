@@ -55,6 +55,11 @@ func (a *app) newToolBuild(command []string) (t *toolBuild, ctx context.Context,
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			fmt.Fprintf(a.err, "%s has a tool %s, which is not on PATH\n", a.models, tool)
+		}
+	}
 	if t.dir, err = client.Shims(t.opt.State, t.path, t.shim, tools); err != nil {
 		return nil, nil, nil, err
 	}

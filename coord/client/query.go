@@ -111,7 +111,7 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		}
 		jobs := gathered(r.Jobs)
 		if len(jobs) == 0 {
-			return nil, s.send(&Event{Text: "no jobs\n"})
+			return nil, s.send(&Event{Text: noJobs(l.name)})
 		}
 		e := &Event{Jobs: jobs}
 		if !arg.All {
@@ -248,6 +248,14 @@ func (s *session) cancelJob(ctx context.Context, l *link, arg *JobArg) (*End, er
 		return nil, err
 	}
 	return nil, s.send(&Event{Text: fmt.Sprintf("cancelled job %s; what it had finished stays in the memo\n", j.Job)})
+}
+
+// noJobs says that a mesh has none; "" is this machine alone.
+func noJobs(mesh string) string {
+	if mesh == "" {
+		return "no jobs\n"
+	}
+	return fmt.Sprintf("no jobs on the mesh %s; coord status --local tells of those that ran on this machine alone\n", mesh)
 }
 
 // gc trims the store to what jobs still need.
