@@ -16,7 +16,7 @@ PARALLEL ?= 8
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build builds demo test race fuzz cluster soak bench bench-build bench-sandbox plant vuln install clean
+.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-sandbox plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -63,6 +63,9 @@ bench-build: build ## build Lua or git (PROJECT) by make, ccache, distcc, icecc 
 builds: build ## build redis, git, vim, mosh and others by make and by coord make, here and on a mesh of four nodes, and compare
 	scripts/builds $(PROJECTS)
 	$(GO) test -count=1 -timeout=3h -v -run=TestMakeProjects ./cluster-test/ -projects=redis,vim,mosh,git
+
+corpus: build ## each compiler, archiver and linker call of builds twice, here and by coord cc, compared; goes on where it was, or PROJECT again
+	scripts/builds calls $(PROJECT)
 
 bench-sandbox: ## the sandbox against os/exec, bubblewrap, crun and runc; STARTS (100000) without a leak
 	scripts/bench-sandbox "$(STARTS)"
