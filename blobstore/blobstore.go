@@ -12,6 +12,7 @@
 //	journal              what the files themselves do not say, see journal.go
 //	meta.db              bbolt: memo and file identity index; both may be lost
 //	tmp/                 what is being written; swept at Open
+//	part/                blobs of which some pieces have come, see parts.go
 //	s-SPACE/ab/ab12...   an object of the space, mode 0444, modification time 0
 //	s-SPACE/ab/ab12...x  the same bytes with mode 0555
 //	resident/s-SPACE/ab12...   a tree laid out as a read-only directory of hard links

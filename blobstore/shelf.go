@@ -39,6 +39,9 @@ type shelf struct {
 	flush  func() error                                         // the journal; nil in memory
 	raze   func(*resident)                                      // removes its directory; nil in memory
 	kick   func()                                               // asks for a Trim soon; nil in memory
+	spare  func() bool                                          // removes what was left of a partial blob; nil in memory
+
+	manifests *manifests
 
 	trimming sync.Mutex     // held by the one trim at a time
 	stripes  [64]sync.Mutex // by digest: held while an object's files come, go or change form
@@ -74,7 +77,7 @@ func newShelf(opt Options) *shelf {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &shelf{
-		max: opt.MaxBytes, onLost: opt.OnLost, log: log, table: newTable(),
+		max: opt.MaxBytes, onLost: opt.OnLost, log: log, table: newTable(), manifests: newManifests(),
 		pins: map[key][]string{}, active: map[key]int{}, held: map[hold]uint64{},
 		residents: map[key]*resident{}, whole: map[key]struct{}{}, durable: map[key]struct{}{},
 	}

@@ -36,11 +36,12 @@ type Options struct {
 // A Store keeps blobs, trees and claims in one directory. It is safe for concurrent use.
 type Store struct {
 	*shelf
-	dir  string
-	lock *os.File
-	j    *journal
-	sync *syncer
-	meta *meta
+	dir   string
+	lock  *os.File
+	j     *journal
+	sync  *syncer
+	meta  *meta
+	parts *parts
 
 	claiming sync.Mutex // held while a set of claims is read and written back
 
@@ -84,6 +85,11 @@ func Open(dir string, opt Options) (*Store, error) {
 		j:       &journal{path: filepath.Join(dir, "journal")},
 		trimNow: make(chan struct{}, 1), quit: make(chan struct{})}
 	s.shelf.load, s.shelf.isTree, s.shelf.unlink = s.loadTree, s.looksLikeTree, s.unlinkForms
+	if s.parts, err = openParts(filepath.Join(dir, "part"), s.shelf); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	s.shelf.spare = s.parts.spare
 	s.shelf.note, s.shelf.flush, s.shelf.raze, s.shelf.kick = s.j.note, s.j.flush, s.razeResident, s.askTrim
 	if err := s.recover(); err != nil {
 		s.j.close()

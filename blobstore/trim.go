@@ -43,6 +43,9 @@ func (h *shelf) admit(ctx context.Context, size int64) error {
 			return nil
 		}
 		h.mu.Unlock()
+		if h.spare != nil && h.spare() {
+			continue
+		}
 		if try == maxTries || stuck || n > h.max {
 			return wire.Errorf(wire.CauseDiskFull,
 				"everything else in it is in use or pinned: give it more room (--store-max) or end jobs",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"os"
 	"sync"
 
@@ -37,7 +36,7 @@ type Writer struct {
 	want  *wire.Digest // nil if it is to be found out
 	limit int64        // the announced size, or wire.MaxBlob
 
-	hash     hash.Hash
+	hash     *wire.PieceHash
 	size     int64
 	small    []byte   // all bytes, until there are too many
 	tmp      *os.File // then they are here
@@ -88,7 +87,7 @@ func newWriter(ctx context.Context, d depot, space wire.Space, f form) (*Writer,
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{depot: d, ctx: ctx, space: space, form: f, limit: wire.MaxBlob, hash: wire.NewHash()}, nil
+	return &Writer{depot: d, ctx: ctx, space: space, form: f, limit: wire.MaxBlob, hash: wire.NewPieceHash()}, nil
 }
 
 // storing dresses an error of writing to the store's disk.
@@ -186,7 +185,13 @@ func (w *Writer) commit() (wire.Digest, error) {
 			return d, err
 		}
 	}
-	return d, w.depot.publish(w.space, incoming{d, w.size, w.form, w.small, w.tmp})
+	if err := w.depot.publish(w.space, incoming{d, w.size, w.form, w.small, w.tmp}); err != nil {
+		return d, err
+	}
+	if w.size > wire.PieceSize {
+		w.depot.base().manifests.put(w.hash.Manifest())
+	}
+	return d, nil
 }
 
 func (w *Writer) known(d wire.Digest) bool {
