@@ -21,6 +21,7 @@ var decoders = map[string]func([]byte) ([]byte, error){
 	"receipts":    recode(DecodeReceiptBatch),
 	"certificate": recode(DecodeCertificate),
 	"grant":       recode(DecodeGrant),
+	"revocation":  recode(DecodeRevocation),
 }
 
 func recode[T any](decode func([]byte) (*T, error)) func([]byte) ([]byte, error) {
@@ -45,6 +46,7 @@ func samples(t testing.TB) map[string][]byte {
 			Stdout: Object{File, fill(2), 3}}}).Encode(),
 		"certificate": SignCertificate(k, Certificate{Peer: PeerID(fill(3)), Roles: RoleNode, Tenants: []Space{"a"}, Expires: 1}).Encode(),
 		"grant":       SignGrant(k, "anna", PeerID(fill(3)), time.Unix(1, 0)).Encode(),
+		"revocation":  SignRevocation(k, PeerID(fill(3)), time.Unix(1, 0), true).Encode(),
 	}
 }
 

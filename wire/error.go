@@ -50,6 +50,7 @@ const (
 	CauseBusy         Cause = 49 // over a limit for now; try later
 	CauseUnreachable  Cause = 50 // a peer does not answer
 	CauseDependency   Cause = 51 // something it needs failed
+	CauseRevoked      Cause = 52 // the membership was ended for good
 )
 
 var causeNames = map[Cause]string{
@@ -63,6 +64,7 @@ var causeNames = map[Cause]string{
 	CauseNoPlatform: "no platform", CauseUnauthorized: "unauthorized", CauseExpired: "expired",
 	CauseClock: "clock", CauseCancelled: "cancelled", CauseVersion: "version", CauseBusy: "busy",
 	CauseUnreachable: "unreachable", CauseDependency: "dependency",
+	CauseRevoked: "revoked",
 }
 
 func (c Cause) String() string {

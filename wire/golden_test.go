@@ -186,6 +186,11 @@ func TestGoldenSigned(t *testing.T) {
 		{"grant", k, "gaggle grant 1\x00", SignGrant(k, "anna", peer, at).Encode(), []string{
 			"86 01", "64 616e6e61", key(peer), "1a 6553f100", key(signer),
 		}},
+		{"revocation", mesh, "gaggle revocation 1\x00", SignRevocation(mesh, peer, at, true).Encode(), []string{
+			"87 01", key(ca), key(peer), "1a 6553f100",
+			"1a 65f22758", // 120 days and ten minutes later
+			"f5",          // true: tickets, too
+		}},
 		{"ticket", mesh, "gaggle ticket 1\x00", ticketBytes(t, SignTicket(mesh, Ticket{
 			Coordinator: peer, Addrs: []string{"/ip4/10.0.0.1/udp/7070/quic-v1"}, Roles: RoleNode, Issued: at.Unix(), Expires: at.Unix() + 1, Serial: 24})), []string{
 			"8b 01", key(ca), key(peer),

@@ -63,6 +63,9 @@ const (
 	MaxPaths = 64
 	// MaxPeers bounds the members a coordinator serves at once.
 	MaxPeers = 2_000
+	// MaxRevoked bounds the revocations that a member keeps: twice the members of the largest mesh, in
+	// the four months that each lasts. They fit one frame, at 160 bytes each.
+	MaxRevoked = 2 * MaxPeers
 	// MaxClockSkew is how far two members' wall clocks may differ before certificates and
 	// tickets are judged by a wrong clock; NTP holds milliseconds, a flat CMOS battery years.
 	MaxClockSkew = 5 * time.Minute

@@ -8,12 +8,13 @@ import "time"
 
 // Protocols, as libp2p names them. Every one begins only after the certificates were exchanged.
 const (
-	ProtocolCert   = "/gaggle/cert/1"   // both certificates; opens every connection
-	ProtocolJoin   = "/gaggle/join/1"   // a ticket or an old certificate for a new certificate
-	ProtocolNode   = "/gaggle/node/1"   // FromNode and ToNode
-	ProtocolClient = "/gaggle/client/1" // one Request and its Responses
-	ProtocolBlob   = "/gaggle/blob/1"   // exchange
-	ProtocolLogs   = "/gaggle/logs/1"   // LogRequest, then LogChunks
+	ProtocolCert    = "/gaggle/cert/1"    // both certificates; opens every connection
+	ProtocolJoin    = "/gaggle/join/1"    // a ticket or an old certificate for a new certificate
+	ProtocolNode    = "/gaggle/node/1"    // FromNode and ToNode
+	ProtocolClient  = "/gaggle/client/1"  // one Request and its Responses
+	ProtocolBlob    = "/gaggle/blob/1"    // exchange
+	ProtocolLogs    = "/gaggle/logs/1"    // LogRequest, then LogChunks
+	ProtocolRevoked = "/gaggle/revoked/1" // Revocations, both ways
 )
 
 // Versions is what a member can read and do; placement and joining compare it.

@@ -1,6 +1,6 @@
 // Package wire is the vocabulary of gaggle: ids, objects, trees, thunks, values, claims,
-// receipts, certificates, grants, tickets, messages, frames, errors and limits. It does no I/O
-// beyond framing a stream, and imports nothing of gaggle.
+// receipts, certificates, revocations, grants, tickets, messages, frames, errors and limits. It does
+// no I/O beyond framing a stream, and imports nothing of gaggle.
 //
 // Two kinds of encoding stand side by side.
 //
@@ -16,6 +16,7 @@
 //	ReceiptBatch [1, signer, [receipt, ...], signature]
 //	Certificate  [1, mesh, peer, roles, owner, tenants, not before, expires, signature]
 //	Grant        [1, space, peer, expires, signer, signature]
+//	Revocation   [1, mesh, peer, at, until, tickets, signature]
 //	Ticket       [1, mesh, coordinator, addrs, roles, owner, tenants, issued, expires, serial, signature]
 //
 // Messages are text-keyed CBOR maps whose unknown keys are ignored, sent in frames: a uvarint
