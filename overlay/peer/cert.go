@@ -26,15 +26,25 @@ type credential struct {
 	Cert  []byte      `cbor:"cert,omitempty"`
 	Now   int64       `cbor:"now"` // Unix microseconds
 	Error *wire.Error `cbor:"error,omitempty"`
+	Known []byte      `cbor:"known,omitempty"` // digest of the revocations it knows
+	Ended []byte      `cbor:"ended,omitempty"` // the receiver's own wire.Revocation
 }
 
 // credential returns what we show.
 func (h *Host) credential() credential {
-	m := credential{Now: h.now().UnixMicro()}
+	m := credential{Now: h.now().UnixMicro(), Known: h.revoked.known()}
 	if c := h.Certificate(); c != nil {
 		m.Cert = c.Encode()
 	}
 	return m
+}
+
+// refuse says why a peer is refused; if its membership was revoked, with the proof.
+func (m *credential) refuse(h *Host, p wire.PeerID, err error) {
+	m.Error = wire.AsError(err)
+	if r := h.revoked.of(p); r != nil {
+		m.Ended = r.Encode()
+	}
 }
 
 // readFrame reads one frame of at most maxHandshake bytes.
@@ -81,6 +91,9 @@ func call(ctx context.Context, c network.Conn, proto string, ask, answer any) er
 // judge checks what a peer has shown. Where the clocks differ so much that a certificate cannot be
 // judged, that is the error.
 func (h *Host) judge(p wire.PeerID, m *credential) (*wire.Certificate, error) {
+	if err := h.Revoked(p); err != nil {
+		return nil, err
+	}
 	if len(m.Cert) == 0 {
 		return nil, wire.Errorf(wire.CauseUnauthorized, "join the mesh with a ticket (coord ticket prints one)", "%s has no certificate", p)
 	}
@@ -125,7 +138,7 @@ func (h *Host) answerCert(s network.Stream) {
 	answer := h.credential()
 	cert, err := h.judge(l.peer, &m)
 	if err != nil {
-		answer.Error = wire.AsError(err)
+		answer.refuse(h, l.peer, err)
 		h.log.Info("a peer was refused", "peer", l.peer, "addr", l.conn.RemoteMultiaddr(), "error", err)
 	} else if len(answer.Cert) == 0 {
 		answer.Error = wire.Errorf(wire.CauseUnauthorized, "", "%s has no certificate yet", h.ID())
@@ -157,6 +170,9 @@ func (h *Host) showCert(ctx context.Context, l *link) error {
 		return err
 	}
 	l.rtt.Store(int64(time.Since(begun)))
+	if err := h.ended(&m); err != nil {
+		return err
+	}
 	cert, err := h.judge(l.peer, &m)
 	if refused := m.Error; refused != nil {
 		// Of two opinions about one clock theirs is as good as ours, but a peer of another mesh
@@ -169,7 +185,20 @@ func (h *Host) showCert(ctx context.Context, l *link) error {
 		return err
 	}
 	h.enter(l, cert)
+	h.compare(l, m.Known)
 	return nil
+}
+
+// ended returns the refusal of this host if its membership was revoked, as the answer proves.
+func (h *Host) ended(m *credential) error {
+	if len(m.Ended) == 0 {
+		return nil
+	}
+	// What is no proof is no reason to believe it.
+	if r, err := wire.DecodeRevocation(m.Ended); err != nil || r.Peer != h.ID() || h.Learn([][]byte{m.Ended}) != nil {
+		return nil
+	}
+	return h.Revoked(h.ID())
 }
 
 // certify makes sure that certificates were exchanged on a connection and hold.

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (h *Host) Met(p wire.PeerInfo) {
 // Errors are of ctx, or a *wire.Error: CauseUnreachable names the addresses tried;
 // CauseUnauthorized is a certificate of another mesh, forged or missing, or another peer at
 // that address; CauseExpired a certificate, ours or theirs, that ran out; CauseClock clocks more
-// than wire.MaxClockSkew apart.
+// than wire.MaxClockSkew apart; CauseRevoked a membership, ours or theirs, that was ended.
 func (h *Host) Connect(ctx context.Context, p wire.PeerID, addrs []string) error {
 	h.AddAddrs(p, addrs)
 	_, err := h.reach(ctx, p)
@@ -158,6 +159,9 @@ func (h *Host) persist(ctx context.Context, p wire.PeerID, try func() error) err
 
 // tryReach is one try of reach.
 func (h *Host) tryReach(ctx context.Context, p wire.PeerID) (*link, error) {
+	if err := cmp.Or(h.Revoked(h.ID()), h.Revoked(p)); err != nil {
+		return nil, err
+	}
 	l := h.certified(p)
 	if l == nil {
 		var err error

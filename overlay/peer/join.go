@@ -80,7 +80,7 @@ func (r *registrar) serve(s network.Stream) error {
 		cert, err := r.certify(l.peer, &req)
 		if err != nil {
 			r.h.log.Info("a machine was not let in", "peer", l.peer, "name", printable(req.Name), "error", err)
-			answer.Error = wire.AsError(err)
+			answer.refuse(r.h, l.peer, err)
 		} else {
 			r.h.log.Info("a machine has a new certificate", "peer", l.peer, "name", printable(req.Name), "owner", cert.Owner)
 			answer.Cert = cert.Encode()
@@ -94,7 +94,10 @@ func (r *registrar) serve(s network.Stream) error {
 // certify judges a request by the peer that the handshake has proved.
 func (r *registrar) certify(p wire.PeerID, req *joinRequest) (*wire.Certificate, error) {
 	c := wire.Certificate{Peer: p}
-	var err error
+	err := r.h.Revoked(p)
+	if err != nil {
+		return nil, err
+	}
 	if req.Ticket != "" {
 		err = r.redeem(&c, req)
 	} else {
@@ -124,6 +127,10 @@ func (r *registrar) redeem(c *wire.Certificate, req *joinRequest) error {
 	}
 	if err := skewError(r.h.now(), req.Now); err != nil {
 		return err
+	}
+	if from := r.h.TicketsFrom(); t.Issued < from {
+		return wire.Errorf(wire.CauseRevoked, "ask for a new one (coord ticket)",
+			"the ticket is void, as all that were issued before %s", time.Unix(from, 0).UTC().Format(time.RFC3339))
 	}
 	c.Roles, c.Owner, c.Tenants = t.Roles, t.Owner, t.Tenants
 	if c.Owner == "" {
@@ -237,6 +244,9 @@ func (h *Host) ask(ctx context.Context, coordinator wire.PeerID, req joinRequest
 		return l.failed(err)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := h.ended(&m); err != nil {
 		return nil, err
 	}
 	if m.Error != nil {

@@ -44,6 +44,8 @@ type link struct {
 	rtt     atomic.Int64 // nanoseconds that the exchange of certificates took, 0 if we did not begin it
 	punched atomic.Bool  // direct, and made while there was a relayed one
 
+	comparing atomic.Bool // revocations are being exchanged
+
 	mu   sync.Mutex // guards the fields below
 	cert *wire.Certificate
 }
@@ -124,8 +126,8 @@ func (h *Host) enter(l *link, c *wire.Certificate) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	ls := h.peers[l.peer]
-	if h.links[l.conn] != l || slices.Contains(ls, l) {
-		return
+	if h.links[l.conn] != l || slices.Contains(ls, l) || h.revoked.of(l.peer) != nil {
+		return // it ended, was known, or was revoked after it was judged
 	}
 	l.pending.Stop()
 	if l.inbound {
@@ -201,7 +203,7 @@ func (h *Host) admit(l *link) bool {
 			return false
 		}
 	}
-	return !h.outdated(l.shown())
+	return !h.outdated(l.shown()) && h.Revoked(l.peer) == nil
 }
 
 // outdated reports whether a certificate that held once has run out since.

@@ -4,7 +4,8 @@
 // The libp2p handshake proves who holds which key. Membership is shown next: whoever dialled
 // opens a stream of wire.ProtocolCert and sends one frame, and the other answers with one:
 //
-//	{"cert": bytes of wire.Certificate, "now": Unix microseconds, "error": wire.Error or absent}
+//	{"cert": bytes of wire.Certificate, "now": Unix microseconds, "error": wire.Error or absent,
+//	 "known": digest of the revocations it knows, "ended": bytes of the other's wire.Revocation or absent}
 //
 // An answer with an error refuses the certificate that was sent. The exchange may be repeated at
 // any time, to show a renewed certificate. Until it has succeeded no stream of another protocol
@@ -15,6 +16,11 @@
 //
 //	{"ticket": text, "cert": bytes, "owner": text, "name": text, "now": Unix microseconds}
 //	{"cert": bytes, "now": Unix microseconds, "error": wire.Error or absent}
+//
+// If the digests differ whoever dialled opens a stream of wire.ProtocolRevoked, and each tells what
+// the other lacks; what is news is passed on to all connected members at once. A peer whose
+// membership was revoked is shown the revocation, and nobody exchanges anything else with it. See
+// revoked.go.
 //
 // Peers behind NAT are reached through a relay, the coordinator, with a circuit of libp2p's relay v2
 // on which the two shake hands as on any connection: the relay sees nothing but their bytes. Each
@@ -54,6 +60,9 @@ type Config struct {
 	// AnyPort lets the host take any free port if Listen is nil and DefaultPort is taken.
 	AnyPort bool
 
+	// RevokedFile keeps what is known of revoked memberships; "" forgets it with the process.
+	RevokedFile string
+
 	Logger *slog.Logger     // nil discards
 	Now    func() time.Time // the wall clock; nil is time.Now
 }
@@ -68,6 +77,9 @@ type Host struct {
 	swarm *swarm.Swarm
 	told  *teller
 	meter *meter
+
+	revoked *revokedSet
+	tellers chan struct{} // capacity maxTellers
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -103,6 +115,7 @@ func New(cfg Config) (*Host, error) {
 	}
 	var err error
 	h.meter = newMeter()
+	h.revoked, h.tellers = openRevoked(cfg.RevokedFile, cfg.Mesh, h.now(), h.log), make(chan struct{}, maxTellers)
 	if h.p2p, err = newP2P(cfg.Key, h.meter); err != nil {
 		return nil, fmt.Errorf("starting the peer host: %w", err)
 	}
@@ -114,6 +127,7 @@ func New(cfg Config) (*Host, error) {
 		DisconnectedF: func(_ network.Network, c network.Conn) { h.gone(c) },
 	})
 	h.p2p.SetStreamHandler(protocol.ID(wire.ProtocolCert), h.answerCert)
+	h.Handle(wire.ProtocolRevoked, h.serveRevoked)
 	h.work.Go(h.sweep)
 	if err := h.listen(cfg.Listen, cfg.AnyPort); err != nil {
 		return nil, errors.Join(err, h.Close())

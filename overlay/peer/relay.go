@@ -140,7 +140,7 @@ func (g *relayGuard) member(p p2p.ID) bool {
 		return false
 	}
 	cert := g.h.Member(id)
-	return cert != nil && !g.h.outdated(cert)
+	return cert != nil && !g.h.outdated(cert) && g.h.Revoked(id) == nil
 }
 
 // RelayStatus is of no interest.
