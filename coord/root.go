@@ -105,7 +105,7 @@ func (a *app) root() *cobra.Command {
 	flags.Lookup("mesh").DefValue = "" // that is said already
 	flags.BoolVar(&a.local, "local", false, "use this machine only, whatever mesh is configured")
 	root.AddCommand(a.submitCmd(), a.runCmd(), a.captureCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
-		a.explainCmd(), a.reportCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.agentCmd())
+		a.explainCmd(), a.reportCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.membersCmd(), a.revokeCmd(), a.agentCmd())
 	root.AddCommand(a.toolCmds()...)
 	return root
 }

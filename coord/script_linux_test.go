@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -115,6 +117,7 @@ func TestScripts(t *testing.T) {
 			"noagent":    noAgent,
 			"interrupt":  interrupt,
 			"shift":      shift,
+			"age":        age,
 			"wake":       wake,
 		},
 	})
@@ -299,4 +302,34 @@ func shift(ts *testscript.TestScript, neg bool, args []string) {
 	t.Issued += int64(off.Seconds())
 	t.Expires += int64(off.Seconds())
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(wire.SignTicket(mesh, *t).Text()+"\n"), 0o600))
+}
+
+// age DIR DURATION has this machine's certificate of the mesh whose coordinator's state is in DIR run
+// out so long ago. The background process must not run.
+func age(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: age DIR DURATION")
+	}
+	ago, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	mesh, err := peer.LoadKey(ts.MkAbs(filepath.Join(args[0], "mesh.key")))
+	ts.Check(err)
+	files, err := filepath.Glob(filepath.Join(ts.Getenv("GAGGLE_STATE"), "meshes", "*.json"))
+	if err != nil || len(files) != 1 {
+		ts.Fatalf("this machine is in %d meshes, %v; want one", len(files), err)
+	}
+	b, err := os.ReadFile(files[0])
+	ts.Check(err)
+	var conf map[string]any
+	ts.Check(json.Unmarshal(b, &conf))
+	old, err := base64.StdEncoding.DecodeString(conf["certificate"].(string))
+	ts.Check(err)
+	cert, err := wire.DecodeCertificate(old)
+	ts.Check(err)
+	end := time.Now().Add(-ago)
+	cert.NotBefore, cert.Expires = end.Add(-wire.CertLife).Unix(), end.Unix()
+	conf["certificate"] = wire.SignCertificate(mesh, *cert).Encode()
+	b, err = json.Marshal(conf)
+	ts.Check(err)
+	ts.Check(os.WriteFile(files[0], b, 0o600))
 }

@@ -121,6 +121,7 @@ type meshServer struct {
 	exchange  *exchange.Exchange
 	graphs    *blobstore.Memory
 	server    *server.Server
+	members   *memberList
 }
 
 // maxGraphBytes bounds the graphs held in memory while they are expanded: sixteen at once of
@@ -173,6 +174,7 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 	if m.mesh, err = peer.LoadKey(filepath.Join(m.dir, "mesh.key")); err != nil {
 		return nil, err
 	}
+	m.members = openMembers(filepath.Join(m.dir, membersFile), m.log)
 	if journal, err = server.OpenJournal(m.dir, m.log); err != nil {
 		return nil, err
 	}
@@ -192,7 +194,8 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 func (m *meshServer) serve(ctx context.Context, web net.Listener) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
+	go func() { failed <- m.watchOrders(ctx) }()
 	go func() { failed <- m.server.Run(ctx) }()
 	go func() { failed <- m.renew(ctx) }()
 	go func() { failed <- m.serveHTTP(ctx, web) }()
@@ -211,7 +214,8 @@ func (m *meshServer) serve(ctx context.Context, web net.Listener) error {
 // open joins the network as the coordinator and says how others do.
 func (m *meshServer) open(journal server.Journal) error {
 	var err error
-	m.host, err = peer.New(peer.Config{Key: m.key, Mesh: wire.PeerOf(m.mesh), Cert: m.certificate(), Listen: m.listen, Logger: m.log})
+	m.host, err = peer.New(peer.Config{Key: m.key, Mesh: wire.PeerOf(m.mesh), Cert: m.certificate(), Listen: m.listen,
+		RevokedFile: filepath.Join(m.dir, revokedFile), Logger: m.log})
 	if err != nil {
 		return err
 	}
@@ -232,13 +236,14 @@ func (m *meshServer) open(journal server.Journal) error {
 			return s, nil
 		}),
 	})
-	m.host.ServeJoin(m.mesh, func(serial uint64) bool {
-		first, err := journal.Redeem(serial)
+	m.takeOrders()
+	m.host.ServeJoin(peer.Registry{Mesh: m.mesh, Issued: m.members.add, Redeem: func(serial, uses uint64) bool {
+		good, err := journal.Redeem(serial, uses)
 		if err != nil {
 			m.log.Error("recording the use of a ticket", "error", err)
 		}
-		return first && err == nil
-	})
+		return good && err == nil
+	}})
 	ticket, err := m.writeTicket()
 	if err == nil {
 		_, err = fmt.Fprintf(m.out, "on other machines run  node --join %s\n", ticket)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -18,7 +19,7 @@ func (m *meshServer) writeTicket() (string, error) {
 	now := time.Now()
 	t := wire.SignTicket(m.mesh, wire.Ticket{
 		Coordinator: m.host.ID(), Addrs: m.host.Addrs(), Roles: wire.RoleNode | wire.RoleClient, Tenants: []wire.Space{defaultTenant},
-		Issued: now.Unix(), Expires: now.Add(wire.TicketLife).Unix(),
+		Issued: max(now.Unix(), m.host.TicketsFrom()), Expires: now.Add(wire.TicketLife).Unix(),
 	})
 	path := filepath.Join(m.dir, "ticket")
 	if err := os.WriteFile(path+".new", []byte(t.Text()+"\n"), 0o600); err != nil {
@@ -31,8 +32,8 @@ func (m *meshServer) writeTicket() (string, error) {
 type ticketTerms struct {
 	Roles   wire.Role
 	Tenants []wire.Space  // none are those of the coordinator's own ticket
-	Lasts   time.Duration // 0 is wire.TicketLife
-	Once    bool          // for one machine
+	Expires time.Duration // from now; 0 is wire.TicketLife
+	Uses    uint64        // machines it lets in; 0 is any number
 	Owner   string        // who answers for the machine; "" lets it say so itself
 }
 
@@ -60,13 +61,18 @@ func (a *app) signTicket(dir string, terms *ticketTerms) *result {
 			return &result{err: wire.Errorf(wire.CauseInvalid, "use letters, digits, '_', '.' and '-'", "%q cannot be the name of a tenant", s)}
 		}
 	}
-	lasts := terms.Lasts
-	if lasts <= 0 {
-		lasts = wire.TicketLife
+	ended, err := revokedIn(dir)
+	if err != nil {
+		return &result{err: err}
 	}
 	now := time.Now()
-	t.Issued, t.Expires = now.Unix(), now.Add(lasts).Unix()
-	if terms.Once {
+	t.Issued, t.Expires, t.Uses = now.Unix(), now.Add(cmp.Or(terms.Expires, wire.TicketLife)).Unix(), terms.Uses
+	for _, e := range ended {
+		if e.Tickets {
+			t.Issued = max(t.Issued, e.At) // within a second of it
+		}
+	}
+	if terms.Uses > 0 {
 		var b [8]byte
 		if _, err := rand.Read(b[:]); err != nil {
 			return &result{err: err}

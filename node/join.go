@@ -85,7 +85,7 @@ func (c *call) redeem(ctx context.Context, s *settings, key ed25519.PrivateKey,
 		switch wire.CauseOf(err) {
 		case wire.CauseUnreachable, wire.CauseBusy:
 			trouble.say(err)
-		case wire.CauseExpired, wire.CauseUnauthorized, wire.CauseInvalid, wire.CauseVersion:
+		case wire.CauseExpired, wire.CauseUnauthorized, wire.CauseInvalid, wire.CauseVersion, wire.CauseRevoked:
 			return nil, &usageError{err}
 		default:
 			return nil, err

@@ -158,7 +158,7 @@ func (n *node) openNetwork() error {
 		return usagef("", "the address %q to listen on is no good: %v", n.settings.Listen, err)
 	}
 	n.host, err = peer.New(peer.Config{Key: n.key, Mesh: n.member.mesh, Cert: n.member.cert,
-		Listen: listen, AnyPort: listen == nil, Logger: n.log})
+		Listen: listen, AnyPort: listen == nil, RevokedFile: n.dir.path("revoked"), Logger: n.log})
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ var update = flag.Bool("update", false, "write the expected output of the script
 //	settings F    writes name, slots, labels and the like of the last hello to F
 //	terminate     sends SIGTERM to what runs in the background
 //	sees F TEXT   waits until the file has the text
+//	age D         has the node's certificate run out so long ago
+//	revoke        has the mesh end the node's membership
 //
 // The condition rootwithslots holds for the superuser of a machine on which tasks run.
 func TestScripts(t *testing.T) {
@@ -59,7 +61,9 @@ func TestScripts(t *testing.T) {
 					ts.Check(c.Process.Signal(syscall.SIGTERM))
 				}
 			},
-			"sees": func(ts *testscript.TestScript, _ bool, args []string) { sees(ts, args[0], args[1]) },
+			"age":    func(ts *testscript.TestScript, _ bool, args []string) { hubOf(ts).age(ts, args[0]) },
+			"revoke": func(ts *testscript.TestScript, _ bool, _ []string) { hubOf(ts).revoke(ts) },
+			"sees":   func(ts *testscript.TestScript, _ bool, args []string) { sees(ts, args[0], args[1]) },
 		},
 	})
 }
@@ -156,7 +160,7 @@ func (h *hub) up() error {
 		return errors.New("the coordinator has no address")
 	}
 	h.listen = h.addrs[0] // the same port the next time
-	host.ServeJoin(h.mesh, func(uint64) bool { return true })
+	host.ServeJoin(peer.Registry{Mesh: h.mesh, Redeem: func(_, _ uint64) bool { return true }})
 	host.Handle(wire.ProtocolNode, h.serve)
 	return nil
 }
@@ -232,4 +236,29 @@ func (h *hub) settings(ts *testscript.TestScript, file string) {
 	b, err := json.Marshal(map[string]any{"name": last.Name, "slots": last.Slots, "labels": last.Labels, "store": last.StoreMax, "own": last.OwnOnly})
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(file), append(b, '\n'), 0o666))
+}
+
+// node returns the state directory of the script's node, and its key.
+func (h *hub) node(ts *testscript.TestScript) (stateDir, ed25519.PrivateKey) {
+	dir := stateDir(ts.Getenv("GAGGLE_NODE_STATE"))
+	key, err := dir.key()
+	ts.Check(err)
+	return dir, key
+}
+
+func (h *hub) age(ts *testscript.TestScript, arg string) {
+	ago, err := time.ParseDuration(arg)
+	ts.Check(err)
+	dir, key := h.node(ts)
+	s, err := dir.load()
+	ts.Check(err)
+	end := time.Now().Add(-ago)
+	s.Certificate = wire.SignCertificate(h.mesh, wire.Certificate{Peer: wire.PeerOf(key), Roles: wire.RoleNode, Owner: "anna",
+		NotBefore: end.Add(-wire.CertLife).Unix(), Expires: end.Unix()}).Encode()
+	ts.Check(dir.save(s))
+}
+
+func (h *hub) revoke(ts *testscript.TestScript) {
+	_, key := h.node(ts)
+	ts.Check(h.host.Learn([][]byte{wire.SignRevocation(h.mesh, wire.PeerOf(key), time.Now(), false).Encode()}))
 }

@@ -28,7 +28,7 @@ func (t *trouble) say(err error) {
 	if cause == wire.CauseUnknown {
 		cause = wire.CauseUnreachable
 	}
-	if cause == t.said {
+	if cause == t.said || cause == wire.CauseRevoked { // the end of the program tells of that one
 		return
 	}
 	t.said = cause

@@ -201,6 +201,14 @@ func TestGoldenSigned(t *testing.T) {
 			"1a 6553f100 1a 6553f101",
 			"1818", // serial 24
 		}},
+		{"ticket for three", mesh, "gaggle ticket 1\x00", ticketBytes(t, SignTicket(mesh, Ticket{
+			Coordinator: peer, Addrs: []string{"/ip4/10.0.0.1/udp/7070/quic-v1"}, Roles: RoleNode, Issued: at.Unix(), Expires: at.Unix() + 1, Serial: 24, Uses: 3})), []string{
+			"8c 02", key(ca), key(peer),
+			"81 781e 2f6970342f31302e302e302e312f7564702f373037302f717569632d7631",
+			"01 60 80", // node, no owner, no tenants
+			"1a 6553f100 1a 6553f101",
+			"1818 03", // serial 24, three uses
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			unsigned := hexBytes(t, c.pieces...)
@@ -216,5 +224,5 @@ func ticketBytes(t *testing.T, k *Ticket) []byte {
 	if !strings.HasPrefix(text, "gag1-") {
 		t.Fatalf("ticket %q", text)
 	}
-	return encodeHashed(k)
+	return k.encode()
 }

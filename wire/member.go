@@ -163,7 +163,8 @@ func (g *Grant) signed() []byte {
 // A Ticket lets a machine join the mesh. Its text is "gag1-" and the unpadded base64url of
 // [1, mesh, coordinator, [address, ...], roles, owner, [tenant, ...], issued, expires, serial,
 // signature], signed by the mesh key. A ticket with Serial 0 is reusable until it expires;
-// another is good for one join, which the coordinator remembers.
+// another is good for one join, which the coordinator remembers. One for a number of joins, of two
+// at least, is [2, ..., serial, uses, signature].
 type Ticket struct {
 	_           struct{} `cbor:",toarray"`
 	Version     uint64
@@ -176,17 +177,61 @@ type Ticket struct {
 	Issued      int64 // Unix seconds
 	Expires     int64
 	Serial      uint64
+	Uses        uint64 // joins that it is good for, if Serial is not 0; 0 is as 1
+	Signature   []byte
+}
+
+// ticketOnce is the form of a ticket without a number of uses.
+type ticketOnce struct {
+	_           struct{} `cbor:",toarray"`
+	Version     uint64
+	Mesh        PeerID
+	Coordinator PeerID
+	Addrs       []string
+	Roles       Role
+	Owner       string
+	Tenants     []Space
+	Issued      int64
+	Expires     int64
+	Serial      uint64
 	Signature   []byte
 }
 
 const (
 	ticketVersion = 1
+	ticketUses    = 2 // with a number of uses
 	ticketPrefix  = "gag1-"
 )
+
+func (t *Ticket) encode() []byte {
+	if t.Version == ticketUses {
+		return encodeHashed(t)
+	}
+	return encodeHashed(&ticketOnce{Version: t.Version, Mesh: t.Mesh, Coordinator: t.Coordinator, Addrs: t.Addrs, Roles: t.Roles,
+		Owner: t.Owner, Tenants: t.Tenants, Issued: t.Issued, Expires: t.Expires, Serial: t.Serial, Signature: t.Signature})
+}
+
+func decodeTicket(b []byte) (*Ticket, error) {
+	if version, ok := formatOf(b); ok && version == ticketUses {
+		t := new(Ticket)
+		err := decodeHashed(b, t, MaxText, ticketUses)
+		if err == nil && (t.Serial == 0 || t.Uses < 2) {
+			err = ErrNotCanonical
+		}
+		return t, err
+	}
+	o := new(ticketOnce)
+	err := decodeHashed(b, o, MaxText, ticketVersion)
+	return &Ticket{Version: o.Version, Mesh: o.Mesh, Coordinator: o.Coordinator, Addrs: o.Addrs, Roles: o.Roles,
+		Owner: o.Owner, Tenants: o.Tenants, Issued: o.Issued, Expires: o.Expires, Serial: o.Serial, Signature: o.Signature}, err
+}
 
 // SignTicket signs t with the mesh key; version, mesh and signature are filled in.
 func SignTicket(mesh ed25519.PrivateKey, t Ticket) *Ticket {
 	t.Version, t.Mesh, t.Signature = ticketVersion, PeerOf(mesh), nil
+	if t.Uses > 1 && t.Serial != 0 {
+		t.Version = ticketUses
+	}
 	slices.Sort(t.Tenants)
 	t.Signature = ed25519.Sign(mesh, t.signed())
 	return &t
@@ -194,7 +239,7 @@ func SignTicket(mesh ed25519.PrivateKey, t Ticket) *Ticket {
 
 // Text returns the form people hand on.
 func (t *Ticket) Text() string {
-	return ticketPrefix + base64.RawURLEncoding.EncodeToString(encodeHashed(t))
+	return ticketPrefix + base64.RawURLEncoding.EncodeToString(t.encode())
 }
 
 // ParseTicket reads the text form and verifies its signature, so that a character lost in
@@ -210,8 +255,8 @@ func ParseTicket(s string) (*Ticket, error) {
 	if err != nil {
 		return nil, Errorf(CauseInvalid, hint, "the join ticket is damaged or not whole")
 	}
-	t := new(Ticket)
-	if err := decodeHashed(b, t, MaxText, ticketVersion); err != nil {
+	t, err := decodeTicket(b)
+	if err != nil {
 		if CauseOf(err) == CauseVersion {
 			return nil, fmt.Errorf("reading the join ticket: %w", err)
 		}
@@ -240,7 +285,7 @@ func (t *Ticket) Verify(mesh PeerID, now time.Time) error {
 func (t *Ticket) signed() []byte {
 	u := *t
 	u.Signature = nil
-	return append([]byte(ticketLabel), encodeHashed(&u)...)
+	return append([]byte(ticketLabel), u.encode()...)
 }
 
 // MarshalCBOR writes the 32 bytes of the key as a byte string.

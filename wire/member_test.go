@@ -182,12 +182,21 @@ func TestTicket(t *testing.T) {
 			t.Fatalf("character %d changed, and the ticket is the same", n)
 		}
 	}
+	three := SignTicket(mesh, Ticket{Addrs: k.Addrs, Serial: 7, Uses: 3})
+	if got, err := ParseTicket(three.Text()); err != nil || got.Uses != 3 || got.Serial != 7 || got.Verify(PeerOf(mesh), time.Unix(0, 0)) != nil {
+		t.Errorf("a ticket for three joins is read as %+v, %v", got, err)
+	}
+	more := *three
+	more.Uses = 4
+	if _, err := ParseTicket(more.Text()); CauseOf(err) != CauseInvalid {
+		t.Errorf("a ticket whose uses were changed: %v, want cause invalid", err)
+	}
 	alone := SignTicket(mesh, Ticket{})
 	if _, err := ParseTicket(alone.Text()); CauseOf(err) != CauseInvalid {
 		t.Errorf("a ticket without addresses: %v", err)
 	}
-	later := encodeHashed(k)
-	later[1] = 2
+	later := k.encode()
+	later[1] = 3
 	if _, err := ParseTicket(ticketPrefix + encode64(later)); CauseOf(err) != CauseVersion {
 		t.Errorf("a ticket of a later format: %v, want cause version", err)
 	}

@@ -18,6 +18,7 @@
 //	Grant        [1, space, peer, expires, signer, signature]
 //	Revocation   [1, mesh, peer, at, until, tickets, signature]
 //	Ticket       [1, mesh, coordinator, addrs, roles, owner, tenants, issued, expires, serial, signature]
+//	             [2, ..., serial, uses, signature]
 //
 // Messages are text-keyed CBOR maps whose unknown keys are ignored, sent in frames: a uvarint
 // length, then the bytes. Versions N and N-1 understand each other's messages.

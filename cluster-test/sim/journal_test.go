@@ -27,7 +27,7 @@ type disk struct {
 	states  []sched.RowJobState
 	shut    []sched.RowQuarantine
 	unpins  []sched.RowUnpin
-	serials map[uint64]bool
+	serials map[uint64]uint64
 	ever    map[any]bool // what was recorded at some time: a valueKey, an unpinKey, a jobKey or an endKey
 
 	armed point
@@ -57,7 +57,7 @@ const (
 )
 
 func newDisk(seed uint64) *disk {
-	return &disk{rng: rand.New(rand.NewPCG(seed, 0x6469_736b)), serials: map[uint64]bool{}, ever: map[any]bool{}}
+	return &disk{rng: rand.New(rand.NewPCG(seed, 0x6469_736b)), serials: map[uint64]uint64{}, ever: map[any]bool{}}
 }
 
 // arm has the next batch stop at a point, and returns what is closed then. What writes it is to be killed.
@@ -228,12 +228,11 @@ func (d *disk) apply(row sched.Row) {
 	}
 }
 
-func (j *journal) Redeem(serial uint64) (bool, error) {
+func (j *journal) Redeem(serial, uses uint64) (bool, error) {
 	j.d.mu.Lock()
 	defer j.d.mu.Unlock()
-	first := !j.d.serials[serial]
-	j.d.serials[serial] = true
-	return first, nil
+	j.d.serials[serial]++
+	return j.d.serials[serial] <= uses, nil
 }
 
 func (j *journal) Close() error { return nil }

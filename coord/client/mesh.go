@@ -62,7 +62,7 @@ func (d stateDir) setCurrentMesh(name string) error {
 func refusedTicket(err error) error {
 	e := *wire.AsError(err)
 	switch e.Cause {
-	case wire.CauseExpired, wire.CauseUnauthorized, wire.CauseClock, wire.CauseVersion:
+	case wire.CauseExpired, wire.CauseUnauthorized, wire.CauseClock, wire.CauseVersion, wire.CauseRevoked:
 		e.Cause = wire.CauseInvalid
 	}
 	return &e

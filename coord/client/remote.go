@@ -25,6 +25,9 @@ type remoteMesh struct {
 	log         *slog.Logger
 	end         context.CancelFunc
 	loops       sync.WaitGroup
+	keep        func(*wire.Certificate) error
+
+	renewing sync.Mutex // held while a certificate is asked for
 }
 
 // reachTimeout is how long a coordinator may take to answer the first time: a TCP connection that
@@ -49,8 +52,12 @@ func (b *backend) openMesh(name string) (*link, error) {
 		return nil, wire.Errorf(wire.CauseUnauthorized, "log in with a ticket for submitting (coord ticket)", "the membership in mesh %s does not let this machine submit", name)
 	}
 	log := b.log.With("mesh", name)
-	m := &remoteMesh{name: name, coordinator: coordinator, addrs: conf.Addrs, log: log}
-	m.host, err = peer.New(peer.Config{Key: b.key, Mesh: cert.Mesh, Cert: cert, AnyPort: true, Logger: log})
+	m := &remoteMesh{name: name, coordinator: coordinator, addrs: conf.Addrs, log: log, keep: func(c *wire.Certificate) error {
+		conf.Certificate = c.Encode()
+		return writeJSON(b.dir.meshFile(name), conf)
+	}}
+	m.host, err = peer.New(peer.Config{Key: b.key, Mesh: cert.Mesh, Cert: cert, AnyPort: true,
+		RevokedFile: b.dir.path("meshes", name+".revoked"), Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +81,7 @@ func (b *backend) openMesh(name string) (*link, error) {
 			log.Error("the coordinator refuses this machine", "error", err)
 		}
 	})
-	m.loops.Go(func() { m.renew(ctx, b, conf) })
+	m.loops.Go(func() { m.renew(ctx) })
 	return &link{coordinator: m, worker: m.worker, name: name, space: cert.Tenants[0]}, nil
 }
 
@@ -82,17 +89,10 @@ func (b *backend) openMesh(name string) (*link, error) {
 const renewEvery = time.Hour
 
 // renew gets a new certificate when half of the old one's life is over, and keeps it.
-func (m *remoteMesh) renew(ctx context.Context, b *backend, conf *meshConfig) {
+func (m *remoteMesh) renew(ctx context.Context) {
 	for {
-		if c := m.host.Certificate(); c == nil || time.Until(time.Unix(c.Expires, 0)) < wire.CertLife/2 {
-			c, err := m.host.Renew(ctx, m.coordinator)
-			if err == nil {
-				conf.Certificate = c.Encode()
-				err = writeJSON(b.dir.meshFile(m.name), conf)
-			}
-			if err != nil {
-				b.log.Warn("renewing the certificate", "mesh", m.name, "error", err)
-			}
+		if err := m.certified(ctx, wire.CertLife/2); err != nil && ctx.Err() == nil {
+			m.log.Warn("the certificate cannot be renewed yet", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -100,6 +100,20 @@ func (m *remoteMesh) renew(ctx context.Context, b *backend, conf *meshConfig) {
 		case <-time.After(renewEvery):
 		}
 	}
+}
+
+// certified makes sure that the certificate lasts at least so long, and gets a new one if it does not.
+func (m *remoteMesh) certified(ctx context.Context, least time.Duration) error {
+	m.renewing.Lock()
+	defer m.renewing.Unlock()
+	if c := m.host.Certificate(); c != nil && time.Until(time.Unix(c.Expires, 0)) >= least {
+		return nil
+	}
+	c, err := m.host.Renew(ctx, m.coordinator)
+	if err != nil {
+		return err
+	}
+	return m.keep(c)
 }
 
 func (m *remoteMesh) addPeers(peers []wire.PeerInfo) {
@@ -117,6 +131,9 @@ func (m *remoteMesh) openBlob(ctx context.Context, p wire.PeerID, protocol strin
 }
 
 func (m *remoteMesh) dialNode(ctx context.Context) (worker.Link, error) {
+	if err := m.certified(ctx, 0); err != nil {
+		return nil, err
+	}
 	s, err := m.host.Open(ctx, m.coordinator, wire.ProtocolNode)
 	if err != nil {
 		return nil, err
@@ -131,7 +148,10 @@ func (m *remoteMesh) dialNode(ctx context.Context) (worker.Link, error) {
 func (m *remoteMesh) Reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	err := m.host.Connect(ctx, m.coordinator, m.addrs)
+	err := m.certified(ctx, 0)
+	if err == nil {
+		err = m.host.Connect(ctx, m.coordinator, m.addrs)
+	}
 	if err == nil {
 		return nil
 	}

@@ -100,7 +100,7 @@ func writeBatches(dir string) error {
 			err = again(fmt.Sprint("batch ", i), func() error { return j.Write(crashBatch(i)) })
 		}
 		if err == nil {
-			err = again(fmt.Sprint("ticket ", half+1), func() error { _, err := j.Redeem(uint64(half)); return err })
+			err = again(fmt.Sprint("ticket ", half+1), func() error { _, err := j.Redeem(uint64(half), 1); return err })
 		}
 		if err = errors.Join(err, j.Close()); err != nil {
 			return err
@@ -297,7 +297,7 @@ func checkTables(t *testing.T, inject, dir string, c crash, want [][]sched.Row) 
 		t.Errorf("%s: Begin = %d, %v, after %d", inject, epoch, err, c.epoch)
 	}
 	for serial := range c.tickets {
-		if first, err := j.Redeem(uint64(serial)); first || err != nil {
+		if first, err := j.Redeem(uint64(serial), 1); first || err != nil {
 			t.Errorf("%s: Redeem = %v, %v, of a ticket that was used", inject, first, err)
 		}
 	}

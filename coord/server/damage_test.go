@@ -50,7 +50,7 @@ func usedTables(t *testing.T) (file []byte, rows []sched.Row) {
 	}
 	must(t, j.Write(gone))
 	must(t, j.Write([]sched.Row{sched.RowJob{Submitted: testJob(t, 3, 3)}}))
-	_, err = j.Redeem(7)
+	_, err = j.Redeem(7, 1)
 	must(t, err)
 	rows = loadAll(t, j)
 	must(t, j.Close())
@@ -105,7 +105,7 @@ func afterDamage(t *testing.T, what string, file []byte, want []sched.Row) (outc
 	checkRows(t, what, rows, want)
 	more := sched.RowJob{Submitted: testJob(t, 200, 1)}
 	must(t, j.Write([]sched.Row{more}))
-	first, err := j.Redeem(7)
+	first, err := j.Redeem(7, 1)
 	if err != nil || first {
 		t.Errorf("%s: Redeem = %v, %v, want that it was used", what, first, err)
 	}

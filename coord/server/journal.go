@@ -35,9 +35,9 @@ type Journal interface {
 	// Write applies rows in one transaction. They are durable when it returns nil. After an error
 	// of CauseDisk all or none of them may be there when the tables are opened again.
 	Write(rows []sched.Row) error
-	// Redeem durably remembers the serial of a ticket that is good for one use. It reports
-	// whether this was the first time.
-	Redeem(serial uint64) (bool, error)
+	// Redeem durably counts a use of a ticket, by its serial, that is good for so many. It reports
+	// whether this was one of them.
+	Redeem(serial, uses uint64) (bool, error)
 	Close() error
 }
 
@@ -53,7 +53,8 @@ type Journal interface {
 //	                               uint32 -> packTasks of some; gone when the job has ended
 //	ended    job                -> endRow of a cancelled or ended job
 //	order    uint64 -> job      in the order they ended, to forget the oldest
-//	tickets  serial, uint64     -> time of use
+//	tickets  serial, uint64     -> time of the last use, Unix seconds in 8 bytes, and how many in 8
+//	                               more; those of older versions, of one, end after the time
 //	shut     peer               -> shutRow of a member in quarantine
 //	unpins   peer space 00 digest owner -> unpinRow of what a member was not told yet
 var (
@@ -240,17 +241,29 @@ func (j *boltJournal) Begin() (epoch uint32, secret []byte, err error) {
 	return epoch, secret, err
 }
 
-func (j *boltJournal) Redeem(serial uint64) (first bool, err error) {
+func (j *boltJournal) Redeem(serial, uses uint64) (good bool, err error) {
 	key := binary.BigEndian.AppendUint64(nil, serial)
 	err = j.update(func(l *ledger) error {
 		t := l.table(bucketTickets)
 		v, err := t.get(key)
-		if first = v == nil; err != nil || !first {
+		if err != nil {
 			return err
 		}
-		return t.put(key, binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix())))
+		used := uint64(0)
+		switch len(v) {
+		case 0:
+		case 16:
+			used = binary.BigEndian.Uint64(v[8:])
+		default:
+			used = 1
+		}
+		if good = used < uses; !good {
+			return nil
+		}
+		row := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()))
+		return t.put(key, binary.BigEndian.AppendUint64(row, used+1))
 	})
-	return first && err == nil, err
+	return good && err == nil, err
 }
 
 func (j *boltJournal) Write(rows []sched.Row) error {

@@ -190,9 +190,12 @@ func TestJournalEpochsAndTickets(t *testing.T) {
 		if len(secret) != 32 || !bytes.Equal(secret, first) {
 			t.Errorf("the secret of life %d is %x, of the first %x", want, secret, first)
 		}
-		first, err := j.Redeem(99)
+		first, err := j.Redeem(99, 1)
 		if err != nil || first != (want == 1) {
 			t.Errorf("Redeem in life %d = %v, %v, want %v", want, first, err, want == 1)
+		}
+		if good, err := j.Redeem(98, 2); err != nil || good != (want <= 2) {
+			t.Errorf("Redeem of a ticket for two in life %d = %v, %v", want, good, err)
 		}
 		j.Close()
 	}

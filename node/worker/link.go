@@ -75,7 +75,7 @@ const (
 )
 
 // connect keeps a connection until ctx ends. It returns earlier only if the coordinator says that
-// it will never accept this node.
+// it will never accept this node, or a membership was revoked.
 func (w *Worker) connect(ctx context.Context) error {
 	delay := firstRetry
 	for {
@@ -85,7 +85,7 @@ func (w *Worker) connect(ctx context.Context) error {
 			return nil
 		}
 		var refusal *refusedError
-		if errors.As(err, &refusal) && refusal.final() {
+		if errors.As(err, &refusal) && refusal.final() || wire.CauseOf(err) == wire.CauseRevoked {
 			return err
 		}
 		if time.Since(begun) >= steadyAfter {

@@ -240,7 +240,7 @@ func FuzzCredential(f *testing.F) {
 func FuzzJoinRequest(f *testing.F) {
 	m := newMesh(f)
 	h := m.host([]string{})
-	r := &registrar{h: h, mesh: newKey(f), used: map[uint64]wire.PeerID{}, redeemed: func(uint64) bool { return true }}
+	r := &registrar{h: h, used: map[use]bool{}, Registry: Registry{Mesh: newKey(f), Redeem: func(_, _ uint64) bool { return true }}}
 	var good bytes.Buffer
 	wire.WriteFrame(&good, joinRequest{Ticket: m.ticket(m.host(both), nil).Text(), Owner: "anna", Now: 1})
 	f.Add(good.Bytes())

@@ -28,25 +28,39 @@ type joinRequest struct {
 	Now    int64  `cbor:"now"`
 }
 
+// A Registry is what a coordinator gives certificates by. Its functions may be called from several
+// goroutines.
+type Registry struct {
+	Mesh ed25519.PrivateKey // signs the certificates
+	// Redeem is called with the serial of a ticket that is good for a number of joins. It records a
+	// use, durably, and reports whether that was one of so many.
+	Redeem func(serial, uses uint64) bool
+	// Issued, if not nil, is told of a certificate before it is given, with what the machine calls
+	// itself, "" if it was renewed.
+	Issued func(c *wire.Certificate, name string)
+}
+
 // A registrar gives out certificates.
 type registrar struct {
-	h        *Host
-	mesh     ed25519.PrivateKey
-	redeemed func(serial uint64) bool
-	slots    chan struct{} // capacity maxJoins
+	Registry
+	h     *Host
+	slots chan struct{} // capacity maxJoins
 
-	mu   sync.Mutex             // guards the field below
-	used map[uint64]wire.PeerID // once-tickets traded by this process, and who got them
+	mu   sync.Mutex // guards the field below
+	used map[use]bool
+}
+
+// A use is a ticket that this process has traded, and who got the certificate.
+type use struct {
+	serial uint64
+	peer   wire.PeerID
 }
 
 // ServeJoin lets peers without certificate trade a ticket for one, and peers whose certificate
-// ran out at most wire.RenewGrace ago renew it. mesh signs the certificates.
-//
-// redeemed is called with the serial of a ticket that is good for one join; it records the use,
-// durably, and reports whether this was the first. It may be called from several goroutines.
-// Whoever lost the answer may ask again with the same ticket while this process runs.
-func (h *Host) ServeJoin(mesh ed25519.PrivateKey, redeemed func(serial uint64) bool) {
-	r := &registrar{h: h, mesh: mesh, redeemed: redeemed, slots: make(chan struct{}, maxJoins), used: map[uint64]wire.PeerID{}}
+// ran out at most wire.RenewGrace ago renew it. Whoever lost the answer may ask again with the same
+// ticket while this process runs.
+func (h *Host) ServeJoin(reg Registry) {
+	r := &registrar{Registry: reg, h: h, slots: make(chan struct{}, maxJoins), used: map[use]bool{}}
 	h.p2p.SetStreamHandler(protocol.ID(wire.ProtocolJoin), func(s network.Stream) {
 		if !h.begin() {
 			_ = s.Reset()
@@ -113,7 +127,11 @@ func (r *registrar) certify(p wire.PeerID, req *joinRequest) (*wire.Certificate,
 	}
 	now := r.h.now()
 	c.NotBefore, c.Expires = now.Unix(), now.Add(wire.CertLife).Unix()
-	return wire.SignCertificate(r.mesh, c), nil
+	cert := wire.SignCertificate(r.Mesh, c)
+	if r.Issued != nil {
+		r.Issued(cert, printable(req.Name))
+	}
+	return cert, nil
 }
 
 // redeem fills in what a ticket gives.
@@ -122,7 +140,7 @@ func (r *registrar) redeem(c *wire.Certificate, req *joinRequest) error {
 	if err != nil {
 		return err
 	}
-	if err := t.Verify(wire.PeerOf(r.mesh), r.h.now()); err != nil {
+	if err := t.Verify(wire.PeerOf(r.Mesh), r.h.now()); err != nil {
 		return err
 	}
 	if err := skewError(r.h.now(), req.Now); err != nil {
@@ -141,16 +159,21 @@ func (r *registrar) redeem(c *wire.Certificate, req *joinRequest) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if who, ok := r.used[t.Serial]; ok && who == c.Peer {
+	this := use{t.Serial, c.Peer}
+	if r.used[this] {
 		return nil
 	}
-	if !r.redeemed(t.Serial) {
-		return wire.Errorf(wire.CauseUnauthorized, "ask for a new one (coord ticket)", "the ticket is good for one machine and has been used")
+	if uses := max(t.Uses, 1); !r.Redeem(t.Serial, uses) {
+		many := "one machine"
+		if uses > 1 {
+			many = fmt.Sprintf("%d machines", uses)
+		}
+		return wire.Errorf(wire.CauseUnauthorized, "ask for a new one (coord ticket)", "the ticket is good for %s and has been used", many)
 	}
 	if len(r.used) >= wire.MaxPeers {
 		clear(r.used)
 	}
-	r.used[t.Serial] = c.Peer
+	r.used[this] = true
 	return nil
 }
 
@@ -161,7 +184,7 @@ func (r *registrar) renew(c *wire.Certificate, req *joinRequest) error {
 		return wire.Errorf(wire.CauseUnauthorized, "join with a ticket", "neither a ticket nor a certificate was shown (%v)", err)
 	}
 	now := r.h.now()
-	err = old.Verify(wire.PeerOf(r.mesh), c.Peer, now)
+	err = old.Verify(wire.PeerOf(r.Mesh), c.Peer, now)
 	if wire.CauseOf(err) == wire.CauseExpired && now.Unix() <= time.Unix(old.Expires, 0).Add(wire.RenewGrace).Unix() {
 		err = nil
 	}

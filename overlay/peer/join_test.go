@@ -12,14 +12,13 @@ import (
 func (m *mesh) coordinator(change ...func(*Config)) *Host {
 	h := m.host(both, change...)
 	var mu sync.Mutex
-	used := map[uint64]bool{}
-	h.ServeJoin(m.key, func(serial uint64) bool {
+	used := map[uint64]uint64{}
+	h.ServeJoin(Registry{Mesh: m.key, Redeem: func(serial, uses uint64) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		first := !used[serial]
-		used[serial] = true
-		return first
-	})
+		used[serial]++
+		return used[serial] <= uses
+	}})
 	return h
 }
 
@@ -81,6 +80,23 @@ func TestJoinOnce(t *testing.T) {
 	}
 	_, err := Join(soon(t), newKey(t), once, "anna", "laptop")
 	wantCause(t, err, wire.CauseUnauthorized, "has been used", "coord ticket")
+}
+
+// A ticket for three machines lets in three, each as often as it asks.
+func TestJoinThreeTimes(t *testing.T) {
+	m := newMesh(t)
+	a := m.coordinator()
+	three := m.ticket(a, func(t *wire.Ticket) { t.Serial, t.Uses = 8, 3 })
+	for range 3 {
+		key := newKey(t)
+		for range 2 {
+			if _, err := Join(soon(t), key, three, "anna", "laptop"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, err := Join(soon(t), newKey(t), three, "anna", "laptop")
+	wantCause(t, err, wire.CauseUnauthorized, "good for 3 machines and has been used")
 }
 
 func TestJoinRefused(t *testing.T) {

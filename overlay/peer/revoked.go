@@ -43,22 +43,35 @@ func openRevoked(path string, mesh wire.PeerID, now time.Time, log *slog.Logger)
 	if path == "" {
 		return r
 	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return r
-	}
-	var m wire.Revocations
-	if err == nil {
-		err = wire.NewFrameReader(io.LimitReader(f, maxRevokedFrame)).Read(&m)
-		err = errors.Join(err, f.Close())
-	}
-	if err == nil {
-		_, err = r.merge(m.Entries, now)
-	}
-	if err != nil {
+	if err := r.load(now); err != nil {
 		log.Warn("what is known of revoked members cannot be read; it is learned anew", "file", path, "error", err)
 	}
 	return r
+}
+
+// load reads the file.
+func (r *revokedSet) load(now time.Time) error {
+	f, err := os.Open(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var m wire.Revocations
+	err = wire.NewFrameReader(io.LimitReader(f, maxRevokedFrame)).Read(&m)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("reading %s: %w", r.path, err)
+	}
+	_, err = r.merge(m.Entries, now)
+	return err
+}
+
+// ReadRevoked returns the revocations in a Config's RevokedFile, verified; none if there is no file.
+func ReadRevoked(path string, mesh wire.PeerID) (map[wire.PeerID]*wire.Revocation, error) {
+	r := &revokedSet{mesh: mesh, path: path, all: map[wire.PeerID]*wire.Revocation{}}
+	err := r.load(time.Now())
+	return r.all, err
 }
 
 // of returns the revocation of a peer, nil if there is none.
