@@ -67,6 +67,9 @@ builds: build ## build redis, git, vim, mosh and others by make and by coord mak
 corpus: build ## each compiler, archiver and linker call of builds twice, here and by coord cc, compared; goes on where it was, or PROJECT again
 	scripts/builds calls $(PROJECT)
 
+corpus: build ## each compiler, archiver and linker call of builds twice, here and by coord cc, compared; goes on where it was, or PROJECT again
+	scripts/builds calls $(PROJECT)
+
 bench-sandbox: ## the sandbox against os/exec, bubblewrap, crun and runc; STARTS (100000) without a leak
 	scripts/bench-sandbox "$(STARTS)"
 
