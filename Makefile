@@ -65,9 +65,7 @@ builds: build ## build redis, git, vim, mosh and others by make and by coord mak
 	$(GO) test -count=1 -timeout=3h -v -run=TestMakeProjects ./cluster-test/ -projects=redis,vim,mosh,git
 
 corpus: build ## each compiler, archiver and linker call of builds twice, here and by coord cc, compared; goes on where it was, or PROJECT again
-	scripts/builds calls $(PROJECT)
-
-corpus: build ## each compiler, archiver and linker call of builds twice, here and by coord cc, compared; goes on where it was, or PROJECT again
+	$(GO) build -o bin/ ./cluster-test/agree
 	scripts/builds calls $(PROJECT)
 
 bench-sandbox: ## the sandbox against os/exec, bubblewrap, crun and runc; STARTS (100000) without a leak
