@@ -49,6 +49,7 @@ type agent struct {
 // of another build asks for the place. Whether it has started it tells on cfg.Ready, which it
 // closes: that another process owns the directory is told there and is no error.
 func RunAgent(ctx context.Context, cfg AgentConfig) error {
+	usualTimers()
 	if cfg.Idle == 0 {
 		cfg.Idle = DefaultIdle
 	}

@@ -24,6 +24,8 @@ type backend struct {
 	key     ed25519.PrivateKey
 	history *history
 
+	captures captures
+
 	ctx   context.Context // of jobs and links; set by begin
 	nudge func()          // tells the agent that busy has changed
 	work  sync.WaitGroup

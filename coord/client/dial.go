@@ -202,7 +202,7 @@ func start(ctx context.Context, d stateDir, opt Options) error {
 	cmd.Dir = string(d)
 	cmd.Stdout, cmd.Stderr = w, log
 	cmd.SysProcAttr = detached()
-	err = cmd.Start()
+	err = startLazily(cmd)
 	w.Close()
 	if err != nil {
 		return wire.Errorf(wire.CauseInternal, "", "starting the background process: %v", err)

@@ -137,8 +137,8 @@ func lookPath(name, path string) string {
 // remembered returns the tree of an earlier capture if the machine and the store still are as
 // they were.
 func (r *roots) remembered(file string) (o wire.Object, ok bool) {
-	c := new(captured)
-	if readJSON(file, maxCaptured, c) != nil || len(c.Seen) == 0 || !capture.Unchanged(c.Seen) {
+	c, err := r.b.captures.read(file)
+	if err != nil || len(c.Seen) == 0 || !capture.Unchanged(c.Seen) {
 		return o, false
 	}
 	id, err := wire.ParseTreeID(c.Tree)
