@@ -24,9 +24,14 @@ type BuildReport struct {
 	Memo    int       `json:"memo" cbor:"memo"`
 	Shared  int       `json:"shared" cbor:"shared"`
 	Here    int       `json:"here" cbor:"here"` // on this machine, by the tool itself
-	Why     []Reason  `json:"why,omitempty" cbor:"why,omitempty"`
-	Others  int       `json:"others,omitempty" cbor:"others,omitempty"` // calls here for reasons beyond maxReported
-	Bound   []Reason  `json:"bound,omitempty" cbor:"bound,omitempty"`   // why calls that were to be portable depend on their directory
+
+	Why    []Reason `json:"why,omitempty" cbor:"why,omitempty"`
+	Others int      `json:"others,omitempty" cbor:"others,omitempty"` // calls here for reasons beyond maxReported
+	Bound  []Reason `json:"bound,omitempty" cbor:"bound,omitempty"`   // why calls that were to be portable depend on their directory
+
+	// InferenceSeconds is the CPU time for finding out what calls read and write, and taking that in;
+	// 0 where it cannot be told.
+	InferenceSeconds float64 `json:"inference_seconds,omitempty" cbor:"inference_seconds,omitempty"`
 
 	calls int // under way, of one that no command began
 }

@@ -73,6 +73,9 @@ func (b *BuildReport) text(now time.Time) string {
 	done := b.Ran + b.Memo + b.Shared
 	fmt.Fprintf(&s, "%s in %s, %s, took %s\n", printable(b.Command), printable(b.Dir), when, Span(b.Last.Sub(b.Begun)))
 	fmt.Fprintf(&s, "%d of %d compiler calls on the mesh: %d ran, %d memo, %d shared; %d here\n", done, done+b.Here, b.Ran, b.Memo, b.Shared, b.Here)
+	if b.InferenceSeconds > 0 {
+		fmt.Fprintf(&s, "%.3f s of CPU to find out what they read and write\n", b.InferenceSeconds)
+	}
 	for i := range b.Why {
 		b.Why[i].text(&s)
 	}

@@ -29,25 +29,9 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 		return err
 	}
 	sight := b.tools.sight(l)
-	call := b.models.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, sight)
-	b.lost.asked(c, call)
-	if call.Local != "" {
-		return errors.New(call.Local)
-	}
-	if err := sight.sources(ctx, call); err != nil {
-		return err
-	}
-	if err := b.reachable(); err != nil {
-		return err
-	}
-	planner := b.tools.planner(l, sight)
-	planner.Portable = c.variable(PortableVar) != ""
-	draft, err := planner.Draft(ctx, call, c.colored(call), b.baseOf(c), c.env)
+	call, draft, err := b.infer(ctx, c, l, sight)
 	if err != nil {
 		return err
-	}
-	if draft.Bound != "" {
-		b.bound(c, draft.Bound)
 	}
 	if d := b.deferral(); d.takes(c, call, draft) {
 		later := &deferredCall{of: d, asked: c, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, filled: make(chan struct{}), valued: make(chan struct{})}
@@ -76,6 +60,37 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	}
 	b.done(v.how)
 	return to.exit(0)
+}
+
+// infer finds out what a call reads and writes and takes in what is there. An error says why the tool
+// must run here.
+func (b *build) infer(ctx context.Context, c *toolCall, l *link, sight *sight) (*infer.Call, *infer.Draft, error) {
+	took := cpuTime()
+	defer func() {
+		t := took().Seconds()
+		b.tools.reports.note(b.report, func(r *BuildReport) { r.InferenceSeconds += t })
+	}()
+	call := b.models.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, sight)
+	b.lost.asked(c, call)
+	if call.Local != "" {
+		return nil, nil, errors.New(call.Local)
+	}
+	if err := sight.sources(ctx, call); err != nil {
+		return nil, nil, err
+	}
+	if err := b.reachable(); err != nil {
+		return nil, nil, err
+	}
+	planner := b.tools.planner(l, sight)
+	planner.Portable = c.variable(PortableVar) != ""
+	draft, err := planner.Draft(ctx, call, c.colored(call), b.baseOf(c), c.env)
+	if err != nil {
+		return nil, nil, err
+	}
+	if draft.Bound != "" {
+		b.bound(c, draft.Bound)
+	}
+	return call, draft, nil
 }
 
 // colored returns the arguments with what makes a compiler's messages as they would be here: on a
