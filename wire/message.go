@@ -48,6 +48,8 @@ type LeaseID uint64
 type Held struct {
 	Object Object   `cbor:"obj"`
 	Peers  []PeerID `cbor:"peers"` // at most MaxHolders, best first
+	// Coming are members that are fetching it, too, and give others what they have; at most MaxHolders.
+	Coming []PeerID `cbor:"coming,omitempty"`
 }
 
 // FromNode is one frame from a node (or a client's machine, which is a node without slots) to

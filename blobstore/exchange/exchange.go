@@ -9,13 +9,29 @@
 //	01 uvarint count, count x (32 bytes digest,   01 uvarint size, then size-offset bytes  found
 //	   uvarint offset)                    get     02                                       not found
 //	02 uvarint n                          probe   03                                       busy
-//	                                              04 uvarint n, n bytes: wire.Error        refused
+//	03 32 bytes digest, uvarint size   manifest   04 uvarint n, n bytes: wire.Error        refused
+//	04 32 bytes digest, uvarint size,             05                                       later
+//	   uvarint most,
+//	   uvarint n, n bytes: wanted        pieces
 //
 // A probe is answered as found, with n bytes that do not compress. Not found is also the answer
 // for what another space holds, and for an offset beyond the end. After busy (too many streams;
 // try again, or elsewhere) and refused (the grant is not good, or a request malformed) the holder
 // closes the stream. A holder that cannot go on within an object resets it: an answer is whole
 // or broken off, and what it hashes to decides.
+//
+// A blob of two MiB and more goes in pieces (wire.Manifest), from all who have some (swarm.go). A
+// manifest is answered as found, with the states, or later if it is being made. Pieces are answered
+// with what is here, as found: a bitmap (HAVE), piece 0 in the lowest bit of the first byte, or no
+// bytes for all; then at most so many of the pieces wanted, which the holder chooses, the one that it
+// has sent least often first:
+//
+//	uvarint index+1, uvarint n, n bytes: the piece      any number of times
+//	00                                                  the end
+//
+// A request for no pieces asks what is here; who has a part waits up to a second for news. No pieces
+// where some were wanted and are here means that too many others are being sent some. A member of an
+// older version refuses both requests as malformed, and is asked for the whole.
 //
 // The requester keeps a few streams to each holder while there is something to ask, and puts
 // many small objects into one request. An object is published when all of it is there and
@@ -41,6 +57,9 @@ type Store interface {
 	Open(space wire.Space, d wire.Digest) (*blobstore.Blob, error)
 	Stat(space wire.Space, d wire.Digest) (size int64, ok bool)
 	Missing(space wire.Space, o wire.Object) ([]wire.Object, error)
+	Manifest(ctx context.Context, space wire.Space, d wire.Digest) (*wire.Manifest, error)
+	Receive(space wire.Space, m *wire.Manifest) (*blobstore.Partial, error)
+	Resume(space wire.Space, d wire.Digest, size uint64) *blobstore.Partial
 }
 
 // A Stream is one conversation with a peer; *peer.Stream is. Reset makes reads and writes that
@@ -74,7 +93,10 @@ type Config struct {
 	Self    wire.PeerID
 	Logger  *slog.Logger     // nil discards
 	Now     func() time.Time // the wall clock; nil is time.Now
-	Limits  Limits           // zero fields are defaults
+	// Relayed reports whether a peer is reached through a relay only; nil is that nobody is. Such a
+	// one is asked for a large blob only if nobody else has it.
+	Relayed func(wire.PeerID) bool
+	Limits  Limits // zero fields are defaults
 }
 
 // Limits bound what peers may cost.
@@ -108,6 +130,11 @@ type Exchange struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // flights, workers and streams served
 	stores chan struct{}  // capacity maxStores: held while publishing an object
+	making chan struct{}  // capacity maxMaking: held while making a manifest for a peer
+	turns  chan struct{}  // capacity maxSwarms: held by each swarm under way
+
+	uploads uploads
+	tallies tallies
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
@@ -115,6 +142,7 @@ type Exchange struct {
 	flights map[flightKey]*flight
 	sources map[sourceKey]*source
 	members map[wire.PeerID]*member
+	swarms  map[lotKey]*swarm
 	serving int // streams
 }
 
@@ -131,12 +159,17 @@ func New(cfg Config) *Exchange {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Relayed == nil {
+		cfg.Relayed = func(wire.PeerID) bool { return false }
+	}
 	x := &Exchange{
 		cfg: cfg, log: cfg.Logger, stores: make(chan struct{}, maxStores),
+		making: make(chan struct{}, maxMaking), turns: make(chan struct{}, maxSwarms),
 		grants:  map[wire.Space]*wire.Grant{},
 		flights: map[flightKey]*flight{},
 		sources: map[sourceKey]*source{},
 		members: map[wire.PeerID]*member{},
+		swarms:  map[lotKey]*swarm{},
 	}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	return x

@@ -176,7 +176,7 @@ func (f *fetch) launch() error {
 			k.size = it.object.Size
 		}
 		f.running[w] = struct{}{}
-		f.x.join(k, f.want[it.top].Peers, w)
+		f.x.join(k, &f.want[it.top], w)
 	}
 	return nil
 }

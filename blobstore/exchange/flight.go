@@ -43,6 +43,7 @@ type flight struct {
 	mu      sync.Mutex // guards the fields below; may be taken while holding Exchange.mu
 	waiters []*waiter
 	holders []wire.PeerID // to ask, best first
+	coming  []wire.PeerID // that are fetching it, too
 	got     uint64        // bytes that arrived of the current try
 	over    bool          // nobody may join
 
@@ -79,16 +80,16 @@ type waiter struct {
 	reported int64 // bytes counted in the fetch's progress; guarded by its mu
 }
 
-// join makes w wait for the object from these holders or from those of others who want it.
-func (x *Exchange) join(k flightKey, holders []wire.PeerID, w *waiter) {
+// join makes w wait for the object from these members or from those of others who want it.
+func (x *Exchange) join(k flightKey, from *wire.Held, w *waiter) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	f := x.flights[k]
-	if f == nil || !f.add(holders, w) {
+	if f == nil || !f.add(from, w) {
 		f = &flight{x: x, flightKey: k, faults: map[wire.PeerID]*outcome{}}
 		f.ctx, f.cancel = context.WithCancel(x.ctx)
 		w.leader = true
-		f.add(holders, w)
+		f.add(from, w)
 		if !x.beginLocked() {
 			f.err = context.Canceled
 			f.cancel()
@@ -101,15 +102,20 @@ func (x *Exchange) join(k flightKey, holders []wire.PeerID, w *waiter) {
 }
 
 // add returns false if the flight is over.
-func (f *flight) add(holders []wire.PeerID, w *waiter) bool {
+func (f *flight) add(from *wire.Held, w *waiter) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.over {
 		return false
 	}
-	for _, p := range holders {
+	for _, p := range from.Peers {
 		if !slices.Contains(f.holders, p) && p != f.x.cfg.Self {
 			f.holders = append(f.holders, p)
+		}
+	}
+	for _, p := range from.Coming {
+		if !slices.Contains(f.coming, p) && p != f.x.cfg.Self && len(f.coming) < maxLenders {
+			f.coming = append(f.coming, p)
 		}
 	}
 	w.flight = f
@@ -176,6 +182,11 @@ func (f *flight) bring() error {
 		return nil // since the waiter looked, an earlier flight has landed
 	}
 	defer func() { f.drop() }()
+	if !f.tree && f.size >= swarmFrom {
+		if whole, err := f.swarmed(); !whole {
+			return err
+		}
+	}
 	begun, pause := time.Now(), firstPause
 	for round := 1; ; round++ {
 		before := f.moved

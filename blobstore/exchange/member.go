@@ -38,6 +38,7 @@ type member struct {
 	blocked time.Time // until
 	avoided time.Time // until
 	waiting int       // requests under way
+	lending int       // of its requests for pieces, those that have or wait for an upload slot
 	from    time.Time // since when sample counts
 	sample  int64
 	bytes   float64 // averages; their ratio is the rate, and 0 unknown

@@ -11,18 +11,23 @@ import (
 
 // Requests and answers, see the package comment.
 const (
-	reqGet   = 1
-	reqProbe = 2
+	reqGet      = 1
+	reqProbe    = 2
+	reqManifest = 3
+	reqPieces   = 4
 
 	ansFound    = 1
 	ansNotFound = 2
 	ansBusy     = 3
 	ansRefused  = 4
+	ansLater    = 5
 )
 
 const (
 	// maxIDs bounds the ids of one request: what a holder keeps of a stranger's wishes is 40 KiB.
 	maxIDs = 1024
+	// maxPieces bounds the pieces of one request.
+	maxPieces = 8
 	// maxProbe bounds the bytes of a probe.
 	maxProbe = 1 << 20
 	// chunk is read and written at once of a large object, and what a deadline is for.
@@ -34,6 +39,28 @@ type wish struct {
 	digest wire.Digest
 	offset uint64
 }
+
+// A request is what a requester asks at once.
+type request struct {
+	kind   byte
+	wishes []wish // of reqGet
+	probe  uint64 // of reqProbe: bytes
+	blob   blobID // of reqManifest and reqPieces
+	most   int    // of reqPieces: how many of those wanted
+	want   []byte // of reqPieces: a bitmap, piece 0 in the lowest bit of the first byte
+}
+
+// A blobID names a blob and how long it is said to be.
+type blobID struct {
+	digest wire.Digest
+	size   uint64
+}
+
+// bitmapLen returns how many bytes say of each piece whether.
+func bitmapLen(size uint64) int { return (wire.Pieces(size) + 7) / 8 }
+
+func bit(b []byte, i int) bool { return b[i/8]&(1<<(i%8)) != 0 }
+func setBit(b []byte, i int)   { b[i/8] |= 1 << (i % 8) }
 
 // appendOpen appends what opens a stream. A nil grant is for the public space.
 func appendOpen(b []byte, g *wire.Grant) []byte {
@@ -68,21 +95,76 @@ func appendGet(b []byte, wishes []wish) []byte {
 
 func appendProbe(b []byte, n uint64) []byte { return binary.AppendUvarint(append(b, reqProbe), n) }
 
-// readRequest reads one request: wishes, or if there are none the size of a probe. They are
-// appended to room[:0]. The error is io.EOF at the end of the stream between requests.
-func readRequest(r *bufio.Reader, room []wish) (wishes []wish, probe uint64, err error) {
-	kind, err := r.ReadByte()
-	if err != nil {
-		return nil, 0, err
+func appendBlob(b []byte, kind byte, id blobID) []byte {
+	return binary.AppendUvarint(append(append(b, kind), id.digest[:]...), id.size)
+}
+
+func appendManifest(b []byte, id blobID) []byte { return appendBlob(b, reqManifest, id) }
+
+// appendPieces appends a request for up to most of the pieces in a bitmap.
+func appendPieces(b []byte, id blobID, most int, want []byte) []byte {
+	b = binary.AppendUvarint(appendBlob(b, reqPieces, id), uint64(most))
+	return append(binary.AppendUvarint(b, uint64(len(want))), want...)
+}
+
+// readRequest reads one request. Wishes are appended to room[:0]. The error is io.EOF at the end of
+// the stream between requests.
+func readRequest(r *bufio.Reader, room []wish) (q request, err error) {
+	if q.kind, err = r.ReadByte(); err != nil {
+		return q, err
 	}
+	switch q.kind {
+	case reqGet:
+		q.wishes, err = readWishes(r, room)
+	case reqProbe:
+		if q.probe, err = readUvarint(r); err == nil && q.probe > maxProbe {
+			err = malformed("probe of %d bytes", q.probe)
+		}
+	case reqManifest:
+		q.blob, err = readBlob(r)
+	case reqPieces:
+		err = q.readPieces(r)
+	default:
+		err = malformed("request of kind %d", q.kind)
+	}
+	return q, err
+}
+
+func readBlob(r *bufio.Reader) (id blobID, err error) {
+	if _, err = io.ReadFull(r, id.digest[:]); err != nil {
+		return id, unexpected(err)
+	}
+	if id.size, err = readUvarint(r); err == nil && id.size > wire.MaxBlob {
+		err = malformed("blob of %d bytes", id.size)
+	}
+	return id, err
+}
+
+func (q *request) readPieces(r *bufio.Reader) (err error) {
+	if q.blob, err = readBlob(r); err != nil {
+		return err
+	}
+	most, err := readUvarint(r)
+	if err != nil {
+		return err
+	}
+	if most > maxPieces {
+		return malformed("request for %d pieces", most)
+	}
+	q.most = int(most)
+	if q.want, err = readBytes(r, uint64(bitmapLen(q.blob.size))); err == nil && len(q.want) != bitmapLen(q.blob.size) {
+		err = malformed("bitmap of %d bytes", len(q.want))
+	}
+	return err
+}
+
+func readWishes(r *bufio.Reader, room []wish) (wishes []wish, err error) {
 	n, err := readUvarint(r)
-	switch {
-	case err != nil:
-		return nil, 0, err
-	case kind == reqProbe && n <= maxProbe:
-		return nil, n, nil
-	case kind != reqGet || n == 0 || n > maxIDs:
-		return nil, 0, malformed("request of kind %d for %d", kind, n)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 || n > maxIDs {
+		return nil, malformed("request for %d objects", n)
 	}
 	wishes = room[:0]
 	for range n {
@@ -91,11 +173,11 @@ func readRequest(r *bufio.Reader, room []wish) (wishes []wish, probe uint64, err
 			w.offset, err = readUvarint(r)
 		}
 		if err != nil {
-			return nil, 0, unexpected(err)
+			return nil, unexpected(err)
 		}
 		wishes = append(wishes, w)
 	}
-	return wishes, 0, nil
+	return wishes, nil
 }
 
 // appendFound appends the head of an answer; size-offset bytes follow.
@@ -118,7 +200,7 @@ func readAnswer(r *bufio.Reader) (kind byte, size uint64, err error) {
 		return 0, 0, unexpected(err)
 	}
 	switch kind {
-	case ansNotFound, ansBusy:
+	case ansNotFound, ansBusy, ansLater:
 		return kind, 0, nil
 	case ansFound:
 		if size, err = readUvarint(r); err == nil && size > wire.MaxBlob {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,9 @@ func TestGolden(t *testing.T) {
 			"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 00" +
 			"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 808040"},
 		{"probe", appendProbe(nil, 768<<10), "02 808030"},
+		{"manifest", appendManifest(nil, blobID{d, 5}), "03 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 05"},
+		{"pieces", appendPieces(nil, blobID{d, 9 << 20}, 2, []byte{0x82, 0x01}), "04" +
+			"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 8080c004 02 02 8201"},
 		{"found 300 bytes", appendFound(nil, 300), "01 ac02"},
 		{"refused", appendRefused(nil, wire.Errorf(wire.CauseExpired, "", "old")), "04 11" +
 			"a2" + "63" + "6d7367" + "63" + "6f6c64" + // msg: old
@@ -43,27 +47,39 @@ func TestGolden(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	f.Add(appendGet(nil, []wish{{wire.Sum(nil), 0}, {wire.Sum(nil), 1 << 40}}))
 	f.Add(appendProbe(nil, 1<<20))
+	f.Add(appendManifest(nil, blobID{wire.Sum(nil), 1 << 40}))
+	f.Add(appendPieces(nil, blobID{wire.Sum(nil), 9 << 20}, 8, []byte{1, 1}))
 	f.Add([]byte{reqGet, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ws, probe, err := readRequest(bufio.NewReader(bytes.NewReader(b)), nil)
+		q, err := readRequest(bufio.NewReader(bytes.NewReader(b)), nil)
 		if err != nil {
 			if errors.Is(err, io.EOF) && len(b) > 0 {
 				t.Errorf("%x ends within a request, but the error is %v", b, err)
 			}
 			return
 		}
-		if len(ws) > maxIDs || probe > maxProbe {
-			t.Fatalf("read %d ids, probe of %d", len(ws), probe)
+		if len(q.wishes) > maxIDs || q.probe > maxProbe || q.most > maxPieces || q.kind == reqPieces && len(q.want) != bitmapLen(q.blob.size) {
+			t.Fatalf("read %+v", q)
 		}
-		again := appendProbe(nil, probe)
-		if len(ws) > 0 {
-			again = appendGet(nil, ws)
-		}
-		ws2, probe2, err := readRequest(bufio.NewReader(bytes.NewReader(again)), nil)
-		if err != nil || probe2 != probe || len(ws2) != len(ws) {
-			t.Errorf("%x decodes, its encoding %x does not: %v", b, again, err)
+		again := q.append()
+		p, err := readRequest(bufio.NewReader(bytes.NewReader(again)), nil)
+		if err != nil || !reflect.DeepEqual(p, q) {
+			t.Errorf("%x decodes to %+v, its encoding %x to %+v: %v", b, q, again, p, err)
 		}
 	})
+}
+
+// append appends the request.
+func (q *request) append() []byte {
+	switch q.kind {
+	case reqGet:
+		return appendGet(nil, q.wishes)
+	case reqProbe:
+		return appendProbe(nil, q.probe)
+	case reqManifest:
+		return appendManifest(nil, q.blob)
+	}
+	return appendPieces(nil, q.blob, q.most, q.want)
 }
 
 func FuzzAnswer(f *testing.F) {

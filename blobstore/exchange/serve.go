@@ -78,6 +78,7 @@ type server struct {
 	w     *bufio.Writer
 	space wire.Space
 	grant *wire.Grant // nil for the public space
+	told  int         // pieces of a partial blob that the peer was told of
 	buf   [chunk]byte
 }
 
@@ -100,14 +101,13 @@ func (sv *server) run() error {
 			return sv.refuse(err)
 		}
 	}
-	var wishes []wish
+	var q request
 	for {
 		// The requester closes an idle stream; this is for those that do not.
 		if err := sv.awaitRequest(2 * sv.x.cfg.Limits.Idle); err != nil {
 			return err
 		}
-		var probe uint64
-		wishes, probe, err = readRequest(sv.r, wishes)
+		q, err = readRequest(sv.r, q.wishes)
 		switch {
 		case err == io.EOF:
 			return sv.s.Close()
@@ -119,7 +119,7 @@ func (sv *server) run() error {
 		if g != nil && sv.x.cfg.Now().Add(-wire.MaxClockSkew).Unix() > g.Expires {
 			return sv.refuse(wire.Errorf(wire.CauseExpired, "", "the grant of space %s ran out while in use", g.Space))
 		}
-		if err := sv.answer(wishes, probe); err != nil {
+		if err := sv.answer(&q); err != nil {
 			return err
 		}
 	}
@@ -153,11 +153,16 @@ func (sv *server) last(b []byte) error {
 	return sv.s.Close()
 }
 
-func (sv *server) answer(wishes []wish, probe uint64) error {
-	if len(wishes) == 0 {
-		return sv.probe(probe)
+func (sv *server) answer(q *request) error {
+	switch q.kind {
+	case reqProbe:
+		return sv.probe(q.probe)
+	case reqManifest:
+		return sv.manifest(q.blob)
+	case reqPieces:
+		return sv.pieces(q)
 	}
-	for _, w := range wishes {
+	for _, w := range q.wishes {
 		if err := sv.object(w); err != nil {
 			return err
 		}

@@ -36,10 +36,10 @@ var (
 const renewGrant = time.Minute
 
 // renewed reports whether a session's grant runs out and there is a better one.
-func (s *source) renewed(st *session) bool {
-	g := s.x.grant(s.space)
+func (x *Exchange) renewed(space wire.Space, st *session) bool {
+	g := x.grant(space)
 	return g != nil && st.grant != nil && g.Expires > st.grant.Expires &&
-		s.x.cfg.Now().Add(renewGrant).Unix() > st.grant.Expires
+		x.cfg.Now().Add(renewGrant).Unix() > st.grant.Expires
 }
 
 // open begins a stream to a peer. The grant goes out with the first request.
@@ -160,6 +160,8 @@ func (st *session) head() (size uint64, v verdict, err error) {
 		return 0, busy, errBusy
 	case kind == ansNotFound:
 		return 0, notFound, nil
+	case kind == ansLater:
+		return 0, later, nil
 	}
 	return size, found, nil
 }
@@ -222,6 +224,16 @@ func (st *session) read(p []byte) (n int, err error) {
 		n += k
 	}
 	return n, unexpected(err)
+}
+
+// plain reads n bytes that are of no object.
+func (st *session) plain(n int) ([]byte, error) {
+	if err := st.within(st.x.cfg.Limits.FirstByte); err != nil {
+		return nil, err
+	}
+	p := make([]byte, n)
+	_, err := io.ReadFull(st.r, p)
+	return p, unexpected(err)
 }
 
 // skip passes over n bytes of an answer that is of no use, or gives up the stream if they are many.

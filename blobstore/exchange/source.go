@@ -72,6 +72,7 @@ const (
 	unreachable                // no stream could be opened
 	broken                     // the stream broke off or stalled
 	local                      // something failed here
+	later                      // it is not ready
 )
 
 func (a *ask) end(v verdict, why error) {
@@ -248,7 +249,7 @@ func (s *source) carry(st *session, batch []*ask) *session {
 		return st
 	}
 	used := st != nil
-	if used && s.renewed(st) {
+	if used && s.x.renewed(s.space, st) {
 		st.close()
 		st, used = nil, false
 	}

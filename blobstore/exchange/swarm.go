@@ -1,0 +1,316 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"gaggle/blobstore"
+	"gaggle/wire"
+)
+
+const (
+	// swarmFrom is the size from which a blob is fetched in pieces: below it there is nothing to share.
+	swarmFrom = 2 * wire.PieceSize
+	// maxSwarms bounds the blobs fetched in pieces at once, and maxLenders the peers asked for one:
+	// twice the holders that an offer names, since those who ask us are asked in turn. With lanes they
+	// bound the pieces in memory, 128 MiB at the very worst.
+	maxSwarms  = 4
+	maxLenders = 2 * wire.MaxHolders
+	// lanes is how many streams there are to a lender: while one waits the other has something to do.
+	lanes = 2
+	// stuckFor is how long nothing may come in from anybody before a swarm gives up.
+	stuckFor = time.Minute
+)
+
+// A swarm fetches one blob in pieces, from all who have some of them, and lends meanwhile what it has.
+//
+//	seed: all        ------ pieces that nobody else has --------> us
+//	others that are fetching it  <-- pieces either has, HAVE -->  us
+//
+// Each lender has lanes, goroutines with a stream each. A lane reserves the pieces that it will ask
+// for (pick.go), asks, and gives up what did not come. Which of them is sent the lender chooses.
+type swarm struct {
+	x *Exchange
+	lotKey
+	f       *flight
+	ctx     context.Context // ends when all pieces are here or the swarm fails
+	cancel  context.CancelFunc
+	work    sync.WaitGroup // lanes
+	readers sync.WaitGroup // of part, on behalf of peers
+
+	mu      sync.Mutex // guards the fields below
+	part    *blobstore.Partial
+	closing bool        // nobody may begin to read part
+	voucher wire.PeerID // who gave the manifest; zero if it was kept from an earlier time
+	doubt   bool        // the voucher has contradicted itself
+	begged  time.Time   // when somebody was asked for the manifest
+	left    int         // pieces missing
+	first   int         // there is none missing before it
+	asked   [][2]*order // for each piece, who was asked for it
+	count   []uint16    // for each piece, how many lenders that lack some have it
+	lenders map[wire.PeerID]*lender
+	changed chan struct{} // closed, and replaced, when there is news
+	last    time.Time     // when a piece came
+	typical time.Duration // that an order takes
+	err     error         // of our own store
+}
+
+// An order is what one lane has asked for and not got yet.
+type order struct {
+	by     *lender
+	pieces []int
+	since  time.Time
+	last   time.Time // when the last bytes came; guarded by swarm.mu
+}
+
+// A lender is a member that is asked for pieces. Guarded by swarm.mu.
+type lender struct {
+	peer    wire.PeerID
+	m       *member
+	named   bool   // as a holder; else it may have nothing yet
+	full    bool   // it has said that it has all
+	have    []byte // which pieces it has, if it is not full; nil if it has not said yet
+	lanes   int
+	polling bool // one of the lanes asks what it has
+	begged  bool // one of them asks for the manifest
+	bound   int  // how many pieces it may choose from
+	fails   int  // in a row
+	empty   int  // answers in a row without a piece
+	until   time.Time
+	out     *outcome // it is asked no more
+	old     bool     // it knows nothing of pieces
+}
+
+// swarmed fetches the blob in pieces. If whole is true, it could not, and there is a holder of an older
+// version, which only sends whole objects.
+func (f *flight) swarmed() (whole bool, err error) {
+	select {
+	case f.x.turns <- struct{}{}:
+		defer func() { <-f.x.turns }()
+	case <-f.ctx.Done():
+		return false, context.Cause(f.ctx)
+	}
+	sw := &swarm{
+		x: f.x, lotKey: lotKey{f.space, blobID{f.digest, f.size}}, f: f,
+		lenders: map[wire.PeerID]*lender{}, changed: make(chan struct{}), last: time.Now(),
+	}
+	sw.ctx, sw.cancel = context.WithCancel(f.ctx)
+	if p := f.x.cfg.Store.Resume(f.space, f.digest, f.size); p != nil {
+		sw.begin(p)
+		sw.resumed()
+	}
+	f.x.mu.Lock()
+	f.x.swarms[sw.lotKey] = sw // there is one flight for it
+	f.x.mu.Unlock()
+	sw.watch()
+	sw.cancel()
+	sw.work.Wait()
+	return sw.finish()
+}
+
+// begin takes a partial blob to be filled. Called before sw is shared, or with mu held.
+func (sw *swarm) begin(p *blobstore.Partial) {
+	sw.part = p
+	n := p.Manifest().Pieces()
+	sw.asked, sw.count = make([][2]*order, n), make([]uint16, n)
+	for i := range n {
+		if !p.Has(i) {
+			sw.left++
+		}
+	}
+	for _, l := range sw.lenders {
+		sw.counted(l, nil, l.have)
+	}
+}
+
+// resumed counts what was kept from an earlier time as progress.
+func (sw *swarm) resumed() {
+	for i, have := range sw.part.Have() {
+		if have {
+			sw.f.count(int64(wire.PieceLen(sw.size, i)), wire.PeerID{})
+		}
+	}
+}
+
+// enter lets a peer's server read the partial blob until leave is called; nil if there is none yet, or
+// no more.
+func (sw *swarm) enter() (part *blobstore.Partial, leave func()) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if sw.part == nil || sw.closing {
+		return nil, nil
+	}
+	sw.readers.Add(1)
+	return sw.part, sw.readers.Done
+}
+
+// have returns which pieces are here.
+func (sw *swarm) have() []bool {
+	part, leave := sw.enter()
+	if part == nil {
+		return make([]bool, wire.Pieces(sw.size))
+	}
+	defer leave()
+	return part.Have()
+}
+
+// news returns what is closed at the next change.
+func (sw *swarm) news() <-chan struct{} {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	return sw.changed
+}
+
+// tell wakes who waits for news. Called with mu held.
+func (sw *swarm) tell() {
+	close(sw.changed)
+	sw.changed = make(chan struct{})
+}
+
+// watch has lenders asked until the blob is whole, nobody is left to ask, or somebody gives up.
+func (sw *swarm) watch() {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		sw.hire()
+		changed := sw.news()
+		if sw.over() {
+			return
+		}
+		select {
+		case <-sw.ctx.Done():
+			return
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// over reports whether there is nothing more to be done.
+func (sw *swarm) over() bool {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if sw.err != nil || sw.part != nil && sw.left == 0 {
+		return true
+	}
+	for _, l := range sw.lenders {
+		if l.out == nil && time.Since(sw.last) < stuckFor {
+			return false
+		}
+	}
+	return true
+}
+
+// hire begins to ask those that the flight has been told of.
+func (sw *swarm) hire() {
+	sw.f.mu.Lock()
+	holders, coming := slices.Clone(sw.f.holders), slices.Clone(sw.f.coming)
+	sw.f.mu.Unlock()
+	for _, p := range holders {
+		sw.lender(p, true)
+	}
+	for _, p := range coming {
+		sw.lender(p, false)
+	}
+}
+
+// meet takes note of a peer that asks us for pieces: it is fetching the blob, too.
+func (sw *swarm) meet(p wire.PeerID) { sw.lender(p, false) }
+
+// lender begins to ask a peer, unless it is asked already.
+func (sw *swarm) lender(p wire.PeerID, named bool) {
+	m := sw.x.member(p)
+	blocked, relayed := m.isBlocked(sw.x.cfg.Now()), sw.x.cfg.Relayed(p)
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	l := sw.lenders[p]
+	switch {
+	case p == sw.x.cfg.Self || sw.closing || sw.ctx.Err() != nil:
+		return
+	case l != nil:
+		l.named = l.named || named
+		return
+	case !named && (relayed || blocked || len(sw.lenders) >= maxLenders):
+		return
+	}
+	l = &lender{peer: p, m: m, named: named, full: named, bound: maxPieces}
+	sw.lenders[p] = l
+	if blocked {
+		l.out = &outcome{verdict: refused, why: errBlocked}
+		return
+	}
+	sw.staff(l)
+}
+
+// staff starts the lanes of a lender. Called with mu held.
+func (sw *swarm) staff(l *lender) {
+	for l.lanes < lanes {
+		l.lanes++
+		sw.work.Add(1)
+		go (&lane{sw: sw, l: l}).run()
+	}
+}
+
+// dismiss has a lender asked no more. Called with mu held.
+func (sw *swarm) dismiss(l *lender, o *outcome) {
+	if l.out != nil {
+		return
+	}
+	l.out = o
+	sw.counted(l, l.have, nil)
+	l.have, l.full = nil, false
+	sw.tell()
+}
+
+// finish commits the blob, or says why there is none. All lanes have ended.
+func (sw *swarm) finish() (whole bool, err error) {
+	sw.x.mu.Lock()
+	delete(sw.x.swarms, sw.lotKey)
+	sw.x.mu.Unlock()
+	sw.mu.Lock()
+	sw.closing = true
+	sw.mu.Unlock()
+	sw.readers.Wait()
+	done := sw.part != nil && sw.part.Whole()
+	if done {
+		sw.x.stores <- struct{}{}
+		err = sw.part.Commit()
+		<-sw.x.stores
+	} else if sw.part != nil {
+		sw.part.Close()
+	}
+	old := false
+	for p, l := range sw.lenders {
+		old = old || l.old && l.named
+		if l.out == nil {
+			l.out = &outcome{verdict: broken, why: errStuck}
+		}
+		if l.named {
+			sw.f.fault(p, l.out)
+		}
+	}
+	switch {
+	case done && err == nil:
+		sw.f.mu.Lock()
+		sw.f.got = 0
+		sw.f.mu.Unlock()
+		return false, nil
+	case err != nil:
+		return false, storeError(err)
+	case sw.err != nil:
+		return false, storeError(sw.err)
+	case sw.f.ctx.Err() != nil:
+		return false, context.Cause(sw.f.ctx)
+	}
+	sw.f.drop()
+	return old, sw.f.failure()
+}
+
+var (
+	errStuck = errors.New("no piece of it came for a minute")
+	errOld   = errors.New("it knows nothing of pieces")
+	errProof = errors.New("what it says of the pieces differs from what others say")
+)
