@@ -131,6 +131,16 @@ func (l *Lab) run(name string, args ...string) {
 	}
 }
 
+// output is run for a command whose output is wanted.
+func (l *Lab) output(name string, args ...string) string {
+	l.t.Helper()
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		l.t.Fatalf("%s %s: %v", name, strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
 func (l *Lab) try(name string, args ...string) {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		l.t.Logf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)

@@ -145,6 +145,8 @@ func (c *call) flags(cmd *cobra.Command) {
 		"`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070, else any port)")
 	f.Var((*sizeFlag)(&given.StoreMax), "store-max",
 		"most the store may take on disk, a `SIZE` like 20GiB (default half of what is free)")
+	f.Var((*sizeFlag)(&given.MaxUpload), "max-upload",
+		"most to send to other machines in a second, a `SIZE` like 2MiB (default no bound)")
 	f.Var(&labelFlag{&given.Labels}, "label",
 		"a label `k=v` that tasks can ask for; may be repeated, replaces earlier ones")
 	f.BoolVar(&given.Battery, "battery", false, "take work on battery power, too")
@@ -152,13 +154,14 @@ func (c *call) flags(cmd *cobra.Command) {
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log what happens")
 	c.change = func(s *settings) {
 		for name, set := range map[string]func(){
-			"name":      func() { s.Name = given.Name },
-			"slots":     func() { s.Slots = given.Slots },
-			"listen":    func() { s.Listen = given.Listen },
-			"store-max": func() { s.StoreMax = given.StoreMax },
-			"label":     func() { s.Labels = given.Labels },
-			"battery":   func() { s.Battery = given.Battery },
-			"unbounded": func() { s.Unbounded = given.Unbounded },
+			"name":       func() { s.Name = given.Name },
+			"slots":      func() { s.Slots = given.Slots },
+			"listen":     func() { s.Listen = given.Listen },
+			"store-max":  func() { s.StoreMax = given.StoreMax },
+			"max-upload": func() { s.MaxUpload = given.MaxUpload },
+			"label":      func() { s.Labels = given.Labels },
+			"battery":    func() { s.Battery = given.Battery },
+			"unbounded":  func() { s.Unbounded = given.Unbounded },
 		} {
 			if f.Changed(name) {
 				set()

@@ -166,6 +166,7 @@ func (n *node) openNetwork() error {
 	n.host.AddAddrs(n.member.coordinator, n.settings.Addrs)
 	n.exchange = exchange.New(exchange.Config{
 		Store: n.store, Trusted: n.trusted, Self: n.host.ID(), Logger: n.log,
+		Relayed: n.host.RelayedOnly, MaxUpload: n.settings.MaxUpload,
 		Dialer: exchange.DialFunc(func(ctx context.Context, p wire.PeerID,
 			protocol string) (exchange.Stream, error) {
 			s, err := n.host.Open(ctx, p, protocol)

@@ -23,7 +23,8 @@ type settings struct {
 	Name        string            `json:"name,omitempty"`
 	Slots       int               `json:"slots,omitempty"` // 0 is the default
 	Listen      string            `json:"listen,omitempty"`
-	StoreMax    int64             `json:"store_max,omitempty"` // 0 is the default
+	StoreMax    int64             `json:"store_max,omitempty"`  // 0 is the default
+	MaxUpload   int64             `json:"max_upload,omitempty"` // bytes per second; 0 is no bound
 	Labels      map[string]string `json:"labels,omitempty"`
 	Battery     bool              `json:"battery,omitempty"`
 	Unbounded   bool              `json:"unbounded,omitempty"` // other tenants' tasks, too, without bounds

@@ -13,6 +13,7 @@
 //	04 32 bytes digest, uvarint size,             05                                       later
 //	   uvarint most,
 //	   uvarint n, n bytes: wanted        pieces
+//	05 as for get                          seek
 //
 // A probe is answered as found, with n bytes that do not compress. Not found is also the answer
 // for what another space holds, and for an offset beyond the end. After busy (too many streams;
@@ -32,6 +33,9 @@
 // A request for no pieces asks what is here; who has a part waits up to a second for news. No pieces
 // where some were wanted and are here means that too many others are being sent some. A member of an
 // older version refuses both requests as malformed, and is asked for the whole.
+//
+// Seek is get, asked of a member that fetches the same (borrow.go): what is on its way there is
+// answered as later.
 //
 // The requester keeps a few streams to each holder while there is something to ask, and puts
 // many small objects into one request. An object is published when all of it is there and
@@ -96,7 +100,9 @@ type Config struct {
 	// Relayed reports whether a peer is reached through a relay only; nil is that nobody is. Such a
 	// one is asked for a large blob only if nobody else has it.
 	Relayed func(wire.PeerID) bool
-	Limits  Limits // zero fields are defaults
+	// MaxUpload bounds what is sent to peers, in bytes per second of all together; 0 is no bound.
+	MaxUpload int64
+	Limits    Limits // zero fields are defaults
 }
 
 // Limits bound what peers may cost.
@@ -133,6 +139,7 @@ type Exchange struct {
 	making chan struct{}  // capacity maxMaking: held while making a manifest for a peer
 	turns  chan struct{}  // capacity maxSwarms: held by each swarm under way
 
+	meter   meter
 	uploads uploads
 	tallies tallies
 
@@ -140,10 +147,12 @@ type Exchange struct {
 	closed  bool
 	grants  map[wire.Space]*wire.Grant
 	flights map[flightKey]*flight
-	sources map[sourceKey]*source
-	members map[wire.PeerID]*member
-	swarms  map[lotKey]*swarm
-	serving int // streams
+
+	byDigest map[lendKey]*flight // of blobs, one of those for each
+	sources  map[sourceKey]*source
+	members  map[wire.PeerID]*member
+	swarms   map[lotKey]*swarm
+	serving  int // streams
 }
 
 // maxStores bounds how many objects are published at once: each may keep an operating system
@@ -166,11 +175,12 @@ func New(cfg Config) *Exchange {
 		cfg: cfg, log: cfg.Logger, stores: make(chan struct{}, maxStores),
 		making: make(chan struct{}, maxMaking), turns: make(chan struct{}, maxSwarms),
 		grants:  map[wire.Space]*wire.Grant{},
-		flights: map[flightKey]*flight{},
+		flights: map[flightKey]*flight{}, byDigest: map[lendKey]*flight{},
 		sources: map[sourceKey]*source{},
 		members: map[wire.PeerID]*member{},
 		swarms:  map[lotKey]*swarm{},
 	}
+	x.meter.rate = cfg.MaxUpload
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	return x
 }

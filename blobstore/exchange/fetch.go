@@ -48,8 +48,14 @@ func (x *Exchange) Fetch(ctx context.Context, space wire.Space, want []wire.Held
 	}
 	f := &fetch{
 		x: x, space: space, want: want, progress: progress,
-		ended: make(chan *waiter, maxItems), running: map[*waiter]struct{}{},
+		companions: make([][]wire.PeerID, len(want)),
+		ended:      make(chan *waiter, maxItems), running: map[*waiter]struct{}{},
 		seen: map[seenKey]struct{}{}, sized: map[wire.Digest]struct{}{}, gone: map[wire.Gone]struct{}{},
+	}
+	for i := range want {
+		for _, p := range want[i].Coming {
+			f.meet(i, p)
+		}
 	}
 	err := f.run(ctx)
 	return f.report(), err
@@ -82,11 +88,12 @@ type fetch struct {
 	gone        map[wire.Gone]struct{}
 	result      Report
 
-	mu       sync.Mutex // guards the fields below, and waiter.reported
-	progress func(Progress)
-	state    Progress
-	unread   int64 // of Total, what directories say that are not read yet
-	silent   int64 // bytes since progress was called
+	mu         sync.Mutex      // guards the fields below, and waiter.reported
+	companions [][]wire.PeerID // for each wanted object, members that are fetching it, too
+	progress   func(Progress)
+	state      Progress
+	unread     int64 // of Total, what directories say that are not read yet
+	silent     int64 // bytes since progress was called
 }
 
 func (f *fetch) run(ctx context.Context) error {

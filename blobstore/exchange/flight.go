@@ -43,7 +43,6 @@ type flight struct {
 	mu      sync.Mutex // guards the fields below; may be taken while holding Exchange.mu
 	waiters []*waiter
 	holders []wire.PeerID // to ask, best first
-	coming  []wire.PeerID // that are fetching it, too
 	got     uint64        // bytes that arrived of the current try
 	over    bool          // nobody may join
 
@@ -51,6 +50,7 @@ type flight struct {
 	w      *blobstore.Writer
 	by     []wire.PeerID            // who sent the bytes in w
 	solo   bool                     // take all bytes from one holder
+	alone  bool                     // companions were of no use
 	faults map[wire.PeerID]*outcome // of those who failed
 
 	// Set before the waiters are told.
@@ -97,6 +97,9 @@ func (x *Exchange) join(k flightKey, from *wire.Held, w *waiter) {
 			return
 		}
 		x.flights[k] = f
+		if !k.tree {
+			x.byDigest[lendKey{k.space, k.digest}] = f
+		}
 		go f.run()
 	}
 }
@@ -111,11 +114,6 @@ func (f *flight) add(from *wire.Held, w *waiter) bool {
 	for _, p := range from.Peers {
 		if !slices.Contains(f.holders, p) && p != f.x.cfg.Self {
 			f.holders = append(f.holders, p)
-		}
-	}
-	for _, p := range from.Coming {
-		if !slices.Contains(f.coming, p) && p != f.x.cfg.Self && len(f.coming) < maxLenders {
-			f.coming = append(f.coming, p)
 		}
 	}
 	w.flight = f
@@ -145,6 +143,9 @@ func (f *flight) run() {
 	f.x.mu.Lock()
 	if f.x.flights[f.flightKey] == f {
 		delete(f.x.flights, f.flightKey)
+	}
+	if k := (lendKey{f.space, f.digest}); f.x.byDigest[k] == f {
+		delete(f.x.byDigest, k)
 	}
 	f.x.mu.Unlock()
 	f.tell()
@@ -186,6 +187,9 @@ func (f *flight) bring() error {
 		if whole, err := f.swarmed(); !whole {
 			return err
 		}
+	}
+	if done, err := f.borrow(); done || err != nil {
+		return err
 	}
 	begun, pause := time.Now(), firstPause
 	for round := 1; ; round++ {
@@ -278,6 +282,8 @@ func (f *flight) try(p wire.PeerID, round int) (bool, error) {
 	switch a.verdict {
 	case found:
 		return f.commit(p, round)
+	case elsewhere:
+		return f.borrow()
 	case local:
 		if errors.Is(a.why, context.Canceled) {
 			return false, a.why

@@ -37,6 +37,8 @@ type member struct {
 	struck  time.Time // last
 	blocked time.Time // until
 	avoided time.Time // until
+	barren  time.Time // until: it said that it was fetching, and nothing came
+	gave    time.Time // when a small file that it fetched before us came
 	waiting int       // requests under way
 	lending int       // of its requests for pieces, those that have or wait for an upload slot
 	from    time.Time // since when sample counts

@@ -15,6 +15,7 @@ const (
 	reqProbe    = 2
 	reqManifest = 3
 	reqPieces   = 4
+	reqSeek     = 5
 
 	ansFound    = 1
 	ansNotFound = 2
@@ -43,7 +44,7 @@ type wish struct {
 // A request is what a requester asks at once.
 type request struct {
 	kind   byte
-	wishes []wish // of reqGet
+	wishes []wish // of reqGet and reqSeek
 	probe  uint64 // of reqProbe: bytes
 	blob   blobID // of reqManifest and reqPieces
 	most   int    // of reqPieces: how many of those wanted
@@ -85,8 +86,11 @@ func readOpen(r *bufio.Reader) (*wire.Grant, error) {
 }
 
 // appendGet appends a request for 1 to maxIDs objects.
-func appendGet(b []byte, wishes []wish) []byte {
-	b = binary.AppendUvarint(append(b, reqGet), uint64(len(wishes)))
+func appendGet(b []byte, wishes []wish) []byte { return appendWishes(b, reqGet, wishes) }
+
+// appendWishes appends a request of reqGet or reqSeek.
+func appendWishes(b []byte, kind byte, wishes []wish) []byte {
+	b = binary.AppendUvarint(append(b, kind), uint64(len(wishes)))
 	for i := range wishes {
 		b = binary.AppendUvarint(append(b, wishes[i].digest[:]...), wishes[i].offset)
 	}
@@ -114,7 +118,7 @@ func readRequest(r *bufio.Reader, room []wish) (q request, err error) {
 		return q, err
 	}
 	switch q.kind {
-	case reqGet:
+	case reqGet, reqSeek:
 		q.wishes, err = readWishes(r, room)
 	case reqProbe:
 		if q.probe, err = readUvarint(r); err == nil && q.probe > maxProbe {

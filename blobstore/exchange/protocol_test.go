@@ -28,6 +28,7 @@ func TestGolden(t *testing.T) {
 		{"get of two", appendGet(nil, []wish{{d, 0}, {d, 1 << 20}}), "01 02" +
 			"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 00" +
 			"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 808040"},
+		{"seek", appendWishes(nil, reqSeek, []wish{{d, 0}}), "05 01 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 00"},
 		{"probe", appendProbe(nil, 768<<10), "02 808030"},
 		{"manifest", appendManifest(nil, blobID{d, 5}), "03 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 05"},
 		{"pieces", appendPieces(nil, blobID{d, 9 << 20}, 2, []byte{0x82, 0x01}), "04" +
@@ -72,8 +73,8 @@ func FuzzRequest(f *testing.F) {
 // append appends the request.
 func (q *request) append() []byte {
 	switch q.kind {
-	case reqGet:
-		return appendGet(nil, q.wishes)
+	case reqGet, reqSeek:
+		return appendWishes(nil, q.kind, q.wishes)
 	case reqProbe:
 		return appendProbe(nil, q.probe)
 	case reqManifest:

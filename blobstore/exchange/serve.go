@@ -23,7 +23,7 @@ func (x *Exchange) Serve(s Stream) {
 	defer x.work.Done()
 	stop := context.AfterFunc(x.ctx, s.Reset)
 	defer stop()
-	sv := &server{x: x, s: s, r: bufio.NewReaderSize(s, 4<<10), w: bufio.NewWriterSize(&writeBounded{s, x.cfg.Limits.Stall}, chunk)}
+	sv := &server{x: x, s: s, r: bufio.NewReaderSize(s, 4<<10), w: bufio.NewWriterSize(&writeBounded{x, s}, chunk)}
 	m, ok := x.enterServing(s.Peer())
 	if !ok {
 		sv.last([]byte{ansBusy})
@@ -57,13 +57,17 @@ func (x *Exchange) leaveServing(m *member) {
 }
 
 // writeBounded gives every write a deadline: who does not take bytes must not hold them here.
+// No more than the bound on uploads allows is sent.
 type writeBounded struct {
-	s     Stream
-	stall time.Duration
+	x *Exchange
+	s Stream
 }
 
 func (w *writeBounded) Write(p []byte) (int, error) {
-	if err := w.s.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
+	if err := w.x.meter.wait(w.x.ctx, len(p)); err != nil {
+		return 0, err
+	}
+	if err := w.s.SetWriteDeadline(time.Now().Add(w.x.cfg.Limits.Stall)); err != nil {
 		return 0, err
 	}
 	return w.s.Write(p)
@@ -163,7 +167,13 @@ func (sv *server) answer(q *request) error {
 		return sv.pieces(q)
 	}
 	for _, w := range q.wishes {
-		if err := sv.object(w); err != nil {
+		err := error(nil)
+		if q.kind == reqSeek && sv.x.fetching(sv.space, w.digest, sv.s.Peer()) {
+			err = sv.w.WriteByte(ansLater)
+		} else {
+			err = sv.object(w)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -89,7 +89,11 @@ func (st *session) ask(batch []*ask) (int, error) {
 		wishes[i] = wish{a.flight.digest, a.offset}
 	}
 	begun := time.Now()
-	sent := st.send(appendGet(nil, wishes))
+	kind := byte(reqGet)
+	if batch[0].seek {
+		kind = reqSeek
+	}
+	sent := st.send(appendWishes(nil, kind, wishes))
 	for i, a := range batch {
 		v, why, err := st.receive(a)
 		if err == errGivenUp {

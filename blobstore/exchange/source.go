@@ -53,6 +53,7 @@ type source struct {
 type ask struct {
 	flight *flight
 	offset uint64
+	seek   bool // of a member that is fetching it, too
 	done   chan struct{}
 
 	// Set before done is closed.
@@ -73,6 +74,7 @@ const (
 	broken                     // the stream broke off or stalled
 	local                      // something failed here
 	later                      // it is not ready
+	elsewhere                  // another member fetches it for us
 )
 
 func (a *ask) end(v verdict, why error) {
@@ -229,7 +231,7 @@ func (s *source) take() []*ask {
 		return []*ask{a}
 	}
 	n, bytes := 0, uint64(0)
-	for n < min(len(s.small), maxBatch) && (n == 0 || bytes < batchBytes) {
+	for n < min(len(s.small), maxBatch) && (n == 0 || bytes < batchBytes && s.small[n].seek == s.small[0].seek) {
 		bytes += s.small[n].flight.guess()
 		n++
 	}
@@ -302,12 +304,17 @@ func (s *source) fail(batch []*ask, v verdict, err error) {
 	}
 }
 
-// dropAbandoned ends the asks that nobody waits for any more.
+// dropAbandoned ends the asks that nobody waits for any more, and those for what another member turned
+// out to fetch first.
 func dropAbandoned(batch []*ask) []*ask {
 	kept := batch[:0]
 	for _, a := range batch {
 		if a.flight.ctx.Err() != nil {
 			a.end(local, context.Cause(a.flight.ctx))
+			continue
+		}
+		if !a.seek && !a.flight.ours() {
+			a.end(elsewhere, nil)
 			continue
 		}
 		kept = append(kept, a)

@@ -207,12 +207,12 @@ func (sw *swarm) over() bool {
 // hire begins to ask those that the flight has been told of.
 func (sw *swarm) hire() {
 	sw.f.mu.Lock()
-	holders, coming := slices.Clone(sw.f.holders), slices.Clone(sw.f.coming)
+	holders := slices.Clone(sw.f.holders)
 	sw.f.mu.Unlock()
 	for _, p := range holders {
 		sw.lender(p, true)
 	}
-	for _, p := range coming {
+	for _, p := range sw.f.companions() {
 		sw.lender(p, false)
 	}
 }

@@ -133,3 +133,38 @@ func TestSwarm(t *testing.T) {
 		})
 	}
 }
+
+// Small files that all fetch at once are divided among them.
+func TestSwarmOfATree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		const rate, files, size, nodes = 2 << 20, 400, 16 << 10, 6
+		f.slow(rate)
+		seed := f.node()
+		var entries []wire.Entry
+		for i := range files {
+			entries = append(entries, wire.Entry{Name: fmt.Sprint(i), Object: seed.put(t, lab, noise(uint64(i), size))})
+		}
+		top := seed.putTree(t, entries...)
+		var ns []*node
+		for range nodes {
+			ns = append(ns, f.node())
+		}
+		took := fetchAll(t, top, seed, ns, nodes-1)
+		var out int64
+		for _, s := range seed.Stats().Peers {
+			out += s.Out
+		}
+		slower, sent := took.Seconds()*rate/files/size, float64(out)/files/size
+		t.Logf("last node %.2fx one link (star %dx), seed sent %.2fx", slower, nodes, sent)
+		if slower > 3 || sent > 2.5 {
+			t.Errorf("last node %.2fx one link, seed sent %.2fx; want 3, 2.5", slower, sent)
+		}
+		for _, n := range ns {
+			if !n.has(top) {
+				t.Error("not whole")
+			}
+		}
+		f.close(append(ns, seed)...)
+	})
+}

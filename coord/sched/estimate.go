@@ -131,9 +131,15 @@ func (s *State) p95(k *kind, but nodeRef) (time.Duration, bool) {
 
 // A link is what is known of the way from one node to another.
 type link struct {
-	rate  float64 // bytes per second; 0 if it was not measured
+	rate  float64       // bytes per second; 0 if it was not measured
+	rtt   time.Duration // 0 if it is not known
 	asked time.Duration
 }
+
+// maxLinks bounds the pairs of which something is kept, 48 bytes each and the map: those between 500
+// nodes, or what 2,000 nodes measure of the few that each fetches from. What is over is forgotten in
+// the order of nodes, and measured again.
+const maxLinks = 1 << 18
 
 const (
 	// unknownRate is what is assumed of a link that was not measured, for what exceeds smallFetch:
@@ -143,6 +149,8 @@ const (
 	smallFetch = 1 << 20
 	// fetchStart is what fetching anything takes at least.
 	fetchStart = 5 * time.Millisecond
+	// maxRTT bounds what a round trip is taken for: by satellite it is 0.6 s.
+	maxRTT = time.Second
 	// fetchEach is how long a fetch keeps others waiting at least: a node was measured to send 12,000
 	// small blobs a second.
 	fetchEach = 100 * time.Microsecond
@@ -161,6 +169,11 @@ func (s *State) linkRate(e *LinkRate) {
 	} else {
 		l.rate += (e.BytesPerSec - l.rate) / 2
 	}
+	if l.rtt == 0 {
+		l.rtt = e.RTT
+	} else if e.RTT > 0 {
+		l.rtt += (e.RTT - l.rtt) / 2
+	}
 	s.again, s.moved = true, true
 }
 
@@ -168,15 +181,39 @@ func (s *State) link(from, to nodeRef) *link {
 	k := [2]nodeRef{from, to}
 	l := s.links[k]
 	if l == nil {
+		if len(s.links) >= maxLinks {
+			s.forgetLinks()
+		}
 		l = new(link)
 		s.links[k] = l
 	}
 	return l
 }
 
+// forgetLinks makes room for as many links as a node may have. It ranges over no map: equal events
+// give equal bytes.
+func (s *State) forgetLinks() {
+	for range s.nodes {
+		s.linkTurn = nodeRef(int(s.linkTurn+1) % len(s.nodes))
+		for r := range s.nodes {
+			delete(s.links, [2]nodeRef{nodeRef(r), s.linkTurn})
+		}
+		if len(s.links) <= maxLinks-len(s.nodes) {
+			return
+		}
+	}
+}
+
 func (s *State) rate(from, to nodeRef) float64 {
 	if l := s.links[[2]nodeRef{from, to}]; l != nil {
 		return l.rate
+	}
+	return 0
+}
+
+func (s *State) rtt(from, to nodeRef) time.Duration {
+	if l := s.links[[2]nodeRef{from, to}]; l != nil {
+		return l.rtt
 	}
 	return 0
 }
@@ -190,13 +227,18 @@ func (s *State) probe(from, to *node) {
 	}
 }
 
-// fetchTime returns how long fetching takes at a rate, 0 for one that was not measured.
-func fetchTime(bytes uint64, rate float64) time.Duration {
+// fetchTrips is how many round trips a fetch takes before bytes flow at the rate of the link: one to
+// reach the holder, one for the manifest or the directory, one for the first bytes.
+const fetchTrips = 3
+
+// fetchTime returns how long fetching takes at a rate, 0 for one that was not measured, and a round
+// trip, likewise.
+func fetchTime(bytes uint64, rate float64, rtt time.Duration) time.Duration {
 	if rate == 0 {
 		rate = unknownRate
 		bytes -= min(bytes, smallFetch)
 	}
-	return fetchStart + time.Duration(float64(bytes)/rate*float64(time.Second))
+	return fetchStart + fetchTrips*min(rtt, maxRTT) + time.Duration(float64(bytes)/rate*float64(time.Second))
 }
 
 // A class is what runs ask of a node: platform, abi, labels and owner.

@@ -80,11 +80,14 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 		obj.mayHold(n.ref).coming++
 		l.coming = append(l.coming, ref)
 		obj.refs++
-		peers := s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))
+		held := wire.Held{Object: obj.asObject(), Peers: s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))}
+		if obj.size >= sharedFrom {
+			held.Coming = s.comingTo(obj, n.ref, uint64(s.lease))
+		}
 		if o.Holders == nil {
 			o.Holders = make([]wire.Held, 0, len(run.need)-i)
 		}
-		o.Holders = append(o.Holders, wire.Held{Object: obj.asObject(), Peers: peers})
+		o.Holders = append(o.Holders, held)
 	}
 	switch {
 	case run.repeat == nil:

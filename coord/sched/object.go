@@ -267,6 +267,25 @@ func (s *State) peersOf(o *object, except nodeRef, limit int, turn uint64) []wir
 	return peers
 }
 
+// sharedFrom is the size from which those who fetch an object also fetch from each other.
+const sharedFrom = 2 * wire.PieceSize
+
+// comingTo returns nodes, but for except, to which an object is on its way, at most wire.MaxHolders:
+// they give others what they have of it. turn rotates the list.
+func (s *State) comingTo(o *object, except nodeRef, turn uint64) (peers []wire.PeerID) {
+	k := len(o.holders)
+	for i := range min(k, holdersListed) {
+		h := &o.holders[(i+int(turn%uint64(k)))%k]
+		if h.have || h.coming == 0 || h.node == except || s.nodes[h.node].state != nodeUp {
+			continue
+		}
+		if peers = append(peers, s.nodes[h.node].peer); len(peers) == wire.MaxHolders {
+			break
+		}
+	}
+	return peers
+}
+
 // holdersListed is how many holders are passed over to find more than one: of a root that a thousand
 // nodes are fetching few have it.
 const holdersListed = 128

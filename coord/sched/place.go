@@ -204,7 +204,7 @@ func (s *State) gather(run *run) {
 func (s *State) fit(run *run, n *node) fit {
 	f := fit{run: s.estimate(run, n)}
 	var missing, most uint64
-	coming := false
+	coming, shared := false, 1 // of the largest: among how many what its source has to serve is shared
 	for _, ref := range run.need {
 		o := s.objects.at(ref)
 		if h := o.holder(n.ref); h != nil && (h.have || h.coming > 0) {
@@ -215,6 +215,9 @@ func (s *State) fit(run *run, n *node) fit {
 		if o.size >= most {
 			if src := s.source(o, n); src != nil {
 				f.source, most = src, o.size
+				if o.size >= sharedFrom {
+					shared = max(1, min(len(o.holders), wire.MaxHolders))
+				}
 			}
 		}
 	}
@@ -227,14 +230,15 @@ func (s *State) fit(run *run, n *node) fit {
 	}
 	if missing > 0 || f.source != nil {
 		var rate float64
+		var rtt time.Duration
 		ahead := n.fetch
 		if f.source != nil {
-			rate = s.rate(f.source.ref, n.ref)
-			ahead = max(ahead, f.source.serve)
+			rate, rtt = s.rate(f.source.ref, n.ref), s.rtt(f.source.ref, n.ref)
+			ahead = max(ahead, f.source.serve/time.Duration(shared))
 			f.guess = rate == 0 && missing > smallFetch
 		}
-		f.fetch = fetchTime(missing, rate)
-		f.moves = f.fetch - fetchStart + fetchEach
+		f.fetch = fetchTime(missing, rate, rtt)
+		f.moves = fetchTime(missing, rate, 0) - fetchStart + fetchEach
 		start = max(start, ahead+f.fetch)
 	}
 	f.finish = start + f.run

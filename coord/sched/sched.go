@@ -112,6 +112,7 @@ type State struct {
 	going       []going  // continuations whose turn came in this Step
 	orphans     []orphan // leases of earlier epochs that nothing needs so far
 	links       map[[2]nodeRef]*link
+	linkTurn    nodeRef // whose links were forgotten last
 	classes     []*class
 	classOf     map[string]*class
 	kinds       []*kind

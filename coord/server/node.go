@@ -317,6 +317,7 @@ func (s *Server) toNode(a sched.Action) {
 			s.grant(n, f, a.Offer.Space)
 			for _, h := range slices.Concat(a.Offer.Holders, a.Offer.Expect) {
 				s.introduce(n, f, h.Peers)
+				s.introduce(n, f, h.Coming)
 			}
 			f.Offers = append(f.Offers, a.Offer)
 		})

@@ -39,7 +39,7 @@ func offerBytes(o *wire.Offer) int {
 	}
 	for _, list := range [][]wire.Held{o.Holders, o.Expect} {
 		for _, h := range list {
-			n += 64 + 40*len(h.Peers)
+			n += 64 + 40*(len(h.Peers)+len(h.Coming))
 		}
 	}
 	return n

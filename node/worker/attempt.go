@@ -187,9 +187,9 @@ func (w *Worker) hold(space wire.Space, objs []wire.Object) {
 
 // wanted returns what of root and inputs is not whole here, with the holders from the offer.
 func (w *Worker) wanted(l *lease) (want []wire.Held, err error) {
-	peers := make(map[wire.Digest][]wire.PeerID, len(l.Holders))
+	from := make(map[wire.Digest]wire.Held, len(l.Holders))
 	for _, h := range l.Holders {
-		peers[h.Object.Digest] = h.Peers[:min(len(h.Peers), wire.MaxHolders)]
+		from[h.Object.Digest] = wire.Held{Peers: h.Peers[:min(len(h.Peers), wire.MaxHolders)], Coming: h.Coming[:min(len(h.Coming), wire.MaxHolders)]}
 	}
 	need := make([]wire.Object, 0, len(l.thunk.Inputs)+1)
 	if !l.thunk.Builtin() {
@@ -213,7 +213,9 @@ func (w *Worker) wanted(l *lease) (want []wire.Held, err error) {
 			return nil, err
 		}
 		if len(missing) > 0 {
-			want = append(want, wire.Held{Object: o, Peers: peers[o.Digest]})
+			h := from[o.Digest]
+			h.Object = o
+			want = append(want, h)
 		}
 	}
 	return want, nil

@@ -109,6 +109,12 @@ func (h *Host) Paths() []wire.Path {
 	return out
 }
 
+// RelayedOnly reports whether a peer is connected through the relay and in no other way.
+func (h *Host) RelayedOnly(p wire.PeerID) bool {
+	l := h.certified(p)
+	return l != nil && l.relayed
+}
+
 func (l *link) way() string {
 	switch _, err := l.conn.RemoteMultiaddr().ValueForProtocol(ma.P_TCP); {
 	case l.relayed:

@@ -1,0 +1,41 @@
+package exchange
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A meter has whoever sends wait, so that all together do not exceed a rate.
+type meter struct {
+	rate int64 // bytes per second; 0 is no bound
+
+	mu   sync.Mutex // guards free
+	free time.Time  // when what was let through has gone out at the rate
+}
+
+// wait returns when n more bytes may be sent. They wait in order of arrival, each for those before it.
+func (m *meter) wait(ctx context.Context, n int) error {
+	if m.rate == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	now := time.Now()
+	if m.free.Before(now) {
+		m.free = now
+	}
+	at := m.free
+	m.free = m.free.Add(time.Duration(float64(n) / float64(m.rate) * float64(time.Second)))
+	m.mu.Unlock()
+	if !at.After(now) {
+		return nil
+	}
+	timer := time.NewTimer(at.Sub(now))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
