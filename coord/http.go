@@ -4,35 +4,30 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"time"
+	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"gaggle/overlay/web"
 	"gaggle/wire"
 )
 
-// listenHTTP opens the port for /status and /metrics if an address was given. There is no
-// authentication, so there is no interface but loopback.
-func (m *meshServer) listenHTTP() (net.Listener, error) {
+// tokenFile is in the state directory; see package web.
+const tokenFile = "http.token"
+
+// listenHTTP opens the port for /status and /metrics if an address was given.
+func (m *meshServer) listenHTTP() (l net.Listener, err error) {
 	if m.http == "" {
 		return nil, nil
 	}
-	host, port, err := net.SplitHostPort(m.http)
-	if err == nil && host == "" {
-		host = "127.0.0.1"
+	if m.token, err = web.Token(filepath.Join(m.dir, tokenFile)); err != nil {
+		return nil, err
 	}
-	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, wire.Errorf(wire.CauseInvalid, "use 127.0.0.1:PORT, and a proxy that authenticates for others", "--http %q is not of the loopback interface", m.http)
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
-	if err != nil {
-		return nil, wire.Errorf(wire.CauseInvalid, "choose another port", "--http: %v", err)
-	}
-	return l, nil
+	return web.Listen(m.http)
 }
 
 // serveHTTP answers on l, if it is not nil, until ctx ends.
@@ -42,18 +37,11 @@ func (m *meshServer) serveHTTP(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(&collector{m})
+	metrics.MustRegister(&collector{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", m.statusPage)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
-	closed := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() { closed <- s.Close() })
-	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return <-closed
+	return web.Serve(ctx, l, m.token, mux)
 }
 
 // ask sends a request to the coordinator of this process, as its own certificate may.
@@ -150,84 +138,5 @@ func (m *meshServer) statusPage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(page); err != nil {
 		m.log.Debug("a reader of /status has gone", "error", err)
-	}
-}
-
-// A collector makes metrics of the state whenever they are asked for. It is a
-// prometheus.Collector.
-type collector struct{ m *meshServer }
-
-var (
-	descJobs    = desc("jobs", "Jobs by state.", "state")
-	descTasks   = desc("tasks", "Tasks of all remembered jobs by what became of them.", "how")
-	descNodes   = desc("nodes", "Members by state.", "state")
-	descSlots   = desc("slots", "Slots of all nodes.", "use")
-	descRan     = desc("node_thunks_total", "Thunks a node ran since the coordinator began.", "node")
-	descFetched = desc("node_fetched_bytes_total", "Bytes a node fetched from others.", "node")
-	descTraffic = desc("coordinator_bytes_total", "Blob bytes through the coordinator itself.", "kind")
-)
-
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("gaggle_"+name, help, labels, nil)
-}
-
-// Describe names the metrics.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descJobs, descTasks, descNodes, descSlots, descRan, descFetched, descTraffic} {
-		ch <- d
-	}
-}
-
-// scrapeTimeout bounds the wait for the coordinator's loop.
-const scrapeTimeout = 10 * time.Second
-
-// Collect asks the coordinator.
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	jobs, nodes, err := c.m.everything(ctx)
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(descJobs, fmt.Errorf("asking the coordinator: %w", err))
-		return
-	}
-	gauge := func(d *prometheus.Desc, n float64, label string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, label)
-	}
-	total := func(d *prometheus.Desc, n int64, label string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)
-	}
-	states, sum := map[string]int{}, wire.Counts{}
-	for _, j := range jobs.Jobs {
-		states[j.State]++
-		sum.Ran += j.Counts.Ran
-		sum.Memo += j.Counts.Memo
-		sum.Shared += j.Counts.Shared
-		sum.Failed += j.Counts.Failed
-		sum.Running += j.Counts.Running
-	}
-	for s, n := range states {
-		gauge(descJobs, float64(n), s)
-	}
-	for how, n := range map[string]int{"ran": sum.Ran, "memo": sum.Memo, "shared": sum.Shared, "failed": sum.Failed, "running": sum.Running} {
-		gauge(descTasks, float64(n), how)
-	}
-	states = map[string]int{}
-	slots, busy := 0, 0
-	for _, n := range nodes.Nodes {
-		states[n.State]++
-		slots, busy = slots+n.Slots, busy+n.Busy
-		name := n.Info.Name + "/" + n.Info.Peer.Short()
-		total(descRan, int64(n.Ran), name)
-		total(descFetched, n.Fetched, name)
-	}
-	for s, n := range states {
-		gauge(descNodes, float64(n), s)
-	}
-	gauge(descSlots, float64(busy), "busy")
-	gauge(descSlots, float64(slots-busy), "free")
-	if t := nodes.Traffic; t != nil {
-		total(descTraffic, t.SubGraphBytes, "sub-graph")
-		total(descTraffic, t.BlobBytes, "other")
-		total(descTraffic, t.RelayedBytes, "relayed")
 	}
 }

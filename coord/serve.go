@@ -96,7 +96,7 @@ func (a *app) serveCmd() *cobra.Command {
 	}
 	a.addServeState(c)
 	c.Flags().Var(&listen, "listen", "`ADDR` to listen on: host:port, :port, or multiaddrs (default :7070)")
-	c.Flags().StringVar(&httpAddr, "http", "", "serve /status and /metrics on this `ADDR` of the loopback interface")
+	c.Flags().StringVar(&httpAddr, "http", "", "serve /status and /metrics on this `ADDR` of the loopback interface, to who shows the token in DIR/http.token")
 	c.Flags().StringToIntVar(&weights, "weight", nil, "`TENANT=N`: its share of the mesh against the others', who have 1")
 	c.Flags().IntVar(&queued, "max-queued", 0, "`TASKS` that one tenant may have waiting and running (default 4000000)")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
@@ -111,6 +111,7 @@ type meshServer struct {
 	dir     string
 	listen  []string
 	http    string
+	token   string         // of the pages
 	weights map[string]int // of tenants
 	queued  int            // tasks of one tenant; 0 is the default
 	out     io.Writer
@@ -202,7 +203,7 @@ func (m *meshServer) serve(ctx context.Context, web net.Listener) error {
 	m.handle(ctx)
 	var err error
 	if web != nil {
-		_, err = fmt.Fprintf(m.out, "status and metrics on  http://%s/status  and  /metrics\n", web.Addr())
+		_, err = fmt.Fprintf(m.out, "status and metrics on  http://%s/status  and  /metrics; the token is in %s\n", web.Addr(), filepath.Join(m.dir, tokenFile))
 	}
 	for range cap(failed) {
 		err = errors.Join(err, <-failed)

@@ -149,6 +149,7 @@ func (c *call) flags(cmd *cobra.Command) {
 		"most to send to other machines in a second, a `SIZE` like 2MiB (default no bound)")
 	f.Var(&labelFlag{&given.Labels}, "label",
 		"a label `k=v` that tasks can ask for; may be repeated, replaces earlier ones")
+	f.StringVar(&given.HTTP, "http", "", "serve /metrics on this `ADDR` of the loopback interface, to who shows the token in DIR/http.token")
 	f.BoolVar(&given.Battery, "battery", false, "take work on battery power, too")
 	f.BoolVar(&given.Unbounded, "unbounded", false, "take tasks of other tenants even where their memory cannot be bounded")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log what happens")
@@ -160,6 +161,7 @@ func (c *call) flags(cmd *cobra.Command) {
 			"store-max":  func() { s.StoreMax = given.StoreMax },
 			"max-upload": func() { s.MaxUpload = given.MaxUpload },
 			"label":      func() { s.Labels = given.Labels },
+			"http":       func() { s.HTTP = given.HTTP },
 			"battery":    func() { s.Battery = given.Battery },
 			"unbounded":  func() { s.Unbounded = given.Unbounded },
 		} {

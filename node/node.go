@@ -78,6 +78,7 @@ type node struct {
 	engine   *sandbox.Engine
 	host     *peer.Host
 	exchange *exchange.Exchange
+	pages    sync.WaitGroup // serving /metrics
 }
 
 // open starts all parts but the worker. The store comes first: its lock is that of the whole
@@ -202,6 +203,11 @@ func (n *node) serve(ctx context.Context) error {
 	n.worker.Store(w)
 	n.host.Handle(wire.ProtocolLogs, func(s *peer.Stream) { w.ServeLogs(s) })
 	ctx, cancel := context.WithCancel(ctx)
+	defer n.pages.Wait()
+	defer cancel()
+	if err := n.listenHTTP(ctx); err != nil {
+		return err
+	}
 	var renewing sync.WaitGroup
 	renewing.Go(func() { n.renew(ctx) })
 	err = w.Run(ctx)

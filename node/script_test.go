@@ -6,8 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +40,7 @@ var update = flag.Bool("update", false, "write the expected output of the script
 //	settings F    writes name, slots, labels and the like of the last hello to F
 //	terminate     sends SIGTERM to what runs in the background
 //	sees F TEXT   waits until the file has the text
+//	scrape LOG F  writes the metrics of the node, which said in LOG where they are, to F
 //	age D         has the node's certificate run out so long ago
 //	revoke        has the mesh end the node's membership
 //
@@ -61,6 +65,7 @@ func TestScripts(t *testing.T) {
 					ts.Check(c.Process.Signal(syscall.SIGTERM))
 				}
 			},
+			"scrape": func(ts *testscript.TestScript, _ bool, args []string) { scrape(ts, args[0], args[1]) },
 			"age":    func(ts *testscript.TestScript, _ bool, args []string) { hubOf(ts).age(ts, args[0]) },
 			"revoke": func(ts *testscript.TestScript, _ bool, _ []string) { hubOf(ts).revoke(ts) },
 			"sees":   func(ts *testscript.TestScript, _ bool, args []string) { sees(ts, args[0], args[1]) },
@@ -261,4 +266,31 @@ func (h *hub) age(ts *testscript.TestScript, arg string) {
 func (h *hub) revoke(ts *testscript.TestScript) {
 	_, key := h.node(ts)
 	ts.Check(h.host.Learn([][]byte{wire.SignRevocation(h.mesh, wire.PeerOf(key), time.Now(), false).Encode()}))
+}
+
+var said = regexp.MustCompile(`http://(\S+)/metrics; the token is in (\S+)`)
+
+func scrape(ts *testscript.TestScript, log, file string) {
+	m := said.FindStringSubmatch(ts.ReadFile(log))
+	if m == nil {
+		ts.Fatalf("%s does not say where the metrics are", log)
+	}
+	token, err := os.ReadFile(m[2])
+	ts.Check(err)
+	for auth, want := range map[string]int{"": http.StatusUnauthorized, "Bearer " + strings.TrimSpace(string(token)): http.StatusOK} {
+		r, err := http.NewRequest("GET", "http://"+m[1]+"/metrics", nil)
+		ts.Check(err)
+		r.Header.Set("Authorization", auth)
+		answer, err := http.DefaultClient.Do(r)
+		ts.Check(err)
+		b, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		ts.Check(err)
+		if answer.StatusCode != want {
+			ts.Fatalf("the page answers %s with Authorization %q, want %d", answer.Status, auth, want)
+		}
+		if want == http.StatusOK {
+			ts.Check(os.WriteFile(ts.MkAbs(file), b, 0o600))
+		}
+	}
 }

@@ -27,6 +27,7 @@ type settings struct {
 	MaxUpload   int64             `json:"max_upload,omitempty"` // bytes per second; 0 is no bound
 	Labels      map[string]string `json:"labels,omitempty"`
 	Battery     bool              `json:"battery,omitempty"`
+	HTTP        string            `json:"http,omitempty"`      // address of /metrics; "" is none
 	Unbounded   bool              `json:"unbounded,omitempty"` // other tenants' tasks, too, without bounds
 }
 

@@ -45,6 +45,11 @@ type run struct {
 // done returns the outcome of a lease whose thunk has the value v. r is nil if nothing had to run.
 func (w *Worker) done(l *lease, r *run, v *wire.Value) *outcome {
 	digest, enc := v.Encode()
+	if r != nil {
+		w.ends.ran.Add(1)
+	} else {
+		w.ends.known.Add(1)
+	}
 	o := &outcome{outputs: v.Outputs, receipt: receipt(l, r)}
 	o.receipt.Value = digest
 	o.result = &wire.Result{Lease: l.Lease, Space: l.Space, Thunk: l.id, Value: enc,
@@ -57,6 +62,7 @@ func (w *Worker) done(l *lease, r *run, v *wire.Value) *outcome {
 
 // failed returns the outcome of a lease that gave no value. r is nil if nothing ran.
 func (w *Worker) failed(l *lease, r *run, f *wire.Failure) *outcome {
+	w.ends.failed.Add(1)
 	f.Node, f.NodeName = w.self, w.cfg.Hello.Name
 	f.Stdout, f.Stderr = tail(f.Stdout), tail(f.Stderr)
 	o := &outcome{receipt: receipt(l, r)}

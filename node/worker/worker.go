@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gaggle/wire"
@@ -83,6 +84,7 @@ type Worker struct {
 	syncs   syncer
 	logs    logbook
 	links   linkRates
+	ends    struct{ ran, known, failed atomic.Int64 } // of leases
 
 	work  sync.WaitGroup  // leases and orders; added to only by spawn
 	ctx   context.Context // of work; ends at shutdown

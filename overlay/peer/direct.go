@@ -91,6 +91,9 @@ const (
 	WayRelayed = "relayed" // through the relay
 )
 
+// Ways returns all ways.
+func Ways() []string { return []string{WayDirect, WayPunched, WayTCP, WayRelayed} }
+
 // Paths returns how each Connected peer is reached, ordered by peer, at most wire.MaxPaths.
 func (h *Host) Paths() []wire.Path {
 	h.mu.Lock()
