@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,4 +109,37 @@ func TestRefusalsOverPeers(t *testing.T) {
 	_, err = b.Probe(context.Background(), a.id)
 	wantCause(t, err, wire.CauseBusy)
 	s.Close()
+}
+
+// An agingStream is superseded once told so.
+type agingStream struct {
+	Stream
+	old *atomic.Bool
+}
+
+func (s agingStream) Superseded() bool { return s.old.Load() }
+
+// A stream of the exchange is kept for the next objects, but not when there is a better connection.
+func TestSupersededStreamIsReplaced(t *testing.T) {
+	a, b := overlay(t, overQUIC)
+	var opened atomic.Int64
+	var old atomic.Bool
+	dialer := b.cfg.Dialer
+	b.cfg.Dialer = DialFunc(func(ctx context.Context, p wire.PeerID, proto string) (Stream, error) {
+		opened.Add(1)
+		s, err := dialer.Open(ctx, p, proto)
+		if err != nil {
+			return nil, err
+		}
+		return agingStream{s, &old}, nil
+	})
+	for i, want := range []int64{1, 1, 2} {
+		old.Store(i == 2)
+		if _, err := b.fetch(a.put(t, lab, noise(uint64(i), 100)), a.id); err != nil {
+			t.Fatal(err)
+		}
+		if got := opened.Load(); got != want {
+			t.Errorf("after object %d there were %d streams, want %d", i, got, want)
+		}
+	}
 }

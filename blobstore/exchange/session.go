@@ -35,8 +35,12 @@ var (
 // renewGrant is how long before its grant runs out a stream is replaced by one with a newer.
 const renewGrant = time.Minute
 
-// renewed reports whether a session's grant runs out and there is a better one.
+// renewed reports whether a new session would be better: one with a grant in place of one that runs
+// out, or on a direct connection in place of a relayed one.
 func (x *Exchange) renewed(space wire.Space, st *session) bool {
+	if o, ok := st.s.(interface{ Superseded() bool }); ok && o.Superseded() {
+		return true
+	}
 	g := x.grant(space)
 	return g != nil && st.grant != nil && g.Expires > st.grant.Expires &&
 		x.cfg.Now().Add(renewGrant).Unix() > st.grant.Expires

@@ -28,6 +28,7 @@ func (h *Host) UseRelay(p wire.PeerID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.via = circuit{relay: p, set: true}
+	h.seen.trust(peerID(p))
 }
 
 // Reserve takes a place at the relay, to which there must be a connection, so that others can reach
@@ -42,6 +43,9 @@ func (h *Host) Reserve(ctx context.Context) error {
 		return nil
 	}
 	place, err := client.Reserve(ctx, h.p2p, p2p.AddrInfo{ID: peerID(via.relay)})
+	if err == nil {
+		h.seen.await(ctx)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {

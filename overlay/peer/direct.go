@@ -20,6 +20,8 @@ const (
 	relayAfter = time.Second
 	// directAgain is how long a relayed pair waits between two tries to do without.
 	directAgain = time.Minute
+	// measureAgain is how long a round trip counts that nothing below measures.
+	measureAgain = time.Minute
 	// leaveRelay is how long a circuit is kept without streams once there is a direct connection.
 	leaveRelay = 30 * time.Second
 )
@@ -106,7 +108,11 @@ func (h *Host) Paths() []wire.Path {
 	out := make([]wire.Path, 0, wire.MaxPaths)
 	for _, p := range peers {
 		if l := h.certified(p); l != nil && len(out) < wire.MaxPaths {
-			out = append(out, wire.Path{Peer: p, Way: l.way(), RTT: l.roundTrip()})
+			rtt, measures := l.roundTrip()
+			if !measures {
+				h.measure(l)
+			}
+			out = append(out, wire.Path{Peer: p, Way: l.way(), RTT: rtt})
 		}
 	}
 	return out
@@ -131,11 +137,29 @@ func (l *link) way() string {
 }
 
 // roundTrip asks QUIC, which measures all the time, or else returns what the exchange of certificates
-// took.
-func (l *link) roundTrip() time.Duration {
+// took last, 0 before we have begun one.
+func (l *link) roundTrip() (rtt time.Duration, measures bool) {
 	var q *quic.Conn
 	if l.conn.As(&q) && q != nil {
-		return q.ConnectionStats().SmoothedRTT
+		return q.ConnectionStats().SmoothedRTT, true
 	}
-	return time.Duration(l.rtt.Load())
+	return time.Duration(l.rtt.Load()), false
+}
+
+// measure has certificates exchanged once more, in the background, at most every measureAgain: that
+// is a round trip, over circuits and TCP as well, and whoever was dialled has taken none.
+func (h *Host) measure(l *link) {
+	now := time.Now().UnixNano()
+	last := l.measured.Load()
+	if now-last < int64(measureAgain) || !l.measured.CompareAndSwap(last, now) || !h.begin() {
+		return
+	}
+	go func() {
+		defer h.work.Done()
+		ctx, cancel := context.WithTimeout(h.ctx, certTimeout)
+		defer cancel()
+		if err := h.showCert(ctx, l); err != nil && h.ctx.Err() == nil {
+			h.log.Debug("a round trip was not measured", "peer", l.peer, "error", firstLine(err))
+		}
+	}()
 }

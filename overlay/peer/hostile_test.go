@@ -27,7 +27,7 @@ type stranger struct {
 
 func newStranger(t *testing.T, to *Host) *stranger {
 	t.Helper()
-	h, err := newP2P(newKey(t), newMeter())
+	h, err := newP2P(newKey(t), newMeter(), newSightings())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestSilentPeer(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
 	key := newKey(t)
-	mute, err := newP2P(key, newMeter())
+	mute, err := newP2P(key, newMeter(), newSightings())
 	if err != nil {
 		t.Fatal(err)
 	}

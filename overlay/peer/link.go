@@ -28,6 +28,7 @@ const (
 
 // A link is one libp2p connection and what its peer has shown on it.
 type link struct {
+	host    *Host
 	conn    network.Conn
 	peer    wire.PeerID
 	inbound bool
@@ -37,12 +38,13 @@ type link struct {
 	ended   chan struct{} // closed when the connection is gone
 	turn    chan struct{} // capacity 1: held while we show our certificate
 
-	streams atomic.Int64 // open ones that we gave out
-	used    atomic.Int64 // Unix nanoseconds, when a stream was last closed
-	early   atomic.Int64 // streams that wait for the certificates
-	direct  atomic.Int64 // Unix nanoseconds, when a relayed pair last tried for a direct connection
-	rtt     atomic.Int64 // nanoseconds that the exchange of certificates took, 0 if we did not begin it
-	punched atomic.Bool  // direct, and made while there was a relayed one
+	streams  atomic.Int64 // open ones that we gave out
+	used     atomic.Int64 // Unix nanoseconds, when a stream was last closed
+	early    atomic.Int64 // streams that wait for the certificates
+	direct   atomic.Int64 // Unix nanoseconds, when a relayed pair last tried for a direct connection
+	rtt      atomic.Int64 // nanoseconds that the last exchange of certificates took, 0 if we began none
+	measured atomic.Int64 // Unix nanoseconds, when one was begun for that
+	punched  atomic.Bool  // direct, and made while there was a relayed one
 
 	comparing atomic.Bool // revocations are being exchanged
 
@@ -63,7 +65,7 @@ func (l *link) close() { _ = l.conn.Close() }
 func (h *Host) opened(c network.Conn) {
 	p, err := wire.PeerFromBytes([]byte(c.RemotePeer()))
 	l := &link{
-		conn: c, peer: p, inbound: c.Stat().Direction == network.DirInbound, relayed: relayed(c),
+		host: h, conn: c, peer: p, inbound: c.Stat().Direction == network.DirInbound, relayed: relayed(c),
 		ready: make(chan struct{}), ended: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	l.used.Store(time.Now().UnixNano())
@@ -93,6 +95,7 @@ func (h *Host) opened(c network.Conn) {
 
 // gone forgets a connection that has ended.
 func (h *Host) gone(c network.Conn) {
+	h.seen.forget(c)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.links[c]

@@ -104,15 +104,15 @@ func (h *Host) Addrs() []string {
 	return out
 }
 
-// observed returns the public addresses at which others see this host: a NAT's, which may let in
-// whoever asks.
+// observed returns the public addresses at which others see this host, as far as they are believed: a
+// NAT's, which may let in whoever asks.
 func (h *Host) observed() []ma.Multiaddr {
 	b, ok := h.p2p.(interface{ AllAddrs() []ma.Multiaddr })
 	if !ok {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(b.AllAddrs()), func(a ma.Multiaddr) bool {
-		return !manet.IsPublicAddr(a) || isCircuit(a)
+		return !manet.IsPublicAddr(a) || isCircuit(a) || !h.seen.believed(a)
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
 	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
@@ -29,17 +30,14 @@ func init() {
 	if os.Getenv("GOLOG_LOG_LEVEL") == "" {
 		gologshim.SetDefaultHandler(slog.DiscardHandler)
 	}
-	observedaddrs.ActivationThresh = observers
+	// libp2p believes four who see this host at an address, which no small mesh has: a laptop may know
+	// nobody but the coordinator. What of it we believe see sightings.
+	observedaddrs.ActivationThresh = 1
 }
-
-// observers is how many must see this host at an address before that is believed. libp2p wants four,
-// which no small mesh has: a laptop may know nobody but the coordinator. Who lies gains that others
-// dial an address in vain.
-const observers = 1
 
 // newP2P makes a libp2p host that does not listen yet. The connection manager is the one that
 // never trims: libp2p's own closes connections above 192, in use or not.
-func newP2P(key ed25519.PrivateKey, m *meter) (host.Host, error) {
+func newP2P(key ed25519.PrivateKey, m *meter, seen *sightings) (host.Host, error) {
 	k, err := crypto.UnmarshalEd25519PrivateKey(key)
 	if err != nil {
 		return nil, err
@@ -61,7 +59,7 @@ func newP2P(key ed25519.PrivateKey, m *meter) (host.Host, error) {
 		libp2p.UserAgent("gaggle"),
 		libp2p.BandwidthReporter(m),
 		libp2p.EnableRelay(),
-		libp2p.EnableHolePunching(),
+		libp2p.EnableHolePunching(holepunch.WithAddrFilter(seen)),
 		libp2p.ForceReachabilityPrivate(), // asks nobody to dial back
 		libp2p.SwarmOpts(swarm.WithDialRanker(dialOrder)),
 		libp2p.Ping(false),

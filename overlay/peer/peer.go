@@ -77,6 +77,7 @@ type Host struct {
 	swarm *swarm.Swarm
 	told  *teller
 	meter *meter
+	seen  *sightings
 
 	revoked *revokedSet
 	tellers chan struct{} // capacity maxTellers
@@ -114,9 +115,9 @@ func New(cfg Config) (*Host, error) {
 		h.now = time.Now
 	}
 	var err error
-	h.meter = newMeter()
+	h.meter, h.seen = newMeter(), newSightings()
 	h.revoked, h.tellers = openRevoked(cfg.RevokedFile, cfg.Mesh, h.now(), h.log), make(chan struct{}, maxTellers)
-	if h.p2p, err = newP2P(cfg.Key, h.meter); err != nil {
+	if h.p2p, err = newP2P(cfg.Key, h.meter, h.seen); err != nil {
 		return nil, fmt.Errorf("starting the peer host: %w", err)
 	}
 	h.swarm = h.p2p.Network().(*swarm.Swarm)
@@ -129,6 +130,9 @@ func New(cfg Config) (*Host, error) {
 	h.p2p.SetStreamHandler(protocol.ID(wire.ProtocolCert), h.answerCert)
 	h.Handle(wire.ProtocolRevoked, h.serveRevoked)
 	h.work.Go(h.sweep)
+	if err := h.watchSightings(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
 	if err := h.listen(cfg.Listen, cfg.AnyPort); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,11 @@ func TestRelay(t *testing.T) {
 		if p.Peer == a.ID() && p.Way != WayRelayed {
 			t.Errorf("it is reached %s, want relayed", p.Way)
 		}
+	}
+	for _, h := range []*Host{a, b} { // who was dialled, too, and though no QUIC measures
+		eventually(t, "the round trip of each pair is known", func() bool {
+			return !slices.ContainsFunc(h.Paths(), func(p wire.Path) bool { return p.RTT == 0 })
+		})
 	}
 	wantUse(t, r, "two places, one circuit and what was echoed", func(u RelayUse) bool {
 		return u.Places == 2 && u.Open == 1 && u.Bytes >= 2*300_000
@@ -124,5 +130,44 @@ func TestOtherRelaysAreIgnored(t *testing.T) {
 	defer h.mu.Unlock()
 	if got := h.book[p.ID()]; len(got) != 0 {
 		t.Errorf("the book has %v, want nothing", got)
+	}
+}
+
+// Who speaks over a relay is told when there is a direct connection.
+func TestStreamIsSuperseded(t *testing.T) {
+	m := newMesh(t)
+	r := m.host(both)
+	if err := r.ServeRelay(RelayLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	a, b := m.host(both), m.hidden(r)
+	connect(t, r, a)
+	a.UseRelay(r.ID())
+	if err := a.Reserve(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	serveEcho(a)
+	addrs := a.Addrs()
+	b.AddAddrs(a.ID(), addrs[len(addrs)-1:])
+	s, err := b.Open(soon(t), a.ID(), echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Superseded() {
+		t.Fatal("superseded, but there is no direct connection")
+	}
+	b.certified(a.ID()).direct.Store(0) // it may be tried again at once
+	b.AddAddrs(a.ID(), addrs)
+	checkEcho(t, b, a.ID())
+	eventually(t, "the stream is superseded", s.Superseded)
+	checkEcho(t, b, a.ID())
+	direct, err := b.Open(soon(t), a.ID(), echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close()
+	if direct.link.relayed || direct.Superseded() {
+		t.Error("a new stream is on the relayed connection")
 	}
 }

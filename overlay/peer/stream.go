@@ -91,5 +91,15 @@ func (s *Stream) SetWriteDeadline(t time.Time) error { return s.s.SetWriteDeadli
 // Peer returns who is at the other end.
 func (s *Stream) Peer() wire.PeerID { return s.link.peer }
 
+// Superseded reports whether the stream is on a relayed connection though there is a direct one to
+// the same peer: a new stream would be on that.
+func (s *Stream) Superseded() bool {
+	if !s.link.relayed {
+		return false
+	}
+	best := s.link.host.certified(s.link.peer)
+	return best != nil && !best.relayed
+}
+
 // Cert returns the certificate that the peer showed last on the connection.
 func (s *Stream) Cert() *wire.Certificate { return s.link.shown() }

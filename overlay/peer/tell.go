@@ -16,11 +16,11 @@ type teller struct {
 	wake   *sync.Cond
 	up     []func(wire.PeerID)
 	down   []func(wire.PeerID)
-	events []event
+	events []change
 	closed bool
 }
 
-type event struct {
+type change struct {
 	peer wire.PeerID
 	up   bool
 }
@@ -48,7 +48,7 @@ func (t *teller) add(up, down func(wire.PeerID)) {
 func (t *teller) tell(p wire.PeerID, up bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.events = append(t.events, event{p, up})
+	t.events = append(t.events, change{p, up})
 	t.wake.Signal()
 }
 
