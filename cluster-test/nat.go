@@ -3,6 +3,7 @@ package clustertest
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // A NAT is a router between hosts of its own and the lab's network, which it shows one address.
@@ -79,4 +80,34 @@ func (h *Host) Block(match string) {
 		chain out { type filter hook output priority filter; MATCH drop; }
 	}`, "MATCH", match)
 	h.lab.run("ip", "netns", "exec", h.ns, "sh", "-c", "nft -f - <<'END'\n"+rules+"\nEND")
+}
+
+// Unplug takes a host behind the NAT off its network; Plug puts it back.
+func (n *NAT) Unplug(h *Host) { n.lab.ip("-n", n.ns, "link", "set", h.port, "down") }
+
+// Plug ends an Unplug.
+func (n *NAT) Plug(h *Host) { n.lab.ip("-n", n.ns, "link", "set", h.port, "up") }
+
+// Reboot has the router forget all flows and come back with another address on the lab's network, as
+// from its provider.
+func (n *NAT) Reboot(away time.Duration) {
+	n.lab.t.Helper()
+	n.lab.ip("-n", n.ns, "link", "set", "eth0", "down") // Linux drops what it has masqueraded
+	time.Sleep(away)
+	n.lab.ip("-n", n.ns, "addr", "flush", "dev", "eth0")
+	n.Addr = fmt.Sprintf("%s.%d", n.lab.net, n.lab.next)
+	n.lab.next++
+	n.lab.ip("-n", n.ns, "addr", "add", n.Addr+"/24", "dev", "eth0")
+	n.lab.ip("-n", n.ns, "link", "set", "eth0", "up")
+	n.lab.ip("-n", n.ns, "route", "add", "default", "via", n.lab.net+".1")
+}
+
+// Readdress gives a host behind the NAT another address, as a lease that was not renewed does.
+func (n *NAT) Readdress(h *Host) {
+	n.lab.t.Helper()
+	n.lab.ip("-n", h.ns, "addr", "flush", "dev", "eth0")
+	h.Addr = fmt.Sprintf("192.168.1.%d", n.next)
+	n.next++
+	n.lab.ip("-n", h.ns, "addr", "add", h.Addr+"/24", "dev", "eth0")
+	n.lab.ip("-n", h.ns, "route", "add", "default", "via", "192.168.1.1")
 }

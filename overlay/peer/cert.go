@@ -130,8 +130,21 @@ func (h *Host) answerCert(s network.Stream) {
 	}
 	defer h.work.Done()
 	l := h.linkOf(s.Conn())
+	if l == nil {
+		_ = s.Reset()
+		return
+	}
+	defer l.asking.Add(-1)
+	if l.asking.Add(1) > maxAsking {
+		_ = s.Reset()
+		return
+	}
 	var m credential
-	if l == nil || s.SetDeadline(time.Now().Add(certTimeout)) != nil || readFrame(s, &m) != nil {
+	err := s.SetDeadline(time.Now().Add(certTimeout))
+	if err == nil {
+		err = readFrame(s, &m)
+	}
+	if err != nil {
 		_ = s.Reset()
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"gaggle/wire"
 )
@@ -61,8 +63,11 @@ func (h *Host) AddAddrs(p wire.PeerID, addrs []string) {
 // Met is AddAddrs for a peer of which the coordinator says in which life it is, a number that each
 // of its processes draws. When that changes the connections to the earlier process are ended: a
 // process that was killed tells nobody, and QUIC would wait for its answers for 30 s.
+//
+// What members say of themselves has no names in it, which would have to be asked for at a server of
+// their choice, and no addresses of many.
 func (h *Host) Met(p wire.PeerInfo) {
-	h.AddAddrs(p.Peer, p.Addrs)
+	h.AddAddrs(p.Peer, slices.DeleteFunc(slices.Clone(p.Addrs), func(s string) bool { return !plainAddr(s) }))
 	h.mu.Lock()
 	before := h.lives[p.Peer]
 	if _, known := h.book[p.Peer]; known && p.Life != 0 {
@@ -72,6 +77,16 @@ func (h *Host) Met(p wire.PeerInfo) {
 	if before != 0 && p.Life != 0 && before != p.Life {
 		h.Disconnect(p.Peer)
 	}
+}
+
+// plainAddr reports whether an address is an IP address of one machine, or leads through a relay.
+func plainAddr(s string) bool {
+	a, err := ma.NewMultiaddr(s)
+	if err != nil || isCircuit(a) {
+		return err == nil
+	}
+	ip, err := manet.ToIP(a)
+	return err == nil && !ip.IsMulticast() && !ip.IsUnspecified() && !ip.Equal(net.IPv4bcast)
 }
 
 // Connect makes sure that there is a connection to p on which certificates were exchanged.

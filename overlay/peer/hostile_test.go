@@ -257,3 +257,63 @@ func FuzzJoinRequest(f *testing.F) {
 		}
 	})
 }
+
+// Who begins many requests and says nothing keeps none but itself waiting.
+func TestSilentAskersKeepNobodyOut(t *testing.T) {
+	m := newMesh(t)
+	h := m.coordinator()
+	for _, proto := range []string{wire.ProtocolCert, wire.ProtocolJoin} {
+		s := newStranger(t, h)
+		reset := make(chan struct{}, 2*maxJoins)
+		for range 2 * maxJoins {
+			rw := s.open(proto)
+			go func() {
+				rw.Write([]byte{0x80}) // the beginning of a length
+				io.ReadAll(rw)
+				reset <- struct{}{}
+			}()
+		}
+		for range 2*maxJoins - maxAsking { // the rest may yet go on
+			<-reset
+		}
+	}
+	if _, err := Join(soon(t), newKey(t), m.ticket(h, nil), "anna", "laptop"); err != nil {
+		t.Errorf("Join meanwhile = %v", err)
+	}
+	b := m.host([]string{})
+	connect(t, h, b)
+}
+
+// A member that tells of no revocations, for long and often, does not keep the others from it.
+func TestSilentTellersKeepNobodyOut(t *testing.T) {
+	m := newMesh(t)
+	a, liar, honest := m.host(both), m.host([]string{}), m.host([]string{})
+	connect(t, a, liar, honest)
+	for range 2 * maxTellers {
+		s, err := liar.Open(soon(t), a.ID(), wire.ProtocolRevoked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Reset()
+		if _, err := s.Write([]byte{0x80}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := honest.Learn(m.revoke(liar.ID(), false)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the liar is dropped", func() bool { return !a.Connected(liar.ID()) })
+}
+
+// What members say of where they are is neither a name nor everybody.
+func TestAddressesOfMembers(t *testing.T) {
+	m := newMesh(t)
+	h, p := m.host([]string{}), wire.PeerOf(newKey(t))
+	h.Met(wire.PeerInfo{Peer: p, Addrs: []string{"/dns4/example.com/tcp/7070", "/dnsaddr/example.com", "/ip4/224.0.0.1/udp/7070/quic-v1",
+		"/ip4/0.0.0.0/tcp/7070", "/ip6/::/tcp/7070", "/ip4/255.255.255.255/udp/7070/quic-v1", "/unix/tmp/x", "nonsense", "/ip4/192.0.2.1/tcp/7070"}})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if got := h.book[p]; len(got) != 1 || got[0].String() != "/ip4/192.0.2.1/tcp/7070" {
+		t.Errorf("the book has %v, want the one good address", got)
+	}
+}

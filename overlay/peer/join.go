@@ -80,17 +80,22 @@ func (r *registrar) serve(s network.Stream) error {
 	if l == nil {
 		return errEnded
 	}
-	if err := s.SetDeadline(time.Now().Add(certTimeout)); err != nil {
+	defer l.asking.Add(-1)
+	if l.asking.Add(1) > maxAsking {
+		return errors.New("it asks too often at once")
+	}
+	var req joinRequest
+	err := s.SetDeadline(time.Now().Add(certTimeout))
+	if err == nil {
+		err = readFrame(s, &req) // before it takes a place of others: it may never come
+	}
+	if err != nil {
 		return err
 	}
 	answer := credential{Now: r.h.now().UnixMicro()}
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
-		var req joinRequest
-		if err := readFrame(s, &req); err != nil {
-			return err
-		}
 		cert, err := r.certify(l.peer, &req)
 		if err != nil {
 			r.h.log.Info("a machine was not let in", "peer", l.peer, "name", printable(req.Name), "error", err)

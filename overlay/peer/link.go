@@ -17,6 +17,9 @@ const (
 	pendingFor = 30 * time.Second
 	// maxPending bounds inbound connections without certificates.
 	maxPending = 256
+	// maxAsking bounds what a peer may ask for at once without being a member: it shows one certificate
+	// after the other, and may renew one meanwhile.
+	maxAsking = 4
 	// maxEarly bounds streams of one connection that wait for its certificates.
 	maxEarly = 16
 	// idleFor is how long a connection without streams is kept: a new one costs two round trips,
@@ -46,7 +49,9 @@ type link struct {
 	measured atomic.Int64 // Unix nanoseconds, when one was begun for that
 	punched  atomic.Bool  // direct, and made while there was a relayed one
 
-	comparing atomic.Bool // revocations are being exchanged
+	comparing atomic.Bool  // we tell the peer of revocations, all that we know
+	telling   atomic.Bool  // the peer tells us of revocations
+	asking    atomic.Int64 // exchanges of certificates and requests to join that the peer has begun
 
 	mu   sync.Mutex // guards the fields below
 	cert *wire.Certificate

@@ -205,9 +205,10 @@ func writeRevoked(path string, entries [][]byte) error {
 const (
 	// maxRevokedFrame holds wire.MaxRevoked entries of some 160 bytes.
 	maxRevokedFrame = 1 << 20
-	// maxTellers bounds the members that tell us of revocations at once; others are told to come
-	// again by the end of their stream, and do at the next contact.
-	maxTellers = 16
+	// maxTellers bounds the members that tell us of revocations at once, of which each may do so once
+	// on a connection: who holds places without saying anything must not keep the coordinator from it.
+	// Others are told to come again by the end of their stream, and do at the next contact.
+	maxTellers = 128
 )
 
 // Revoked returns an error of CauseRevoked if the membership of p, which may be this host, was ended
@@ -322,11 +323,15 @@ func (h *Host) tellRevoked(l *link, m wire.Revocations) {
 
 // serveRevoked is the handler of wire.ProtocolRevoked.
 func (h *Host) serveRevoked(s *Stream) {
+	if !s.link.telling.CompareAndSwap(false, true) {
+		return // it is reset
+	}
+	defer s.link.telling.Store(false)
 	select {
 	case h.tellers <- struct{}{}:
 		defer func() { <-h.tellers }()
 	default:
-		return // it is reset
+		return
 	}
 	var m, answer wire.Revocations
 	err := s.SetDeadline(time.Now().Add(certTimeout))
