@@ -1,17 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"gaggle/node/worker"
 	"gaggle/overlay/peer"
 	"gaggle/sandbox/doctor"
+	"gaggle/wire"
 )
 
 const doctorLong = `doctor looks for what keeps tasks from running on this machine, or from running within all limits,
@@ -37,10 +41,14 @@ func newDoctor() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("finding the state directory: %w", err)
 			}
-			if s, err := stateDir(dir).load(); err == nil && s.Listen != "" && !cmd.Flags().Changed("listen") {
+			s, err := stateDir(dir).load()
+			if err == nil && s.Listen != "" && !cmd.Flags().Changed("listen") {
 				listen = peer.ListenFlag(s.Listen)
 			}
 			found := doctor.Look(cmd.Context(), doctor.Config{Dir: dir, UDP: hostPorts(string(listen)), Build: program(), Thunk: worker.SelfTest})
+			if s != nil && s.Mesh != "" { // before the thunk, which has the last word
+				found = slices.Insert(found, len(found)-1, reach(cmd.Context(), s))
+			}
 			if err := doctor.Print(cmd.OutOrStdout(), found); err != nil {
 				return err
 			}
@@ -53,6 +61,46 @@ func newDoctor() *cobra.Command {
 	cmd.Flags().StringVar(&state, "state", "", "`DIR` that the node has or will have (default "+defaultState()+")")
 	cmd.Flags().Var(&listen, "listen", "`ADDR` that it would listen on")
 	return cmd
+}
+
+// reach says how the coordinator of the node's mesh answers, and until when the node is a member.
+func reach(ctx context.Context, s *settings) doctor.Finding {
+	f := doctor.Finding{Name: "mesh"}
+	m, err := s.membership()
+	if err != nil {
+		f.State, f.Found, f.Fix = doctor.Limited, err.Error(), "join again: node --join TICKET"
+		return f
+	}
+	var good, bad []string
+	for _, a := range peer.Knock(ctx, m.mesh, m.coordinator, s.Addrs) {
+		switch {
+		case a.Err == nil:
+			good = append(good, fmt.Sprintf("%s in %.1f ms", a.Transport, float64(a.Took.Microseconds())/1000))
+		case wire.CauseOf(a.Err) == wire.CauseUnauthorized:
+			f.State, f.Found, f.Fix = doctor.Limited, message(a.Err), "ask for a new ticket, and join again: node --join TICKET"
+			return f
+		default:
+			bad = append(bad, a.Transport)
+		}
+	}
+	where := strings.Join(s.Addrs, ", ")
+	switch {
+	case len(good) == 0:
+		f.State, f.Found = doctor.Limited, "the coordinator does not answer at "+where
+		f.Fix = "see that coord serve runs there, and that firewalls between let its port through, UDP and TCP"
+		f.Works = "the node tries again until it does"
+		return f
+	case len(bad) > 0:
+		f.State, f.Found = doctor.Limited, fmt.Sprintf("the coordinator answers by %s, not by %s", strings.Join(good, " and "), strings.Join(bad, " and "))
+		f.Fix = fmt.Sprintf("let %s through to %s, here and in between", strings.Join(bad, " and "), where)
+		f.Works = "everything; without UDP no holes are punched in NATs, and more is relayed"
+		return f
+	}
+	f.Found = "the coordinator answers by " + strings.Join(good, " and ")
+	if end := time.Unix(m.cert.Expires, 0); time.Now().After(end) {
+		f.Found += "; the certificate ran out at " + end.Format(time.DateTime) + " and is renewed when the node starts"
+	}
+	return f
 }
 
 // hostPorts returns the addresses among listen addresses that can be tried.
