@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// certTimeout bounds the exchange of certificates: a few round trips on a bad link.
-	certTimeout = 10 * time.Second
+	// certTimeout bounds the exchange of certificates: a few round trips on a bad link, or with a busy
+	// coordinator to which a whole mesh comes back at once. Giving up earlier makes it busier.
+	certTimeout = 20 * time.Second
 	// maxHandshake bounds a frame of the exchange and of joining: a certificate or ticket of
 	// wire.MaxText, an error and names.
 	maxHandshake = 16 << 10
