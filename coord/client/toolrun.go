@@ -70,6 +70,11 @@ func (b *build) infer(ctx context.Context, c *toolCall, l *link, sight *sight) (
 		t := took().Seconds()
 		b.tools.reports.note(b.report, func(r *BuildReport) { r.InferenceSeconds += t })
 	}()
+	if tool, args, ok := infer.Unwrapped(c.tool, c.args, c.dir, c.variable("PATH")); ok {
+		compiler := *c
+		compiler.tool, compiler.args = tool, args
+		c = &compiler
+	}
 	call := b.models.Model(c.tool, append([]string{c.tool}, c.args...), c.dir, c.env, sight)
 	b.lost.asked(c, call)
 	if call.Local != "" {

@@ -46,14 +46,15 @@ const ShimName = "gaggle-shim"
 // onPath returns the first program of a name that is no stand-in, its links followed, "" if there is
 // none.
 func onPath(name, search string) string {
-	for _, dir := range filepath.SplitList(search) {
-		if p := filepath.Join(dir, name); runnable(p) {
-			if real, err := filepath.EvalSymlinks(p); err == nil && filepath.Base(real) != ShimName {
-				return real
-			}
-		}
+	p := foundReal(name, search)
+	if p == "" {
+		return ""
 	}
-	return ""
+	real, err := filepath.EvalSymlinks(p)
+	if err != nil {
+		return ""
+	}
+	return real
 }
 
 // found returns the first program of a name as a shell finds it, "" if there is none.

@@ -37,8 +37,8 @@ func plain(name string) string {
 }
 
 // Tool reports whether a program of this name is one that a shim stands in for. There is none for nm,
-// whose calls only print.
+// whose calls only print. ccache is one, see Unwrapped.
 func Tool(name string) bool {
 	kind := kinds[plain(name)]
-	return kind != "" && kind != "nm" && path.Base(name) == name
+	return name == ccache || kind != "" && kind != "nm" && path.Base(name) == name
 }
