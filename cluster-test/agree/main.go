@@ -115,12 +115,12 @@ func twice(dir, name string, args []string) (code int, err error) {
 	if err := c.keep(name); err != nil {
 		return 0, err
 	}
-	tool, shim := lookFor(name, c.path), filepath.Join(dir, "masquerade", name)
-	real, err := c.run(tool, name, "real")
+	tool, masquerade := lookFor(name, c.path), filepath.Join(dir, "masquerade")
+	real, err := c.run(tool, name, c.path, "real")
 	if err != nil {
 		return 0, err
 	}
-	ours, err := c.run(shim, shim, "ours")
+	ours, err := c.run(filepath.Join(masquerade, name), name, masquerade+string(filepath.ListSeparator)+c.path, "ours")
 	if err != nil {
 		return 0, err
 	}
@@ -133,7 +133,7 @@ func twice(dir, name string, args []string) (code int, err error) {
 		return 0, err
 	}
 	if len(e.How) > 0 {
-		again, err := c.run(tool, name, "again")
+		again, err := c.run(tool, name, c.path, "again")
 		if err != nil {
 			return 0, err
 		}
@@ -299,7 +299,7 @@ type file struct {
 }
 
 // run runs a program and puts aside what it wrote.
-func (c *call) run(program, name, aside string) (*done, error) {
+func (c *call) run(program, name, path, aside string) (*done, error) {
 	before, err := seen(c.places)
 	if err != nil {
 		return nil, err
@@ -307,7 +307,7 @@ func (c *call) run(program, name, aside string) (*done, error) {
 	d := new(done)
 	cmd := exec.Command(program, c.args...)
 	cmd.Args[0] = name
-	cmd.Env = append(os.Environ(), "PATH="+c.path)
+	cmd.Env = append(os.Environ(), "PATH="+path)
 	cmd.Stdout, cmd.Stderr = &d.out, &d.err
 	if c.stdin != nil {
 		cmd.Stdin = bytes.NewReader(c.stdin)
@@ -333,7 +333,7 @@ func (c *call) run(program, name, aside string) (*done, error) {
 		d.wrote = append(d.wrote, file{path: path, size: info.Size(), mode: info.Mode()})
 	}
 	for path := range before {
-		if _, ok := after[path]; !ok {
+		if _, ok := after[path]; !ok && c.names(path) { // ninja removes files of other calls
 			d.removed = append(d.removed, path)
 		}
 	}
@@ -360,8 +360,17 @@ func (c *call) run(program, name, aside string) (*done, error) {
 	return d, nil
 }
 
-// temporary are names of gcc's own files, in messages.
-var temporary = regexp.MustCompile(`/tmp/cc\w{6}`)
+// names reports whether a file is one of a call's words.
+func (c *call) names(path string) bool {
+	return slices.ContainsFunc(c.args, func(a string) bool {
+		abs, err := filepath.Abs(a)
+		return err == nil && abs == path
+	})
+}
+
+// temporary are names of gcc's own files, in messages, and its own name, which is always its path under
+// coord cc.
+var temporary = regexp.MustCompile(`/tmp/cc\w{6}|COLLECT_GCC=\S*`)
 
 // differs says how a call differs from another time.
 func (d *done) differs(other *done) (how []string, err error) {
