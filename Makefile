@@ -16,7 +16,7 @@ PARALLEL ?= 8
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-sandbox plant vuln install clean
+.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-mesh bench-sandbox plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,9 @@ bench: ## the benchmarks that match BENCH (all)
 
 bench-build: build ## build Lua or git (PROJECT) by make, ccache, distcc, icecc and coord make in one run; ratios
 	scripts/bench-build "$(or $(ROUNDS),3)" "$(or $(PROJECT),lua)"
+
+bench-mesh: ## blobs between members against quic-go, TLS and HTTP/2; one input to many nodes, HOT="16 20 64" (nodes, Mbit/s, MiB)
+	scripts/bench-mesh "$(or $(HOT),16 20 64)"
 
 builds: build ## build redis, git, vim, mosh and others by make and by coord make, here and on a mesh of four nodes, and compare
 	scripts/builds $(PROJECTS)

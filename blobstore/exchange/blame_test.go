@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gaggle/blobstore"
 	"gaggle/wire"
 )
 
@@ -299,4 +300,139 @@ func TestLendersThatConspire(t *testing.T) {
 		}
 		f.close(honest, b)
 	})
+}
+
+// Members that flood the holder with streams, send wrong pieces, say that they have all and send nothing,
+// or say nothing at all do not keep the others from a blob for long.
+func TestHonestThroughput(t *testing.T) {
+	data := noise(1, 16<<20)
+	run := func(hostile bool) (took time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFabric(t)
+			f.slow(2 << 20)
+			seed := f.node()
+			var ns []*node
+			for range 4 {
+				ns = append(ns, f.node())
+			}
+			o := seed.put(t, lab, data)
+			want := held(o, seed.id)
+			for _, n := range ns {
+				want[0].Coming = append(want[0].Coming, n.id)
+			}
+			over := make(chan struct{})
+			var floods sync.WaitGroup
+			if hostile {
+				wrong, empty := playerOf(data), playerOf(data)
+				wrong.piece = func(i int) []byte { return make([]byte, wrong.manifest.PieceLen(i)) }
+				empty.lends = false
+				silent := playerOf(data)
+				silent.late = 24 * time.Hour
+				liars := []wire.PeerID{f.hostile(wrong.serve), f.hostile(empty.serve)}
+				want[0].Peers = append(liars, seed.id, f.hostile(silent.serve))
+				flooder := f.hostile(func(Stream) {})
+				for range 64 {
+					floods.Go(func() { flood(f, flooder, seed.id, blobID{o.Digest, o.Size}, over) })
+				}
+			}
+			begun := time.Now()
+			var all sync.WaitGroup
+			for _, n := range ns {
+				all.Go(func() {
+					if _, err := n.Fetch(context.Background(), lab, want, nil); err != nil {
+						t.Error(err)
+					}
+					if !bytes.Equal(n.read(t, o), data) {
+						t.Error("other bytes")
+					}
+				})
+			}
+			all.Wait()
+			took = time.Since(begun)
+			close(over)
+			f.close(append(ns, seed)...)
+			floods.Wait()
+		})
+		return took
+	}
+	calm, attacked := run(false), run(true)
+	t.Logf("%v among honest members, %v beside hostile ones: %.0f %%", calm, attacked, 100*calm.Seconds()/attacked.Seconds())
+	if attacked > 2*calm {
+		t.Errorf("%v beside hostile members, want at most twice %v", attacked, calm)
+	}
+}
+
+// flood opens streams to a holder, asks for pieces and reads none, until over.
+func flood(f *fabric, self, holder wire.PeerID, id blobID, over chan struct{}) {
+	grant := wire.SignGrant(coordKey, lab, self, time.Now().Add(time.Hour))
+	want := bytes.Repeat([]byte{0xff}, bitmapLen(id.size))
+	for {
+		s, err := f.dialer(self).Open(context.Background(), holder, wire.ProtocolBlob)
+		if err == nil {
+			go func() {
+				<-over
+				s.Reset()
+			}()
+			s.Write(appendPieces(appendOpen(nil, grant), id, maxPieces, want))
+		}
+		select {
+		case <-over:
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// What came of a blob before the process ended is not fetched again.
+func TestPiecesOutliveTheProcess(t *testing.T) {
+	data := noise(1, playSize)
+	f := newFabric(t)
+	honest := f.node()
+	o := honest.put(t, lab, data)
+	dir := t.TempDir()
+	open := func() *blobstore.Store {
+		s, err := blobstore.Open(dir, blobstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	store := open()
+	b := f.node(func(c *Config) { c.Store = store })
+	half := playerOf(data)
+	half.pieces = func(s Stream) bool {
+		half.mu.Lock()
+		enough := half.sent >= 4 // one of which may be the short last one
+		half.mu.Unlock()
+		if enough {
+			io.Copy(io.Discard, s)
+		}
+		return enough
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var came int64
+	_, err := b.Fetch(ctx, lab, held(o, f.hostile(half.serve)), func(p Progress) {
+		if came = p.Done; came >= 3*wire.PieceSize {
+			cancel()
+		}
+	})
+	if err != context.Canceled {
+		t.Fatalf("Fetch = %v", err)
+	}
+	b.Close()
+	store.Close()
+	store = open()
+	defer store.Close()
+	b = f.node(func(c *Config) { c.Store = store })
+	defer b.Close()
+	if _, err := b.fetch(o, honest.id); err != nil {
+		t.Fatal(err)
+	}
+	if in := b.Stats().Peers[honest.id].In; in > playSize-3*wire.PieceSize {
+		t.Errorf("%d bytes came of %d, of which %d were here", in, playSize, came)
+	}
+	if _, ok := store.Stat(lab, o.Digest); !ok {
+		t.Error("it is not there")
+	}
 }

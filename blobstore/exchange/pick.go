@@ -11,7 +11,7 @@ import (
 
 const (
 	// silentFor is how long nothing may come of an order before another lender is asked, too.
-	silentFor = 2 * time.Second
+	silentFor = 1500 * time.Millisecond
 	// maxChoice bounds the pieces that a lender may choose from, and pickWindow those looked at.
 	maxChoice  = 64
 	pickWindow = 8192

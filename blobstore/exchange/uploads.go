@@ -16,7 +16,7 @@ const (
 	maxQueue     = 16
 	maxQueueEach = 4
 	// slotHeld is how long a slow or stalled peer keeps others from a slot.
-	slotHeld = 2 * time.Second
+	slotHeld = time.Second
 )
 
 // uploads gives out the slots, in order of arrival.
