@@ -324,6 +324,7 @@ func (a *lane) read(o *order, p []byte) error {
 		p = p[n:]
 		a.sw.mu.Lock()
 		o.last = time.Now()
+		a.sw.fed = o.last
 		a.sw.mu.Unlock()
 	}
 	return nil

@@ -92,7 +92,7 @@ func (sw *swarm) choice(l *lender, now time.Time, others int) []int {
 	for sw.first < len(sw.asked) && sw.part.Has(sw.first) {
 		sw.first++
 	}
-	hungry := now.Sub(sw.last) > silentFor
+	hungry := now.Sub(sw.last) > silentFor && now.Sub(sw.fed) > silentFor/2
 	var all []int
 	for i := sw.first; i < min(len(sw.asked), sw.first+pickWindow); i++ {
 		if sw.part.Has(i) || !l.full && !bit(l.have, i) || l.full && sw.count[i] > 0 && !hungry {

@@ -54,6 +54,7 @@ type swarm struct {
 	lenders map[wire.PeerID]*lender
 	changed chan struct{} // closed, and replaced, when there is news
 	last    time.Time     // when a piece came
+	fed     time.Time     // when bytes of one did
 	typical time.Duration // that an order takes
 	err     error         // of our own store
 }
