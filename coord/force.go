@@ -7,13 +7,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -53,21 +56,25 @@ type forcing struct {
 	t         *toolBuild
 	keepGoing bool
 	jobs      int
-	calls     []*forced // in the order of the build
+	steps     []*step // in the order of the build
 
-	turn     chan struct{} // an element for each call that is made
-	starting sync.Mutex    // held while a process begins, which has the umask of this one
-	stop     context.CancelFunc
+	turn     chan struct{}      // an element for each call that is made
+	enough   context.CancelFunc // no step begins any more
+	starting sync.Mutex         // held while a process begins, which has the umask of this one
 }
 
-// A forced is one of its calls.
-type forced struct {
-	client.InferredCall
-	env   []string
-	after []*forced
+// A step is a call, or that a file gets another name, as a program of the build has given it.
+type step struct {
+	call   *client.InferredCall // nil of a new name
+	env    []string
+	from   string  // old name, and
+	to     string  // new one
+	needs  []*step // which have to end well
+	follow []*step // which have to end, before it begins
 
 	done   chan struct{} // closed when the fields below are set
 	output bytes.Buffer
+	made   []string // files that were not there before
 	err    error
 }
 
@@ -130,34 +137,8 @@ func absolute(file string) (string, error) {
 	return filepath.Join(dir, filepath.Base(path)), nil
 }
 
-// add adds calls of one build, which wait for those whose outputs they read, and for those that make or
-// read what they make anew.
-func (f *forcing) add(in *client.Inferred, calls []int) {
-	of := map[int]*forced{}
-	makes, reads := map[string]*forced{}, map[*forced][]*forced{}
-	for _, n := range calls {
-		c := &forced{InferredCall: in.Calls[n], env: f.environment(in.Envs[in.Calls[n].Env]), done: make(chan struct{})}
-		for _, before := range c.After {
-			if other := of[before]; other != nil {
-				c.after = append(c.after, other)
-				reads[other] = append(reads[other], c)
-			}
-		}
-		for _, m := range c.Makes {
-			for _, path := range []string{m.Path, m.End()} {
-				if other := makes[path]; other != nil && other != c {
-					c.after = append(append(c.after, other), slices.DeleteFunc(slices.Clone(reads[other]), func(r *forced) bool { return r == c })...)
-				}
-				makes[path] = c
-			}
-		}
-		of[n] = c
-		f.calls = append(f.calls, c)
-	}
-}
-
 // environment is that of a call without what belonged to the make of then.
-func (f *forcing) environment(env []string) []string {
+func environment(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")
 		return slices.Contains([]string{client.ToolsVar, client.BuildVar, client.MeshVar, "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}, name)
@@ -179,104 +160,139 @@ func (f *forcing) build(ctx context.Context) (code int, err error) {
 
 // run makes the calls, and returns 1 if one failed.
 func (f *forcing) run(at *client.Building) (code int, stopped bool) {
-	ctx, stop := context.WithCancel(context.Background())
-	signaled := make(chan bool, 1)
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	signaled := make(chan int, 1)
 	go func() {
 		select {
-		case <-f.t.builder.Signals:
-			stop()
-			signaled <- true
+		case s := <-f.t.builder.Signals:
+			kill()
+			number, _ := s.(syscall.Signal) // all of Unix are
+			signaled <- 128 + int(number)
 		case <-ctx.Done():
-			signaled <- false
+			signaled <- 0
 		}
 	}()
-	f.turn, f.stop = make(chan struct{}, max(1, f.jobs)), stop
-	for _, c := range f.calls {
-		go f.one(ctx, c, f.t.variables(at))
+	jobs := max(1, f.jobs)
+	if at.Away {
+		jobs = min(jobs, runtime.NumCPU())
 	}
-	for _, c := range f.calls {
-		<-c.done
-		_, _ = f.t.a.err.Write(c.output.Bytes()) // what compilers say is for people
-		if c.err == nil {
+	f.turn = make(chan struct{}, jobs)
+	beginning, enough := context.WithCancel(ctx)
+	defer enough()
+	f.enough = enough
+	for _, s := range f.steps {
+		go f.one(ctx, beginning, s, f.t.variables(at))
+	}
+	for _, s := range f.steps {
+		<-s.done
+		_, _ = f.t.a.err.Write(s.output.Bytes()) // what compilers say is for people
+		if s.err == nil {
 			continue
 		}
 		code = 1
-		if !errors.Is(c.err, errNotBegun) {
-			fmt.Fprintf(f.t.a.err, "coord force: %s: %v\n", strings.Join(c.names(), " "), c.err)
+		if !errors.Is(s.err, errNotBegun) {
+			fmt.Fprintf(f.t.a.err, "coord force: %s: %v\n", strings.Join(s.names(), " "), s.err)
 		}
 	}
-	for _, c := range f.calls {
-		c.tidy()
+	f.tidy()
+	kill()
+	if by := <-signaled; by != 0 {
+		return by, true
 	}
-	stop()
-	return code, <-signaled
+	return code, false
 }
 
-// errNotBegun is the error of a call that was not begun after another one's.
+// errNotBegun is the error of a step that was not begun after another one's, or was stopped.
 var errNotBegun = errors.New("what it needs was not made")
 
-// one makes a call when those that it waits for have ended.
-func (f *forcing) one(ctx context.Context, c *forced, variables []string) {
-	defer close(c.done)
-	for _, other := range c.after {
+// one takes a step when those that it waits for have ended. It begins until beginning is done, and is
+// stopped when ctx is.
+func (f *forcing) one(ctx, beginning context.Context, s *step, variables []string) {
+	defer close(s.done)
+	for _, other := range s.follow {
+		<-other.done
+	}
+	for _, other := range s.needs {
 		if <-other.done; other.err != nil {
-			c.err = errNotBegun
+			s.err = errNotBegun
 			return
 		}
 	}
-	select {
-	case <-ctx.Done():
-		c.err = errNotBegun
-		return
-	case f.turn <- struct{}{}:
-	}
+	f.turn <- struct{}{}
 	defer func() { <-f.turn }()
-	if c.err = f.start(ctx, c, variables); c.err != nil && !f.keepGoing {
-		f.stop()
+	switch {
+	case beginning.Err() != nil:
+		s.err = errNotBegun
+	case s.call == nil:
+		s.err = os.Rename(s.from, s.to)
+	default:
+		s.err = f.start(ctx, s, variables)
+	}
+	if s.err != nil && ctx.Err() != nil {
+		s.err = errNotBegun
+	}
+	if s.err != nil && !f.keepGoing {
+		f.enough()
 	}
 }
 
-// start runs the shim for a call, and gives what it made the names that the build gave it.
-func (f *forcing) start(ctx context.Context, c *forced, variables []string) error {
+// start runs the shim for a call.
+func (f *forcing) start(ctx context.Context, s *step, variables []string) error {
+	c := s.call
+	for _, m := range c.Makes {
+		if _, err := os.Lstat(m.Path); errors.Is(err, fs.ErrNotExist) {
+			s.made = append(s.made, m.Path)
+		}
+	}
 	p := exec.CommandContext(ctx, f.t.shim, c.Args...)
 	p.Args[0] = filepath.Base(c.Tool)
 	p.Cancel = func() error { return p.Process.Signal(syscall.SIGTERM) }
-	p.Dir, p.Stdout, p.Stderr = c.Dir, &c.output, &c.output
-	p.Env = append(slices.Clip(c.env), variables...)
+	p.WaitDelay = killAfter
+	p.Dir, p.Stdout, p.Stderr = c.Dir, &s.output, &s.output
+	p.Env = append(slices.Clip(s.env), variables...)
 	f.starting.Lock()
 	mask := syscall.Umask(int(c.Umask))
 	err := p.Start()
 	syscall.Umask(mask)
 	f.starting.Unlock()
-	if err == nil {
-		err = p.Wait()
-	}
 	if err != nil {
 		return err
 	}
-	for _, m := range c.Makes {
-		if end := m.End(); end != "" && end != m.Path {
-			if err := os.Rename(m.Path, end); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return p.Wait()
 }
 
-// names are the files that a call makes.
-func (c *forced) names() (names []string) {
-	for _, m := range c.Makes {
+// killAfter is how long a call that is stopped may take to end.
+const killAfter = 2 * time.Second
+
+// names are the files that a step makes.
+func (s *step) names() (names []string) {
+	if s.call == nil {
+		return []string{s.to}
+	}
+	for _, m := range s.call.Makes {
 		names = append(names, m.Path)
 	}
 	return names
 }
 
-// tidy removes what the build has removed again.
-func (c *forced) tidy() {
-	for _, m := range c.Makes {
-		if m.Gone {
-			_ = os.Remove(m.Path) // it may not have been made
+// tidy removes what was made on the way, which the build has removed again.
+func (f *forcing) tidy() {
+	kept := map[string]bool{}
+	for _, s := range f.steps {
+		if s.call == nil {
+			kept[s.to] = true
+			continue
+		}
+		for _, m := range s.call.Makes {
+			kept[m.Path] = kept[m.Path] || !m.Gone
+		}
+	}
+	for _, s := range f.steps {
+		for _, path := range s.made {
+			if !kept[path] {
+				_ = os.Remove(path) // it may not have been made
+			}
 		}
 	}
 }

@@ -42,7 +42,7 @@ coord force makes files of it, or all. It makes them of the sources as they are 
 			return ended(t.infer(ctx))
 		},
 	}
-	c.Flags().StringVar(&save, "save", "", "write what was found to a `FILE` as well, as JSON; coord force --from reads it")
+	c.Flags().StringVar(&save, "save", "", "write what was found to a `FILE` as well, as JSON; coord force --from reads it. It has the build's environment")
 	c.Flags().StringVar(&a.models, "models", "", "`FILE` with tools of yours that may run elsewhere")
 	c.Flags().SetInterspersed(false) // what follows the command is its own
 	return c
@@ -77,6 +77,9 @@ func (t *toolBuild) infer(ctx context.Context) (code int, err error) {
 		return table.Event(e, time.Now())
 	}
 	calls, code, err := t.builder.Build(ctx, t.opt)
+	if t.programs != nil {
+		err = errors.Join(err, t.programs.PutBack())
+	}
 	switch {
 	case errors.Is(err, gate.ErrUnsupported):
 		return 0, errNotLazy(err)

@@ -38,8 +38,9 @@ type toolBuild struct {
 	dir  string // with its names
 	path string // PATH without that
 
-	builder *client.Builder
-	stopped bool // by the user
+	builder  *client.Builder
+	programs *client.Programs // nil before the command has begun
+	stopped  bool             // by the user
 }
 
 // newToolBuild prepares one. Signals are its own until done is called; interrupted ends ctx.
@@ -98,7 +99,7 @@ func (t *toolBuild) run(at *client.Building, command []string, wait func(context
 		err = p.Start()
 	} else {
 		var closes func() error
-		if closes, err = gated(p, t.shim, wait); err == nil {
+		if closes, err = t.gated(p, wait); err == nil {
 			defer func() {
 				if err := closes(); err != nil {
 					fmt.Fprintln(t.a.err, err)
@@ -129,12 +130,12 @@ func (a *app) readModels() (file []byte, tools []string, err error) {
 }
 
 // gated starts a command whose programs wait for deferred calls.
-func gated(p *exec.Cmd, shim string, wait func(context.Context) bool) (closes func() error, err error) {
-	programs, err := client.NewPrograms(shim, wait)
+func (t *toolBuild) gated(p *exec.Cmd, wait func(context.Context) bool) (closes func() error, err error) {
+	t.programs, err = client.NewPrograms(t.shim, t.builder.Command.Build.Lazy, wait)
 	if err != nil {
 		return nil, err
 	}
-	g, err := gate.Start(p, programs.Free, programs.Hold)
+	g, err := gate.Start(p, t.programs.Free, t.programs.Hold)
 	if err != nil {
 		return nil, err
 	}

@@ -148,6 +148,11 @@ func (b *Builder) gone(building *Building, left func() *placeholder.Kept) {
 	if err := left().Remove(); err != nil {
 		fmt.Fprintln(b.Err, "removing what was not made:", err)
 	}
+	if b.Command.Build.Lazy {
+		if _, err := clean(b.Command.Dir); err != nil {
+			fmt.Fprintln(b.Err, "putting back what was there before:", err)
+		}
+	}
 }
 
 // watchSignals calls interrupted at a signal, until the function that it returns is called.

@@ -39,7 +39,7 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 		return nil, err
 	}
 	var how over
-	if err = s.send(&Event{Building: &Building{Socket: socket, Build: name}}); err == nil {
+	if err = s.send(&Event{Building: &Building{Socket: socket, Build: name, Away: away}}); err == nil {
 		select {
 		case how = <-s.over:
 		case <-ctx.Done():
@@ -56,6 +56,10 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 		d.settle(ctx, how)
 		left, err = s.leave(ctx, l, d, how, err)
 		again, lost = d.conclude(how)
+		if err != nil && d.lazy { // what the command has kept it cannot put back
+			removed, cleanErr := clean(d.base)
+			s.a.log.Info("removing what a command has left that is gone", "files", removed, "error", cleanErr)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -79,6 +83,9 @@ func (s *session) leave(ctx context.Context, l *link, d *deferral, how over, err
 	}
 	if args.Plan {
 		return len(calls), s.planCalls(ctx, l, calls)
+	}
+	if d.failing() {
+		return len(calls), nil
 	}
 	in := inferredOf(&d.build.cmd, calls, time.Now())
 	if args.Save != "" {

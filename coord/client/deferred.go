@@ -33,6 +33,7 @@ type deferral struct {
 	journal   *journal
 	most      int // placeholders
 	frozen    freezer
+	before    *keeper
 
 	ctx    context.Context // of the calls
 	cancel context.CancelCauseFunc
@@ -44,18 +45,18 @@ type deferral struct {
 	keeper  *placeholder.Share // of the command
 	telling sync.Mutex         // held while messages are printed
 
-	mu      sync.Mutex                 // guards the fields below
-	calls   []*deferredCall            // whose messages are still to be printed
-	total   int                        // calls
-	ended   int                        // of them
-	files   int                        // placeholders that are there
-	failed  int                        // calls, not those that were cancelled
-	why     string                     // the first of them failed
-	lost    []string                   // files that were removed; some of them
-	closed  bool                       // no call is added any more
-	dropped bool                       // no lazy call is carried out any more
-	before  []string                   // kept files that were there before lazy calls
-	wanted  map[*pendingFile]time.Time // since when
+	mu       sync.Mutex                 // guards the fields below
+	calls    []*deferredCall            // whose messages are still to be printed
+	ended    int                        // of them
+	files    int                        // placeholders that are there
+	failed   int                        // calls, not those that were cancelled
+	why      string                     // the first of them failed
+	lost     []string                   // files that were removed; some of them
+	closed   bool                       // no call is added any more
+	dropped  bool                       // no lazy call is carried out any more
+	demanded int                        // calls
+	unkept   bool                       // something that was there before is not put back
+	wanted   map[*pendingFile]time.Time // since when
 }
 
 // A deferredCall is one of them.
@@ -101,7 +102,7 @@ func (b *build) defers(name string, args *ToolBuild, command int, say func(*Even
 		tools: b.tools, build: b, base: b.base, keepGoing: args.KeepGoing, lazy: args.Lazy, streams: args.Streams, command: command, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
 		journal: b.tools.b.dir.journal(name), most: min(maxPlaceholders, placeholder.Most()), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
 	}
-	d.frozen.processes = d.processes
+	d.frozen.processes, d.before = d.processes, newKeeper(time.Now())
 	d.ctx, d.cancel = context.WithCancelCause(context.Background()) // the build's processes are to be ended first
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -179,7 +180,6 @@ func (d *deferral) add(c *deferredCall) bool {
 	}
 	d.mu.Lock()
 	d.calls = append(d.calls, c)
-	d.total++
 	d.mu.Unlock()
 	if !d.lazy {
 		d.demand(c)

@@ -120,6 +120,13 @@ func (d *deferral) passed() bool {
 	return d.why == "" && d.ctx.Err() == nil
 }
 
+// failing reports whether a call has failed.
+func (d *deferral) failing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.why != ""
+}
+
 // settle waits until all calls that are carried out have ended.
 func (d *deferral) settle(ctx context.Context, how over) {
 	d.mu.Lock()
@@ -156,11 +163,14 @@ func (d *deferral) settle(ctx context.Context, how over) {
 // what it has to make then.
 func (d *deferral) conclude(how over) (again string, lost []string) {
 	close(d.over)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unkept {
+		return d.why, nil
+	}
 	if err := d.journal.remove(); err != nil {
 		d.tools.b.log.Error("forgetting a build", "error", err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if how.Stopped {
 		return "", nil
 	}
@@ -172,7 +182,7 @@ const tellsWaiting = 2 * time.Second
 
 func (d *deferral) tellWaiting() {
 	d.mu.Lock()
-	text := fmt.Sprintf("make is done; waiting for %d of %d calls", d.total-d.ended, d.total)
+	text := fmt.Sprintf("make is done; waiting for %d of %d calls", d.demanded-d.ended, d.demanded)
 	d.mu.Unlock()
 	if err := d.say(&Event{Note: text}); err != nil {
 		d.tools.b.log.Info("a command that waits is gone", "error", err)

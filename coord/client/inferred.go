@@ -30,7 +30,13 @@ type InferredCall struct {
 	Env   int            `json:"environment"` // place in Envs
 	Umask uint32         `json:"umask"`
 	Makes []InferredFile `json:"makes"`
-	After []int          `json:"after,omitempty"` // places in Calls, before its own, of those whose outputs it reads
+	Needs []InferredNeed `json:"needs,omitempty"`
+}
+
+// An InferredNeed is an output of another call that a call reads.
+type InferredNeed struct {
+	Call int    `json:"call"` // its place in Calls, before this one
+	Path string `json:"path"` // absolute, of the file as this call names it
 }
 
 // An InferredFile is what a call makes.
@@ -79,12 +85,27 @@ func inferredOf(cmd *Command, calls []*deferredCall, now time.Time) *Inferred {
 			one.Makes = append(one.Makes, made)
 		}
 		for _, name := range c.draft.Pending {
-			if n, ok := number[c.sight.waits[name].call]; ok && !slices.Contains(one.After, n) {
-				one.After = append(one.After, n)
+			if n, ok := number[c.sight.waits[name].call]; ok {
+				one.Needs = append(one.Needs, InferredNeed{n, name})
 			}
 		}
 	}
+	in.replaced()
 	return in
+}
+
+// replaced takes those files for gone no longer that a later call makes anew.
+func (in *Inferred) replaced() {
+	later := map[string]bool{}
+	for i := range slices.Backward(in.Calls) {
+		makes := in.Calls[i].Makes
+		for k := range makes {
+			makes[k].Gone = makes[k].Gone && !later[makes[k].Path]
+		}
+		for _, m := range makes {
+			later[m.Path] = true
+		}
+	}
 }
 
 // inferredDir is where the state directory has what was inferred, a file for each directory.
@@ -161,8 +182,12 @@ func (in *Inferred) check() error {
 		if !filepath.IsAbs(c.Tool) || !filepath.IsAbs(c.Dir) || c.Env < 0 || c.Env >= len(in.Envs) {
 			return fmt.Errorf("call %d has no tool, no directory or no environment", i)
 		}
-		if slices.ContainsFunc(c.After, func(n int) bool { return n < 0 || n >= i }) {
-			return fmt.Errorf("call %d comes after one that is not before it", i)
+		if slices.ContainsFunc(c.Needs, func(n InferredNeed) bool { return n.Call < 0 || n.Call >= i }) {
+			return fmt.Errorf("call %d needs one that is not before it", i)
+		}
+		relative := func(m InferredFile) bool { return !filepath.IsAbs(m.Path) || m.Name != "" && !filepath.IsAbs(m.Name) }
+		if slices.ContainsFunc(c.Makes, relative) {
+			return fmt.Errorf("call %d makes a file whose path is not absolute", i)
 		}
 	}
 	return nil
@@ -188,8 +213,8 @@ func (in *Inferred) Makers(file string) []int {
 	for i := len(in.Calls) - 1; i >= 0; i-- {
 		if needed[i] {
 			calls = append(calls, i)
-			for _, n := range in.Calls[i].After {
-				needed[n] = true
+			for _, n := range in.Calls[i].Needs {
+				needed[n.Call] = true
 			}
 		}
 	}

@@ -18,8 +18,12 @@ func library() *Inferred {
 		}
 		return made
 	}
-	call := func(makes []InferredFile, after ...int) InferredCall {
-		return InferredCall{Tool: "/usr/bin/cc", Dir: "/b", Makes: makes, After: after}
+	call := func(makes []InferredFile, needs ...int) InferredCall {
+		c := InferredCall{Tool: "/usr/bin/cc", Dir: "/b", Makes: makes}
+		for _, n := range needs {
+			c.Needs = append(c.Needs, InferredNeed{n, "/b/" + strings.Repeat("x", n)})
+		}
+		return c
 	}
 	return &Inferred{Version: inferredVersion, Dir: "/b", Envs: [][]string{{"A=b"}}, Calls: []InferredCall{
 		call(files("/b/a.o")), call(files("/b/b.o", "/b/b.d")), call(files("/b/l.a"), 0, 1), call(files("/b/l.a"), 2),
@@ -34,6 +38,16 @@ func TestMakers(t *testing.T) {
 		if got := library().Makers(file); !slices.Equal(got, want) {
 			t.Errorf("%q is made by %v, want %v", file, got, want)
 		}
+	}
+}
+
+// A file that a later call makes anew is not gone, though the first one's is.
+func TestReplacedIsNotGone(t *testing.T) {
+	in := library()
+	in.Calls[2].Makes[0].Gone = true
+	in.replaced()
+	if in.Calls[2].Makes[0].Gone || !in.Calls[4].Makes[1].Gone {
+		t.Errorf("gone: %v, %v", in.Calls[2].Makes, in.Calls[4].Makes)
 	}
 }
 
@@ -68,8 +82,9 @@ func TestReadInferredRefuses(t *testing.T) {
 		"another version":  `{"version":2}`,
 		"no environment":   `{"version":1,"calls":[{"tool":"/cc","dir":"/"}]}`,
 		"a relative tool":  `{"version":1,"environments":[[]],"calls":[{"tool":"cc","dir":"/"}]}`,
-		"a later call":     `{"version":1,"environments":[[]],"calls":[{"tool":"/cc","dir":"/","after":[0]}]}`,
-		"before the first": `{"version":1,"environments":[[]],"calls":[{"tool":"/cc","dir":"/","after":[-1]}]}`,
+		"a later call":     `{"version":1,"environments":[[]],"calls":[{"tool":"/cc","dir":"/","needs":[{"call":0,"path":"/a"}]}]}`,
+		"a relative file":  `{"version":1,"environments":[[]],"calls":[{"tool":"/cc","dir":"/","makes":[{"path":"a.o"}]}]}`,
+		"before the first": `{"version":1,"environments":[[]],"calls":[{"tool":"/cc","dir":"/","needs":[{"call":-1,"path":"/a"}]}]}`,
 	} {
 		path := filepath.Join(dir, "calls.json")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -75,14 +75,20 @@ func (d stateDir) repair(log *slog.Logger) {
 			log.Error("reading of a build that was killed", "error", err)
 			continue
 		}
+		var left error
 		for s := bufio.NewScanner(f); s.Scan(); {
 			dir, err := strconv.Unquote(s.Text())
 			if err != nil {
 				continue // the end of a line that was never whole
 			}
-			log.Info("removing what a build has left that was killed", "dir", dir, "files", clean(dir))
+			removed, err := clean(dir)
+			log.Info("removing what a build has left that was killed", "dir", dir, "files", removed, "error", err)
+			left = errors.Join(left, err)
 		}
 		f.Close()
+		if left != nil {
+			continue // another agent finds it
+		}
 		if err := j.remove(); err != nil {
 			log.Error("forgetting a build", "error", err)
 		}
@@ -91,19 +97,22 @@ func (d stateDir) repair(log *slog.Logger) {
 
 // clean removes what a build has left below a directory: placeholders, and files that were not
 // whole yet. It returns how many they were. What was there before the placeholders is put back if it was
-// kept.
-func clean(dir string) (removed int) {
+// kept; the error is why something was not.
+func clean(dir string) (removed int, err error) {
 	var kept []string
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
+		if err != nil {
 			return nil // what cannot be read was not written by us
+		}
+		if strings.HasPrefix(e.Name(), keptPrefix) && !e.IsDir() {
+			kept = append(kept, path)
+			return nil
+		}
+		if !e.Type().IsRegular() {
+			return nil
 		}
 		info, err := e.Info()
 		if err != nil {
-			return nil
-		}
-		if strings.HasPrefix(e.Name(), keptPrefix) {
-			kept = append(kept, path)
 			return nil
 		}
 		partial := strings.HasPrefix(e.Name(), ".gaggle-") && time.Since(info.ModTime()) > time.Minute
@@ -113,7 +122,7 @@ func clean(dir string) (removed int) {
 		return nil
 	})
 	for _, path := range kept {
-		_ = putBack(path) // else it stays under the name that it has
+		err = errors.Join(err, putBack(path))
 	}
-	return removed
+	return removed, err
 }

@@ -299,7 +299,8 @@ type Shell struct {
 // Building says how tools of a build reach the agent.
 type Building struct {
 	Socket string `cbor:"socket"`
-	Build  string `cbor:"build"` // names the build
+	Build  string `cbor:"build"`          // names the build
+	Away   bool   `cbor:"away,omitempty"` // the mesh: tools run here
 }
 
 // Calls counts what became of the calls of tools in a build.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"gaggle/coord/gate"
 	"gaggle/coord/placeholder"
@@ -22,19 +23,25 @@ import (
 type Programs struct {
 	shim fs.FileInfo
 	wait func(context.Context) bool // for all calls so far; false is that one has failed
+	kept *keeper                    // nil unless the build is lazy
 
 	mu     sync.Mutex   // guards the fields below
 	plain  map[int]bool // shells with a script that does not wait
 	makers map[int]bool // processes below a make of which another make has come
 }
 
-// NewPrograms returns what decides for a build whose tools are stood for by a shim.
-func NewPrograms(shim string, wait func(context.Context) bool) (*Programs, error) {
+// NewPrograms returns what decides for a build whose tools are stood for by a shim. If it is lazy, files
+// that programs replace or remove without waiting are kept until PutBack.
+func NewPrograms(shim string, lazy bool, wait func(context.Context) bool) (*Programs, error) {
 	info, err := os.Stat(shim)
 	if err != nil {
 		return nil, err
 	}
-	return &Programs{shim: info, wait: wait, plain: map[int]bool{}, makers: map[int]bool{}}, nil
+	p := &Programs{shim: info, wait: wait, plain: map[int]bool{}, makers: map[int]bool{}}
+	if lazy {
+		p.kept = newKeeper(time.Now())
+	}
+	return p, nil
 }
 
 // Hold returns when a program may start. One that may not is ended: make, which has been told to end,
@@ -61,7 +68,7 @@ func (p *Programs) Free(g gate.Program) bool {
 	}
 	isMake := placeholder.IsMake(filepath.Base(g.Path))
 	if !placeholder.IsMake(parent.Name) {
-		return isMake && p.noteMaker(parent) || !p.waits(parent) || blind(g)
+		return isMake && p.noteMaker(parent) || !p.waits(parent) || p.blind(g)
 	}
 	if script, ok := scriptOf(filepath.Base(g.Path), g.Words); ok && plainScript(script) {
 		p.mu.Lock()
@@ -69,7 +76,7 @@ func (p *Programs) Free(g gate.Program) bool {
 		p.mu.Unlock()
 		return true
 	}
-	return isMake || blind(g)
+	return isMake || p.blind(g)
 }
 
 // noteMaker notes that a make comes of a process.
@@ -112,8 +119,8 @@ func (p *Programs) waits(parent placeholder.Process) bool {
 }
 
 // blind reports whether a program is a harmless one that does nothing to files but such as
-// are still to be made, or can be made again.
-func blind(g gate.Program) bool {
+// are still to be made, or can be made again, or are kept.
+func (p *Programs) blind(g gate.Program) bool {
 	name := filepath.Base(g.Path)
 	if !slices.Contains(harmless, name) {
 		return false
@@ -126,21 +133,68 @@ func blind(g gate.Program) bool {
 			operands = append(operands, w)
 		}
 	}
-	keeps := func(name string) bool { return !unmade(g.PID, name) }
+	var lost []string // what is not there any more afterwards
 	switch name {
-	case "mv", "ln": // the last is what they make, if no option names a directory
-		if slices.ContainsFunc(options, namesDirectory) {
+	case "mv": // the last is what it makes, if no option names a directory
+		if slices.ContainsFunc(options, namesDirectory) || len(operands) == 0 {
 			return false
 		}
-		operands = operands[:max(0, len(operands)-1)]
+		lost, operands = operands[len(operands)-1:], operands[:len(operands)-1]
+	case "ln": // another name of what is not made would be there when that is removed
+		if !slices.ContainsFunc(options, symbolic) || slices.ContainsFunc(options, namesDirectory) || len(operands) == 0 {
+			return false
+		}
+		lost, operands = operands[len(operands)-1:], operands[:len(operands)-1]
 	case "chmod":
+		if p.kept != nil {
+			return false // whoever makes it later does not do so
+		}
 		operands = operands[min(1, len(operands)):]
 	case "rm":
-		keeps = func(name string) bool { return !remade(name) && !unmade(g.PID, name) }
+		lost = operands
+		operands = slices.DeleteFunc(slices.Clone(operands), remade)
 	default:
 		return true
 	}
-	return g.Words != nil && len(g.Words) < gate.MaxWords && !slices.ContainsFunc(operands, keeps)
+	whole := func(name string) bool { return !unmade(g.PID, name) }
+	if g.Words == nil || len(g.Words) == gate.MaxWords || slices.ContainsFunc(operands, whole) {
+		return false
+	}
+	return p.keeps(g.PID, lost)
+}
+
+// keeps keeps files of a lazy build which a process is about to replace or remove. False says that the
+// process has to wait instead.
+func (p *Programs) keeps(pid int, files []string) bool {
+	if p.kept == nil {
+		return true
+	}
+	dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil {
+		return false
+	}
+	for _, f := range files {
+		if !filepath.IsAbs(f) {
+			f = filepath.Join(dir, f)
+		}
+		if !unmade(pid, f) && p.kept.keep(f) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// PutBack gives the files that are kept their names again, if nothing else has them.
+func (p *Programs) PutBack() error {
+	if p.kept == nil {
+		return nil
+	}
+	return p.kept.putBack()
+}
+
+// symbolic reports whether an option of ln is -s, or --symbolic shortened or not.
+func symbolic(option string) bool {
+	return strings.HasPrefix(option, "--sy") || !strings.HasPrefix(option, "--") && strings.Contains(option, "s")
 }
 
 // namesDirectory reports whether an option of mv or ln is -t, or --target-directory shortened or not.

@@ -32,6 +32,7 @@ func TestBlind(t *testing.T) {
 		"mv -ft x WHOLE":          false,
 		"mv --targ=x WHOLE":       false,
 		"ln -s UNMADE WHOLE":      true,
+		"ln -f UNMADE x":          false,
 		"chmod 755 UNMADE":        true,
 		"chmod 755 UNMADE WHOLE":  false,
 		"touch x":                 false,
@@ -40,15 +41,15 @@ func TestBlind(t *testing.T) {
 		"/usr/bin/printf a WHOLE": true,
 	} {
 		words := strings.Fields(strings.NewReplacer("UNMADE", unmade, "WHOLE", whole).Replace(command))
-		if got := blind(gate.Program{PID: os.Getpid(), Path: words[0], Words: words}); got != want {
+		if got := (&Programs{}).blind(gate.Program{PID: os.Getpid(), Path: words[0], Words: words}); got != want {
 			t.Errorf("%s: %v", command, got)
 		}
 	}
 	many := append(slices.Repeat([]string{"none"}, gate.MaxWords-1), whole)
-	if blind(gate.Program{PID: os.Getpid(), Path: "/bin/rm", Words: append([]string{"rm"}, many...)[:gate.MaxWords]}) {
+	if (&Programs{}).blind(gate.Program{PID: os.Getpid(), Path: "/bin/rm", Words: append([]string{"rm"}, many...)[:gate.MaxWords]}) {
 		t.Error("one of whose words some are not known is let go on")
 	}
-	if blind(gate.Program{PID: os.Getpid(), Path: "/bin/mv"}) {
+	if (&Programs{}).blind(gate.Program{PID: os.Getpid(), Path: "/bin/mv"}) {
 		t.Error("one whose words are not known is let go on")
 	}
 }

@@ -13,9 +13,12 @@ import (
 type Programs struct{}
 
 // NewPrograms returns placeholder.ErrUnsupported.
-func NewPrograms(string, func(context.Context) bool) (*Programs, error) {
+func NewPrograms(string, bool, func(context.Context) bool) (*Programs, error) {
 	return nil, placeholder.ErrUnsupported
 }
+
+// PutBack does nothing.
+func (*Programs) PutBack() error { return nil }
 
 // Free is true.
 func (*Programs) Free(gate.Program) bool { return true }

@@ -83,8 +83,9 @@ type Gate struct {
 
 // Start starts a command as Cmd.Start does, but before the command or what comes of it executes a
 // program, free is asked, for one after the other: if it says no, hold is called, side by side, and the
-// program starts when that returns. Hold returns when its context is done. The error wraps ErrUnsupported if the command was not started for want of a
-// gate. The command has no descriptors but its three and those that this process was started with.
+// program starts when that returns. Hold returns when its context is done. The error wraps ErrUnsupported
+// if the command was not started for want of a gate. The command has no descriptors but its three and
+// those that this process was started with.
 func Start(cmd *exec.Cmd, free func(Program) bool, hold func(context.Context, Program)) (*Gate, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
