@@ -99,7 +99,7 @@ func (a *app) tellRevoked(path, name string, tickets bool) error {
 		taken = errors.Is(err, fs.ErrNotExist)
 	}
 	if taken {
-		fmt.Fprintf(a.out, "%s is revoked; connected members have been told\n", name)
+		fmt.Fprintf(a.out, "%s is revoked; connected members are being told\n", name)
 	} else {
 		fmt.Fprintf(a.out, "%s is revoked; coord serve is not running here, and tells the members when it does\n", name)
 	}

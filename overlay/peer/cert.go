@@ -158,6 +158,8 @@ func (h *Host) answerCert(s network.Stream) {
 		answer.Error = wire.Errorf(wire.CauseUnauthorized, "", "%s has no certificate yet", h.ID())
 	} else {
 		h.enter(l, cert) // before the answer: who has it may open streams
+		// What is learned from here on is told to this peer as to all; it must see the rest in the answer.
+		answer.Known = h.revoked.known()
 	}
 	if wire.WriteFrame(s, &answer) != nil {
 		_ = s.Reset()

@@ -49,9 +49,8 @@ type link struct {
 	measured atomic.Int64 // Unix nanoseconds, when one was begun for that
 	punched  atomic.Bool  // direct, and made while there was a relayed one
 
-	comparing atomic.Bool  // we tell the peer of revocations, all that we know
-	telling   atomic.Bool  // the peer tells us of revocations
-	asking    atomic.Int64 // exchanges of certificates and requests to join that the peer has begun
+	telling atomic.Bool  // the peer tells us of revocations
+	asking  atomic.Int64 // exchanges of certificates and requests to join that the peer has begun
 
 	mu   sync.Mutex // guards the fields below
 	cert *wire.Certificate

@@ -20,7 +20,7 @@
 // If the digests differ whoever dialled opens a stream of wire.ProtocolRevoked, and each tells what
 // the other lacks; what is news is passed on to all connected members at once. A peer whose
 // membership was revoked is shown the revocation, and nobody exchanges anything else with it. See
-// revoked.go.
+// revoked.go and news.go.
 //
 // Peers behind NAT are reached through a relay, the coordinator, with a circuit of libp2p's relay v2
 // on which the two shake hands as on any connection: the relay sees nothing but their bytes. Each
@@ -91,6 +91,7 @@ type Host struct {
 	book    map[wire.PeerID][]ma.Multiaddr
 	lives   map[wire.PeerID]uint64 // of those in book, as far as they are known
 	links   map[network.Conn]*link
+	debts   map[wire.PeerID]*debt   // of whom a goroutine tells of revocations
 	peers   map[wire.PeerID][]*link // certified, newest last
 	pending int                     // inbound links not certified
 	closed  bool
@@ -106,6 +107,7 @@ func New(cfg Config) (*Host, error) {
 		book:  map[wire.PeerID][]ma.Multiaddr{},
 		lives: map[wire.PeerID]uint64{},
 		links: map[network.Conn]*link{},
+		debts: map[wire.PeerID]*debt{},
 		peers: map[wire.PeerID][]*link{},
 	}
 	if h.log == nil {

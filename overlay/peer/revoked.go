@@ -3,7 +3,6 @@ package peer
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -202,14 +201,8 @@ func writeRevoked(path string, entries [][]byte) error {
 	return nil
 }
 
-const (
-	// maxRevokedFrame holds wire.MaxRevoked entries of some 160 bytes.
-	maxRevokedFrame = 1 << 20
-	// maxTellers bounds the members that tell us of revocations at once, of which each may do so once
-	// on a connection: who holds places without saying anything must not keep the coordinator from it.
-	// Others are told to come again by the end of their stream, and do at the next contact.
-	maxTellers = 128
-)
+// maxRevokedFrame holds wire.MaxRevoked entries of some 160 bytes.
+const maxRevokedFrame = 1 << 20
 
 // Revoked returns an error of CauseRevoked if the membership of p, which may be this host, was ended
 // as far as it knows, else nil.
@@ -227,8 +220,8 @@ func (h *Host) Revocations() [][]byte { return h.revoked.list(nil) }
 // seconds: those before were revoked. 0 is any time.
 func (h *Host) TicketsFrom() int64 { return h.revoked.voids() }
 
-// Learn takes revocations in: it keeps them, ends the connections to whom they name, and tells all
-// connected members of those that are new. An entry that the mesh key has not signed is an error of
+// Learn takes revocations in: it keeps them, ends the connections to whom they name, and has all
+// connected members told of those that are new, in the background and until they know. An entry that the mesh key has not signed is an error of
 // CauseUnauthorized; what came before it stands.
 func (h *Host) Learn(entries [][]byte) error { return h.learn(entries, wire.PeerID{}) }
 
@@ -263,93 +256,4 @@ func (h *Host) expel(p wire.PeerID) {
 			_ = c.Close()
 		}
 	}()
-}
-
-// spread tells every connected member but one of some revocations.
-func (h *Host) spread(news [][]byte, but wire.PeerID) {
-	if h.Revoked(h.ID()) != nil {
-		return // nobody listens to us any more
-	}
-	h.mu.Lock()
-	peers := slices.Collect(maps.Keys(h.peers))
-	h.mu.Unlock()
-	for _, p := range peers {
-		if l := h.certified(p); l != nil && p != but && h.Revoked(p) == nil && h.begin() {
-			go func() {
-				defer h.work.Done()
-				h.tellRevoked(l, wire.Revocations{Entries: news})
-			}()
-		}
-	}
-}
-
-// compare exchanges revocations with a peer that showed another digest than ours, unless that is
-// under way on this connection. A peer of an older version shows none.
-func (h *Host) compare(l *link, theirs []byte) {
-	if len(theirs) == 0 || bytes.Equal(theirs, h.revoked.known()) || !l.comparing.CompareAndSwap(false, true) {
-		return
-	}
-	if !h.begin() {
-		return
-	}
-	go func() {
-		defer h.work.Done()
-		defer l.comparing.Store(false)
-		h.tellRevoked(l, wire.Revocations{Entries: h.revoked.list(nil), All: true})
-	}()
-}
-
-// tellRevoked sends revocations to a peer and takes in what it answers.
-func (h *Host) tellRevoked(l *link, m wire.Revocations) {
-	ctx, cancel := context.WithTimeout(h.ctx, certTimeout)
-	defer cancel()
-	var answer wire.Revocations
-	s, rw, err := openRaw(ctx, l.conn, wire.ProtocolRevoked)
-	if err == nil {
-		stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
-		defer stop()
-		if err = wire.WriteFrame(rw, m); err == nil {
-			err = wire.NewFrameReader(io.LimitReader(rw, maxRevokedFrame)).Read(&answer)
-		}
-		_ = rw.Close() // who was told resets it if it may
-	}
-	if err == nil {
-		err = h.learn(answer.Entries, l.peer)
-	}
-	if err != nil && h.ctx.Err() == nil {
-		h.log.Info("revocations were not exchanged", "peer", l.peer, "error", firstLine(err))
-	}
-}
-
-// serveRevoked is the handler of wire.ProtocolRevoked.
-func (h *Host) serveRevoked(s *Stream) {
-	if !s.link.telling.CompareAndSwap(false, true) {
-		return // it is reset
-	}
-	defer s.link.telling.Store(false)
-	select {
-	case h.tellers <- struct{}{}:
-		defer func() { <-h.tellers }()
-	default:
-		return
-	}
-	var m, answer wire.Revocations
-	err := s.SetDeadline(time.Now().Add(certTimeout))
-	if err == nil {
-		err = wire.NewFrameReader(io.LimitReader(s, maxRevokedFrame)).Read(&m)
-	}
-	if err == nil {
-		err = h.learn(m.Entries, s.Peer())
-	}
-	if err == nil {
-		if m.All {
-			answer.Entries = h.revoked.list(m.Entries)
-		}
-		if err = wire.WriteFrame(s, answer); err == nil {
-			err = s.Close()
-		}
-	}
-	if err != nil {
-		h.log.Info("a peer broke off telling of revocations", "peer", s.Peer(), "error", fmt.Sprint(err))
-	}
 }
