@@ -99,9 +99,9 @@ func (h *Host) opened(c network.Conn) {
 
 // gone forgets a connection that has ended.
 func (h *Host) gone(c network.Conn) {
-	h.seen.forget(c)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.seen.forget(c)
 	l := h.links[c]
 	if l == nil {
 		return
@@ -137,6 +137,7 @@ func (h *Host) enter(l *link, c *wire.Certificate) {
 		return // it ended, was known, or was revoked after it was judged
 	}
 	l.pending.Stop()
+	h.seen.admit(l.conn)
 	if l.inbound {
 		h.pending--
 		h.replace(l, ls)

@@ -18,12 +18,14 @@ import (
 
 // Sightings are at which addresses others say that they see this host, by connection. What one
 // member says is not believed, or it could have all others knock at an address of its choice: it
-// takes two, at different addresses of their own, or the relay, which is the coordinator.
+// takes two of them, at different addresses of their own, or the relay, which is the coordinator.
+// What a peer says that has shown no certificate is kept, as it may say it before, but does not count.
 type sightings struct {
-	mu    sync.Mutex // guards the fields below
-	relay p2p.ID     // "" for none
-	seen  map[network.Conn]sighting
-	more  chan struct{} // closed, and replaced, with each
+	mu      sync.Mutex // guards the fields below
+	relay   p2p.ID     // "" for none
+	seen    map[network.Conn]sighting
+	members map[network.Conn]bool // on which a certificate was shown
+	more    chan struct{}         // closed, and replaced, with each sighting
 }
 
 type sighting struct {
@@ -36,7 +38,7 @@ type sighting struct {
 const observers = 2
 
 func newSightings() *sightings {
-	return &sightings{seen: map[network.Conn]sighting{}, more: make(chan struct{})}
+	return &sightings{seen: map[network.Conn]sighting{}, members: map[network.Conn]bool{}, more: make(chan struct{})}
 }
 
 // note takes down what a peer has said. There is one for each connection, until it ends.
@@ -55,10 +57,19 @@ func (s *sightings) note(e event.EvtPeerIdentificationCompleted) {
 	s.more = make(chan struct{})
 }
 
+// admit lets count what is said on a connection: its peer is a member.
+func (s *sightings) admit(c network.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members[c] = true
+}
+
+// forget leaves out a connection that has ended.
 func (s *sightings) forget(c network.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.seen, c)
+	delete(s.members, c)
 }
 
 // trust makes a peer's word enough.
@@ -100,16 +111,18 @@ func (s *sightings) believed(a ma.Multiaddr) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	from := map[string]bool{}
-	for _, o := range s.seen {
-		if o.at.Equal(a[:2]) {
-			if o.by == s.relay {
-				return true
-			}
-			from[o.ip] = true
+	who, from := map[p2p.ID]bool{}, map[string]bool{}
+	for c, o := range s.seen {
+		switch {
+		case !o.at.Equal(a[:2]):
+		case o.by == s.relay:
+			return true
+		case s.members[c]:
+			who[o.by], from[o.ip] = true, true
 		}
 	}
-	return len(from) >= observers
+	// Of two members and two addresses there are always two that differ in both.
+	return len(who) >= observers && len(from) >= observers
 }
 
 // FilterLocal leaves out, of the addresses that a peer is told to punch holes to, those that are

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/event"
@@ -21,13 +22,23 @@ func (c *fakeConn) IsClosed() bool                { return c.closed }
 
 // An address is believed by the word of the coordinator, or of two members from different places.
 func TestSightings(t *testing.T) {
-	at := func(ip string) ma.Multiaddr { return ma.StringCast("/ip4/" + ip + "/udp/7070/quic-v1") }
+	at := func(ip string) ma.Multiaddr {
+		if strings.Contains(ip, ":") {
+			return ma.StringCast("/ip6/" + ip + "/udp/7070/quic-v1")
+		}
+		return ma.StringCast("/ip4/" + ip + "/udp/7070/quic-v1")
+	}
 	nat, victim := at("203.0.113.7"), at("198.51.100.1")
 	s := newSightings()
 	s.trust("coordinator")
-	say := func(who p2p.ID, from string, a ma.Multiaddr) *fakeConn {
+	hear := func(who p2p.ID, from string, a ma.Multiaddr) *fakeConn {
 		c := &fakeConn{from: at(from)}
 		s.note(event.EvtPeerIdentificationCompleted{Peer: who, Conn: c, ObservedAddr: a})
+		return c
+	}
+	say := func(who p2p.ID, from string, a ma.Multiaddr) *fakeConn {
+		c := hear(who, from, a)
+		s.admit(c)
 		return c
 	}
 	say("liar", "192.0.2.1", victim)
@@ -35,6 +46,18 @@ func TestSightings(t *testing.T) {
 	say("its other key", "192.0.2.1", victim)
 	if s.believed(victim) {
 		t.Error("one place's word is believed")
+	}
+	other := at("198.51.100.2")
+	say("liar", "192.0.2.1", other)
+	say("liar", "192.0.2.5", other)
+	say("liar", "2001:db8::5", other)
+	if s.believed(other) {
+		t.Error("one member's word, from all its addresses, is believed")
+	}
+	hear("stranger", "192.0.2.6", other)
+	hear("its other key", "2001:db8::6", other)
+	if s.believed(other) {
+		t.Error("one member and strangers are believed")
 	}
 	if got := s.FilterLocal("", []ma.Multiaddr{victim, at("127.0.0.1")}); len(got) != 1 {
 		t.Errorf("a peer is told to punch to %v", got)
@@ -47,6 +70,9 @@ func TestSightings(t *testing.T) {
 		t.Error("another address is believed")
 	}
 	s.forget(first)
+	if len(s.members) != len(s.seen)-2 { // the strangers' two
+		t.Errorf("%d of %d count", len(s.members), len(s.seen))
+	}
 	if s.believed(nat) {
 		t.Error("one that is left is believed")
 	}
@@ -71,4 +97,32 @@ func TestPunchedAddresses(t *testing.T) {
 	if got := s.FilterRemote("", told); len(got) != 1 || !got[0].Equal(good) {
 		t.Errorf("holes are punched to %v", got)
 	}
+}
+
+// What strangers say before they show a certificate, or without one, does not count; that of members
+// does, though they say it before.
+func TestStrangersSeeNothing(t *testing.T) {
+	m := newMesh(t)
+	h, member := m.host(both), m.host([]string{})
+	newStranger(t, h)
+	connect(t, h, member)
+	eventually(t, "only the member counts of two who see this host", func() bool {
+		h.seen.mu.Lock()
+		defer h.seen.mu.Unlock()
+		counted := map[p2p.ID]bool{}
+		for c, o := range h.seen.seen {
+			if h.seen.members[c] {
+				counted[o.by] = true
+			}
+		}
+		return len(h.seen.seen) == 2 && len(counted) == 1 && counted[peerID(member.ID())]
+	})
+	if err := member.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "who has left does not", func() bool {
+		h.seen.mu.Lock()
+		defer h.seen.mu.Unlock()
+		return len(h.seen.members) == 0
+	})
 }
