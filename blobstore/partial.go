@@ -21,6 +21,8 @@ type Partial struct {
 	space wire.Space
 	name  string
 
+	writing sync.Mutex // held while bytes go to their place; taken before mu
+
 	mu    sync.Mutex // guards the fields below
 	m     *wire.Manifest
 	have  []bool
@@ -100,7 +102,15 @@ func (p *Partial) Write(i int, b []byte) (fresh bool, err error) {
 	if !m.Check(i, b) {
 		return false, ErrWrongPiece
 	}
-	if p.Has(i) {
+	return p.place(m, i, b)
+}
+
+// place puts piece i, which has passed by m, where it belongs. One at a time: what was looked at before
+// others have written may be false by now, and must not overwrite what is true.
+func (p *Partial) place(m *wire.Manifest, i int, b []byte) (fresh bool, err error) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if !p.wants(m, i) {
 		return false, nil
 	}
 	if p.bytes != nil {
@@ -110,7 +120,7 @@ func (p *Partial) Write(i int, b []byte) (fresh bool, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.have[i] || p.m != m && !p.m.SameLink(m, i) { // checked against what turned out to be false
+	if !p.wantsLocked(m, i) {
 		return false, nil
 	}
 	if p.notes != nil {
@@ -121,6 +131,17 @@ func (p *Partial) Write(i int, b []byte) (fresh bool, err error) {
 	p.have[i] = true
 	p.n++
 	return true, nil
+}
+
+func (p *Partial) wants(m *wire.Manifest, i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wantsLocked(m, i)
+}
+
+// wantsLocked reports whether piece i is missing, and what passes by m still does. Called with mu held.
+func (p *Partial) wantsLocked(m *wire.Manifest, i int) bool {
+	return !p.over && !p.have[i] && (p.m == m || p.m.SameLink(m, i))
 }
 
 // Read fills b, which has room for it, with piece i and returns its length. It is checked again: the
@@ -139,7 +160,9 @@ func (p *Partial) Read(i int, b []byte) (int, error) {
 	if !m.Check(i, b) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.lose(i)
+		if p.m == m || p.m.SameLink(m, i) { // else it may have been written anew
+			p.lose(i)
+		}
 		return 0, fmt.Errorf("piece %d is corrupt on disk: %w", i, ErrNotFound)
 	}
 	return len(b), nil

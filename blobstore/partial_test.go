@@ -146,6 +146,41 @@ func TestPartialAdopt(t *testing.T) {
 	writePiece(t, p, b, 1)
 }
 
+// A piece that passed by a false manifest does not overwrite the right one that came meanwhile.
+func TestPartialKeepsTheRightPiece(t *testing.T) {
+	b := pieceNoise(2 * wire.PieceSize)
+	m := manifestOf(b)
+	lie := bytes.Clone(b)
+	lie[5] ^= 1
+	f := manifestOf(lie)
+	f.Digest = m.Digest
+	disk, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	for name, r := range map[string]receiver{"disk": disk, "memory": NewMemory()} {
+		t.Run(name, func(t *testing.T) {
+			p, err := r.Receive("lab", f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !f.Check(0, pieceOf(lie, 0)) { // as Write does, which then goes on to place
+				t.Fatal("the lie does not pass by its own manifest")
+			}
+			if _, err := p.Adopt(m); err != nil {
+				t.Fatal(err)
+			}
+			writePiece(t, p, b, 0)
+			if fresh, err := p.place(f, 0, pieceOf(lie, 0)); fresh || err != nil {
+				t.Errorf("place = %v, %v", fresh, err)
+			}
+			writePiece(t, p, b, 1)
+			commitAndRead(t, r, p, b)
+		})
+	}
+}
+
 // What has come is there after a restart, but for what the disk has spoilt.
 func TestPartialResumes(t *testing.T) {
 	dir := t.TempDir()
