@@ -8,7 +8,8 @@ import (
 
 // vouched takes in a lender's manifest: the first one, or one in place of that of a member that has
 // contradicted itself.
-func (sw *swarm) vouched(l *lender, m *wire.Manifest) error {
+// whole says that the lender had told that it has all when it was asked for it, see settle.
+func (sw *swarm) vouched(l *lender, m *wire.Manifest, whole bool) error {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	if sw.part == nil {
@@ -20,9 +21,9 @@ func (sw *swarm) vouched(l *lender, m *wire.Manifest) error {
 			return err
 		}
 		sw.begin(p)
-		sw.voucher = l.peer
+		sw.voucher, sw.liable = l.peer, whole
 	} else if sw.doubt {
-		sw.adopt(l, m)
+		sw.adopt(l, m, whole)
 	}
 	sw.tell()
 	return nil
@@ -30,12 +31,12 @@ func (sw *swarm) vouched(l *lender, m *wire.Manifest) error {
 
 // adopt replaces the manifest. Who was not believed because of the old one is asked again. Called with
 // mu held.
-func (sw *swarm) adopt(l *lender, m *wire.Manifest) {
+func (sw *swarm) adopt(l *lender, m *wire.Manifest, whole bool) {
 	lost, err := sw.part.Adopt(m)
 	if err != nil && sw.err == nil {
 		sw.err = err
 	}
-	sw.voucher, sw.doubt = l.peer, false
+	sw.voucher, sw.liable, sw.doubt = l.peer, whole, false
 	sw.left += len(lost)
 	sw.first = 0
 	for _, i := range lost {
@@ -50,51 +51,80 @@ func (sw *swarm) adopt(l *lender, m *wire.Manifest) {
 	sw.tell()
 }
 
-// settle finds out who is to blame for a piece that does not pass. Four things can happen.
-// The lender has vouched for the manifest itself: it has contradicted itself.
-// The lender's own manifest says the same of the piece: likewise.
+// settle finds out who is to blame for a piece that does not pass. Three things can happen.
+// The lender's own manifest says the same of the piece: it has contradicted itself.
 // Its manifest differs, and it has the piece that leads into the last state on which both agree: the
-// manifest that we had is false, for nobody can make such a piece (see wire.Manifest), and who vouched
-// for it has lied.
+// manifest that we had is false, for nobody can make such a piece (see wire.Manifest).
 // Its manifest differs, and its piece does not lead there: it has lied. If it has no such piece, nothing
 // is known, and it is asked no more unless the manifest turns out to be false.
 // So each dispute costs one piece, and ends with a liar named or somebody left out.
+//
+// Only who has told that it has all is named: its manifest is made of those bytes. Who has a part passes
+// on what it was told itself, may have learned better between two answers, and is left out.
 func (sw *swarm) settle(a *lane, wrong *wrongError) {
 	l := a.l
 	sw.mu.Lock()
-	voucher, current := sw.voucher, sw.part.Manifest()
+	d := dispute{sw.voucher, sw.liable, sw.part.Manifest()}
 	settled := l.out != nil
 	sw.mu.Unlock()
 	switch {
 	case settled:
 		return
-	case current != wrong.manifest && !current.SameLink(wrong.manifest, wrong.piece):
+	case d.manifest != wrong.manifest && !d.manifest.SameLink(wrong.manifest, wrong.piece):
 		return // it was judged by a manifest that is gone
-	case voucher == l.peer:
+	case d.voucher == l.peer && d.liable && a.whole:
 		sw.convict(l)
 		return
 	}
 	theirs, err := a.manifest()
 	if err != nil {
-		sw.leaveOut(l)
+		a.evaded()
 		return
 	}
-	if theirs.SameLink(current, wrong.piece) {
-		sw.convict(l)
+	i, differ := d.manifest.Differ(theirs)
+	if !differ || theirs.SameLink(d.manifest, wrong.piece) {
+		a.blame()
 		return
 	}
-	i, ok := current.Differ(theirs)
-	if !ok {
-		sw.convict(l)
-		return
-	}
-	switch p := sw.proof(a, theirs, i); {
+	switch p, err := sw.proof(a, theirs, i); {
+	case err != nil:
+		a.evaded()
 	case p == proven:
-		sw.overturn(l, theirs)
+		sw.overturn(a, theirs, d)
 	case p == disproven:
-		sw.convict(l)
-	case sw.part.Manifest() == current:
+		a.blame()
+	case sw.part.Manifest() == d.manifest:
 		sw.leaveOut(l)
+	}
+}
+
+// A dispute is what was so when it began: others may settle it meanwhile.
+type dispute struct {
+	voucher  wire.PeerID
+	liable   bool
+	manifest *wire.Manifest
+}
+
+// blame has a lender asked no more that has contradicted itself.
+func (a *lane) blame() {
+	if a.whole {
+		a.sw.convict(a.l)
+	} else {
+		a.sw.leaveOut(a.l)
+	}
+}
+
+// evaded takes in that a dispute could not be settled because asking failed. That happens to honest
+// lenders, too: it is asked again, but not for ever, since each dispute costs a piece.
+func (a *lane) evaded() {
+	a.drop()
+	a.sw.mu.Lock()
+	a.l.evasions++
+	many := a.l.evasions >= lanes*maxRounds
+	a.l.until = time.Now().Add(absentFor)
+	a.sw.mu.Unlock()
+	if many {
+		a.sw.leaveOut(a.l)
 	}
 }
 
@@ -107,43 +137,47 @@ const (
 )
 
 // proof asks the lender for a piece and holds it against its own manifest.
-func (sw *swarm) proof(a *lane, m *wire.Manifest, i int) proof {
+func (sw *swarm) proof(a *lane, m *wire.Manifest, i int) (proof, error) {
 	want := make([]byte, bitmapLen(sw.size))
 	setBit(want, i)
-	size, err := a.answer(appendPieces(nil, sw.blobID, 1, want))
-	if err == nil && size != 0 {
-		_, err = a.bitmap(size)
-	}
-	if err != nil {
-		return unknown
+	if _, err := a.holdings(appendPieces(nil, sw.blobID, 1, want)); err != nil {
+		return unknown, err
 	}
 	_, n, err := a.head(want, 1)
-	if err != nil || n < 0 {
-		return unknown
+	if err != nil {
+		return unknown, err
+	}
+	if n < 0 && a.whole {
+		return unknown, errBusy
+	}
+	if n < 0 {
+		return unknown, nil
 	}
 	buf := pieceBufs.Get().(*[wire.PieceSize]byte)
 	defer pieceBufs.Put(buf)
 	if _, err := a.st.read(buf[:n]); err != nil {
-		return unknown
+		return unknown, err
 	}
 	if err := a.end(); err != nil {
-		return unknown
+		return unknown, err
 	}
 	if m.Check(i, buf[:n]) {
-		return proven
+		return proven, nil
 	}
-	return disproven
+	return disproven, nil
 }
 
-// overturn adopts a manifest that was proven against the one we had.
-func (sw *swarm) overturn(l *lender, m *wire.Manifest) {
+// overturn adopts a manifest that was proven against the one we had, unless that is gone already. Who
+// has vouched for the old one has lied.
+func (sw *swarm) overturn(a *lane, m *wire.Manifest, d dispute) {
 	sw.mu.Lock()
-	liar := sw.lenders[sw.voucher]
-	if d, ok := sw.part.Manifest().Differ(m); ok && d > 0 {
-		sw.adopt(l, m)
+	gone := sw.part.Manifest() != d.manifest
+	if !gone {
+		sw.adopt(a.l, m, a.whole)
 	}
+	liar := sw.lenders[d.voucher]
 	sw.mu.Unlock()
-	if liar != nil && liar != l {
+	if !gone && d.liable && liar != nil && liar != a.l {
 		sw.convict(liar)
 	}
 }
@@ -155,6 +189,15 @@ func (sw *swarm) leaveOut(l *lender) {
 	if sw.ctx.Err() == nil {
 		sw.dismiss(l, &outcome{verdict: broken, why: errProof})
 	}
+	sw.doubted(l)
+}
+
+// doubted has others asked for the manifest if it is this lender's. Called with mu held.
+func (sw *swarm) doubted(l *lender) {
+	if l.peer == sw.voucher {
+		sw.doubt = true
+		sw.begged = time.Time{}
+	}
 }
 
 // convict has a lender that sent wrong bytes asked no more.
@@ -165,10 +208,7 @@ func (sw *swarm) convict(l *lender) {
 		l.out = nil
 		sw.dismiss(l, &outcome{verdict: broken, wrong: true, why: errWrong})
 	}
-	if l.peer == sw.voucher {
-		sw.doubt = true
-		sw.begged = time.Time{}
-	}
+	sw.doubted(l)
 	sw.mu.Unlock()
 	if already {
 		return

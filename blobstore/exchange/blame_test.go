@@ -65,6 +65,9 @@ func (p *player) serve(s Stream) {
 }
 
 func (p *player) lend(s Stream, q *request) error {
+	if p.have != nil && q.most == 0 {
+		time.Sleep(newsEach)
+	}
 	b := append(appendFound(nil, uint64(len(p.have))), p.have...)
 	for i := 0; i < wire.Pieces(q.blob.size) && q.most > 0 && p.lends; i++ {
 		if !bit(q.want, i) {

@@ -26,6 +26,8 @@ type lane struct {
 	sw *swarm
 	l  *lender
 	st *session
+	// whole says that the last answer told that all is there, before what else it sent.
+	whole bool
 }
 
 // A task is what a lane is to ask next.
@@ -149,14 +151,14 @@ func (a *lane) carry(t task) error {
 
 func (a *lane) ask(t task) error {
 	if t.kind == reqManifest {
-		m, err := a.manifest()
+		m, whole, err := a.testimony()
 		a.sw.mu.Lock()
 		a.sw.begged, a.l.begged = time.Time{}, false
 		a.sw.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		return a.sw.vouched(a.l, m)
+		return a.sw.vouched(a.l, m, whole)
 	}
 	if t.most == 0 {
 		defer func() {
@@ -190,7 +192,10 @@ func (a *lane) open() (err error) {
 		st := a.st
 		stop := context.AfterFunc(a.sw.ctx, st.s.Reset)
 		inner := st.stop
-		st.stop = func() bool { return stop() && inner() }
+		st.stop = func() bool {
+			ended, closed := !stop(), !inner() // both, or the exchange keeps the stream
+			return !ended && !closed
+		}
 	}
 	return nil
 }
@@ -202,7 +207,11 @@ func (a *lane) answer(req []byte) (size uint64, err error) {
 	if err := a.open(); err != nil {
 		return 0, err
 	}
-	sent := a.st.send(req)
+	return a.reply(a.st.send(req))
+}
+
+// reply reads the head of an answer to a request; sent is the error of sending that.
+func (a *lane) reply(sent error) (size uint64, err error) {
 	size, v, err := a.st.head()
 	switch {
 	case err != nil && sent != nil && !a.st.answered:
@@ -223,7 +232,37 @@ func (a *lane) manifest() (*wire.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &wire.Manifest{Digest: a.sw.digest, Size: a.sw.size}
+	return a.states(size)
+}
+
+// testimony asks a holder first whether it has all, in one go with the manifest; from others a manifest
+// is hearsay.
+func (a *lane) testimony() (m *wire.Manifest, whole bool, err error) {
+	a.sw.mu.Lock()
+	named := a.l.named
+	a.sw.mu.Unlock()
+	if !named {
+		m, err = a.manifest()
+		return m, false, err
+	}
+	ask := appendPieces(nil, a.sw.blobID, 0, make([]byte, bitmapLen(a.sw.size)))
+	if _, err = a.holdings(appendManifest(ask, a.sw.blobID)); err != nil {
+		return nil, false, err
+	}
+	if err = a.end(); err != nil {
+		return nil, false, err
+	}
+	size, err := a.reply(nil)
+	if err != nil {
+		return nil, false, err
+	}
+	m, err = a.states(size)
+	return m, a.whole, err
+}
+
+// states reads a manifest.
+func (a *lane) states(size uint64) (m *wire.Manifest, err error) {
+	m = &wire.Manifest{Digest: a.sw.digest, Size: a.sw.size}
 	if size != uint64(32*(m.Pieces()-1)) {
 		return nil, malformed("manifest of %d bytes for a blob of %d", size, m.Size)
 	}
@@ -233,19 +272,13 @@ func (a *lane) manifest() (*wire.Manifest, error) {
 
 // pieces asks for pieces and takes in what comes.
 func (a *lane) pieces(t task) (got int, err error) {
-	size, err := a.answer(appendPieces(nil, a.sw.blobID, t.most, t.want))
+	have, err := a.holdings(appendPieces(nil, a.sw.blobID, t.most, t.want))
 	if err == errLater {
 		a.sw.wait(a.l)
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
-	}
-	var have []byte
-	if size != 0 {
-		if have, err = a.bitmap(size); err != nil {
-			return 0, err
-		}
 	}
 	a.sw.says(a.l, have)
 	if t.most == 0 {
@@ -270,11 +303,19 @@ func (a *lane) pieces(t task) (got int, err error) {
 	}
 }
 
-func (a *lane) bitmap(size uint64) ([]byte, error) {
-	if size != uint64(bitmapLen(a.sw.size)) {
+// holdings asks for pieces and reads which of them the lender has; nil is all.
+func (a *lane) holdings(req []byte) (have []byte, err error) {
+	size, err := a.answer(req)
+	if err != nil {
+		return nil, err
+	}
+	if size != 0 && size != uint64(bitmapLen(a.sw.size)) {
 		return nil, malformed("bitmap of %d bytes", size)
 	}
-	return a.st.plain(int(size))
+	if a.whole = size == 0; !a.whole {
+		have, err = a.st.plain(int(size))
+	}
+	return have, err
 }
 
 // end reads the end of an answer without pieces.

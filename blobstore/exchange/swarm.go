@@ -45,6 +45,7 @@ type swarm struct {
 	part    *blobstore.Partial
 	closing bool        // nobody may begin to read part
 	voucher wire.PeerID // who gave the manifest; zero if it was kept from an earlier time
+	liable  bool        // the voucher had told that it has all
 	doubt   bool        // the voucher has contradicted itself
 	begged  time.Time   // when somebody was asked for the manifest
 	left    int         // pieces missing
@@ -69,20 +70,21 @@ type order struct {
 
 // A lender is a member that is asked for pieces. Guarded by swarm.mu.
 type lender struct {
-	peer    wire.PeerID
-	m       *member
-	named   bool   // as a holder; else it may have nothing yet
-	full    bool   // it has said that it has all
-	have    []byte // which pieces it has, if it is not full; nil if it has not said yet
-	lanes   int
-	polling bool // one of the lanes asks what it has
-	begged  bool // one of them asks for the manifest
-	bound   int  // how many pieces it may choose from
-	fails   int  // in a row
-	empty   int  // answers in a row without a piece
-	until   time.Time
-	out     *outcome // it is asked no more
-	old     bool     // it knows nothing of pieces
+	peer     wire.PeerID
+	m        *member
+	named    bool   // as a holder; else it may have nothing yet
+	full     bool   // it has said that it has all
+	have     []byte // which pieces it has, if it is not full; nil if it has not said yet
+	lanes    int
+	polling  bool // one of the lanes asks what it has
+	begged   bool // one of them asks for the manifest
+	bound    int  // how many pieces it may choose from
+	fails    int  // in a row
+	empty    int  // answers in a row without a piece
+	evasions int  // disputes that could not be settled
+	until    time.Time
+	out      *outcome // it is asked no more
+	old      bool     // it knows nothing of pieces
 }
 
 // swarmed fetches the blob in pieces. If whole is true, it could not, and there is a holder of an older
