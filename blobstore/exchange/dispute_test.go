@@ -148,3 +148,95 @@ func TestSwarmKeepsNoStreams(t *testing.T) {
 		f.close(a, b)
 	})
 }
+
+// The only holder is of an older version and the companions have nothing either: the blob comes whole from
+// it, soon.
+func TestCompanionsWithoutHolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		data := noise(1, playSize)
+		o := wire.FileObject(wire.BlobID(wire.Sum(data)), playSize, false)
+		old := f.hostile(liar(data)) // which sends the right bytes
+		coming := f.hostile(func(s Stream) {
+			requests := make([]byte, 1<<10)
+			for {
+				if _, err := s.Read(requests); err != nil {
+					return
+				}
+				s.Write([]byte{ansLater})
+			}
+		})
+		b := f.node()
+		want := held(o, old)
+		want[0].Coming = []wire.PeerID{coming}
+		begun := time.Now()
+		if _, err := b.Fetch(context.Background(), lab, want, nil); err != nil || !bytes.Equal(b.read(t, o), data) {
+			t.Fatalf("Fetch = %v", err)
+		}
+		if took := time.Since(begun); took > stuckFor/2 {
+			t.Errorf("took %v", took)
+		}
+		f.close(b)
+	})
+}
+
+// A blob is wanted again while the swarm of a fetch that was given up ends: the new one waits for it, and
+// its entry stays.
+func TestSwarmWaitsForTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		a, b := f.node(), f.node()
+		o := a.put(t, lab, noise(1, playSize))
+		k := lotKey{lab, blobID{o.Digest, o.Size}}
+		before := &swarm{x: b.Exchange, lotKey: k, ended: make(chan struct{})}
+		before.ctx = context.Background()
+		before.enrol()
+		done := make(chan error, 1)
+		go func() {
+			_, err := b.fetch(o, a.id)
+			done <- err
+		}()
+		time.Sleep(time.Minute)
+		if len(done) != 0 || b.swarms[k] != before {
+			t.Error("the new one did not wait")
+		}
+		before.leave()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		f.close(a, b)
+	})
+}
+
+// Lending finds pieces spoilt: they are fetched again.
+func TestSpoiltPieceIsFetchedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		b := f.node()
+		data := noise(1, playSize)
+		m := playerOf(data).manifest
+		part, err := b.store.Receive(lab, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sw := &swarm{x: b.Exchange, lotKey: lotKey{lab, blobID{m.Digest, m.Size}}, f: &flight{x: b.Exchange}}
+		sw.begin(part)
+		for i := 1; i < m.Pieces(); i++ {
+			if _, err := part.Write(i, data[i*wire.PieceSize:][:m.PieceLen(i)]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sw.left, sw.first = 0, m.Pieces() // as if piece 0 had come and was lost since
+		if sw.sound() || sw.left != 1 || sw.first != 0 || sw.closing {
+			t.Errorf("left %d, first %d, closing %v", sw.left, sw.first, sw.closing)
+		}
+		if _, err := part.Write(0, data[:wire.PieceSize]); err != nil {
+			t.Fatal(err)
+		}
+		if sw.left = 0; !sw.sound() || !sw.closing {
+			t.Error("it is not whole")
+		}
+		part.Close()
+		f.close(b)
+	})
+}

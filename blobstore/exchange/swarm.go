@@ -23,6 +23,9 @@ const (
 	lanes = 2
 	// stuckFor is how long nothing may come in from anybody before a swarm gives up.
 	stuckFor = time.Minute
+	// forlornFor is how long to wait when no holder is left and nobody else has told of a piece that we
+	// lack: companions that have nothing either would tell each other "later" for ever.
+	forlornFor = 5 * time.Second
 )
 
 // A swarm fetches one blob in pieces, from all who have some of them, and lends meanwhile what it has.
@@ -38,12 +41,13 @@ type swarm struct {
 	f       *flight
 	ctx     context.Context // ends when all pieces are here or the swarm fails
 	cancel  context.CancelFunc
+	ended   chan struct{}  // closed when finish returns
 	work    sync.WaitGroup // lanes
 	readers sync.WaitGroup // of part, on behalf of peers
 
 	mu      sync.Mutex // guards the fields below
 	part    *blobstore.Partial
-	closing bool        // nobody may begin to read part
+	closing bool        // nobody may begin to read part, or to be asked
 	voucher wire.PeerID // who gave the manifest; zero if it was kept from an earlier time
 	liable  bool        // the voucher had told that it has all
 	doubt   bool        // the voucher has contradicted itself
@@ -56,6 +60,7 @@ type swarm struct {
 	changed chan struct{} // closed, and replaced, when there is news
 	last    time.Time     // when a piece came
 	fed     time.Time     // when bytes of one did
+	hoped   time.Time     // when there was somebody who has, or holds, what we lack
 	typical time.Duration // that an order takes
 	err     error         // of our own store
 }
@@ -97,21 +102,59 @@ func (f *flight) swarmed() (whole bool, err error) {
 		return false, context.Cause(f.ctx)
 	}
 	sw := &swarm{
-		x: f.x, lotKey: lotKey{f.space, blobID{f.digest, f.size}}, f: f,
-		lenders: map[wire.PeerID]*lender{}, changed: make(chan struct{}), last: time.Now(),
+		x: f.x, lotKey: lotKey{f.space, blobID{f.digest, f.size}}, f: f, ended: make(chan struct{}), closing: true,
+		lenders: map[wire.PeerID]*lender{}, changed: make(chan struct{}),
 	}
 	sw.ctx, sw.cancel = context.WithCancel(f.ctx)
-	if p := f.x.cfg.Store.Resume(f.space, f.digest, f.size); p != nil {
+	defer sw.cancel()
+	if !sw.enrol() {
+		return false, context.Cause(f.ctx)
+	}
+	p := f.x.cfg.Store.Resume(f.space, f.digest, f.size)
+	sw.mu.Lock()
+	if p != nil {
 		sw.begin(p)
+	}
+	sw.closing = false
+	sw.last, sw.hoped = time.Now(), time.Now()
+	sw.mu.Unlock()
+	if p != nil {
 		sw.resumed()
 	}
-	f.x.mu.Lock()
-	f.x.swarms[sw.lotKey] = sw // there is one flight for it
-	f.x.mu.Unlock()
 	sw.watch()
 	sw.cancel()
 	sw.work.Wait()
 	return sw.finish()
+}
+
+// enrol makes sw the swarm of its blob. The one of an earlier flight that was given up may still be
+// ending and has the partial blob until then. It returns false if this flight is given up meanwhile.
+func (sw *swarm) enrol() bool {
+	x := sw.x
+	for {
+		x.mu.Lock()
+		old := x.swarms[sw.lotKey]
+		if old == nil {
+			x.swarms[sw.lotKey] = sw
+		}
+		x.mu.Unlock()
+		if old == nil {
+			return true
+		}
+		select {
+		case <-old.ended:
+		case <-sw.ctx.Done():
+			return false
+		}
+	}
+}
+
+// leave gives the blob's name up.
+func (sw *swarm) leave() {
+	sw.x.mu.Lock()
+	delete(sw.x.swarms, sw.lotKey)
+	sw.x.mu.Unlock()
+	close(sw.ended)
 }
 
 // begin takes a partial blob to be filled. Called before sw is shared, or with mu held.
@@ -180,7 +223,7 @@ func (sw *swarm) watch() {
 	for {
 		sw.hire()
 		changed := sw.news()
-		if sw.over() {
+		if sw.over() && sw.sound() {
 			return
 		}
 		select {
@@ -199,12 +242,53 @@ func (sw *swarm) over() bool {
 	if sw.err != nil || sw.part != nil && sw.left == 0 {
 		return true
 	}
+	asked := false
 	for _, l := range sw.lenders {
-		if l.out == nil && time.Since(sw.last) < stuckFor {
-			return false
+		if l.out == nil {
+			asked = true
+			if l.named || sw.promises(l) {
+				sw.hoped = time.Now()
+			}
 		}
 	}
-	return true
+	return !asked || time.Since(sw.last) >= stuckFor || time.Since(sw.hoped) >= forlornFor
+}
+
+// promises reports whether a lender has told of a piece that we lack. Called with mu held.
+func (sw *swarm) promises(l *lender) bool {
+	if l.full || l.have == nil || sw.part == nil {
+		return l.full
+	}
+	for i, here := range sw.part.Have() {
+		if !here && bit(l.have, i) {
+			return true
+		}
+	}
+	return false
+}
+
+// sound reports whether all pieces that have come are still there: lending finds those that the disk has
+// spoilt. They are counted as missing again.
+func (sw *swarm) sound() bool {
+	sw.mu.Lock()
+	whole := sw.err == nil && sw.part != nil && sw.left == 0
+	sw.closing = sw.closing || whole
+	sw.mu.Unlock()
+	if !whole {
+		return true
+	}
+	sw.readers.Wait()
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	for i, here := range sw.part.Have() {
+		if !here {
+			sw.left++
+			sw.f.count(-int64(wire.PieceLen(sw.size, i)), wire.PeerID{})
+		}
+	}
+	sw.first = 0
+	sw.closing = sw.left == 0
+	return sw.left == 0
 }
 
 // hire begins to ask those that the flight has been told of.
@@ -270,9 +354,7 @@ func (sw *swarm) dismiss(l *lender, o *outcome) {
 
 // finish commits the blob, or says why there is none. All lanes have ended.
 func (sw *swarm) finish() (whole bool, err error) {
-	sw.x.mu.Lock()
-	delete(sw.x.swarms, sw.lotKey)
-	sw.x.mu.Unlock()
+	defer sw.leave()
 	sw.mu.Lock()
 	sw.closing = true
 	sw.mu.Unlock()
