@@ -226,8 +226,14 @@ func (sv *server) plain(b []byte) error {
 	if _, err := sv.w.Write(appendFound(sv.w.AvailableBuffer(), uint64(len(b)))); err != nil {
 		return err
 	}
-	_, err := sv.w.Write(b)
-	return err
+	for len(b) > 0 { // each has its own deadline
+		n := min(len(b), chunk)
+		if _, err := sv.w.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 // lend sends pieces, of those wanted that which was sent least often.

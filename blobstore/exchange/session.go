@@ -234,14 +234,23 @@ func (st *session) read(p []byte) (n int, err error) {
 	return n, unexpected(err)
 }
 
-// plain reads n bytes that are of no object.
+// plain reads n bytes that are of no object, a chunk within each deadline.
 func (st *session) plain(n int) ([]byte, error) {
 	if err := st.within(st.x.cfg.Limits.FirstByte); err != nil {
 		return nil, err
 	}
 	p := make([]byte, n)
-	_, err := io.ReadFull(st.r, p)
-	return p, unexpected(err)
+	for b := p; len(b) > 0; {
+		k, err := io.ReadFull(st.r, b[:min(len(b), chunk)])
+		if err != nil {
+			return nil, unexpected(err)
+		}
+		b = b[k:]
+		if err := st.within(st.x.cfg.Limits.Stall); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 // skip passes over n bytes of an answer that is of no use, or gives up the stream if they are many.
