@@ -33,7 +33,7 @@ func (a *app) forceCmd() *cobra.Command {
 		Long: `Make files that coord infer has left to be made, and what they are made of; without a FILE all that it
 has left in this directory. They are made of the sources as they are now, by the commands of then.`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			t, ctx, done, err := a.newToolBuild(append([]string{"force"}, args...))
+			t, ctx, done, err := a.newToolBuild(nil, append([]string{"force"}, args...))
 			if err != nil {
 				return &result{err: err}
 			}
@@ -97,6 +97,9 @@ func (f *forcing) choose(from string, files []string) error {
 			return wire.Errorf(wire.CauseInvalid, "coord infer -- make comes first", "nothing was inferred in %s", dir)
 		}
 		f.add(all[i], all[i].Makers(""))
+		if len(f.steps) == 0 {
+			fmt.Fprintln(f.t.a.err, "nothing was left to be made")
+		}
 		return nil
 	}
 	needed := map[*client.Inferred]map[int]bool{}

@@ -29,7 +29,7 @@ In the end the tree is as it was, but for what had to be made and what other pro
 coord force makes files of it, or all. It makes them of the sources as they are then.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			t, ctx, done, err := a.newToolBuild(args)
+			t, ctx, done, err := a.newToolBuild(args, append([]string{"infer", "--"}, args...))
 			if err != nil {
 				return &result{err: err}
 			}

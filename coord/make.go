@@ -37,7 +37,8 @@ make; coord says at the end how often, and coord report says why.
                  of coord make, and differ in nothing else from those of make: start a debugger there. A
                  call that names a directory of the build in another way, as by a macro or a run path,
                  is made as without the flag, and counted.
-  --plan         what make would have the mesh do is told, and not done: see coord infer.
+  --plan         what make would have the mesh do is told, and not done, but for what programs of the
+                 build need, as in coord infer.
   --wait         a call of a tool ends when it is done, as it would without coord. Otherwise make
                  goes on meanwhile, so that it keeps the mesh busy without -j: whoever opens a file
                  that is still to be made waits for it, and so does a recipe that runs any program
@@ -61,7 +62,12 @@ make; coord says at the end how often, and coord report says why.
 
 // make runs make.
 func (a *app) make(args []string, deferring, plan bool) error {
-	t, ctx, done, err := a.newToolBuild(append([]string{"make"}, args...))
+	command := append([]string{"make"}, args...)
+	shown := command
+	if plan {
+		shown = append([]string{"make", "--plan"}, args...)
+	}
+	t, ctx, done, err := a.newToolBuild(command, shown)
 	if err != nil {
 		return &result{err: err}
 	}

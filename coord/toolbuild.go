@@ -43,8 +43,8 @@ type toolBuild struct {
 	stopped  bool             // by the user
 }
 
-// newToolBuild prepares one. Signals are its own until done is called; interrupted ends ctx.
-func (a *app) newToolBuild(command []string) (t *toolBuild, ctx context.Context, done func(), err error) {
+// newToolBuild prepares one of a command, nil if Run is to be set, which reports call as shown. Signals are its own until done is called; interrupted ends ctx.
+func (a *app) newToolBuild(command, shown []string) (t *toolBuild, ctx context.Context, done func(), err error) {
 	t = &toolBuild{a: a, path: os.Getenv("PATH")}
 	if t.opt, err = a.options(); err != nil {
 		return nil, nil, nil, err
@@ -64,7 +64,7 @@ func (a *app) newToolBuild(command []string) (t *toolBuild, ctx context.Context,
 	if t.dir, err = client.Shims(t.opt.State, t.path, t.shim, tools); err != nil {
 		return nil, nil, nil, err
 	}
-	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: t.path, Build: &client.ToolBuild{Command: command, Models: models}}
+	cmd := &client.Command{Mesh: a.mesh, Local: a.local, Path: t.path, Build: &client.ToolBuild{Command: shown, Models: models}}
 	if cmd.Dir, err = os.Getwd(); err == nil {
 		cmd.Dir, err = filepath.EvalSymlinks(cmd.Dir) // as the shims see it
 	}

@@ -75,19 +75,22 @@ func (s *session) building(ctx context.Context, cmd *Command) (*End, error) {
 // leave tells and notes which lazy calls of a build are left to be made, and drops them. err is what
 // has gone wrong before.
 func (s *session) leave(ctx context.Context, l *link, d *deferral, how over, err error) (left int, _ error) {
-	calls := d.unmade()
+	all, calls := d.lazyCalls()
 	defer d.drop(calls)
 	args := d.build.cmd.Build
-	if err != nil || !d.lazy || how.Stopped || how.Code != 0 {
+	if err != nil || !d.lazy {
+		return len(calls), err
+	}
+	if how.Stopped || how.Code != 0 || d.failing() { // what an earlier one has left is not of these sources
+		if !args.Plan {
+			err = forgetInferred(s.a.dir, d.build.cmd.Dir)
+		}
 		return len(calls), err
 	}
 	if args.Plan {
-		return len(calls), s.planCalls(ctx, l, calls)
+		return len(calls), s.planCalls(ctx, l, all)
 	}
-	if d.failing() {
-		return len(calls), nil
-	}
-	in := inferredOf(&d.build.cmd, calls, time.Now())
+	in := inferredOf(&d.build.cmd, all, time.Now())
 	if args.Save != "" {
 		if err := writeJSON(args.Save, in); err != nil {
 			return len(calls), wire.Errorf(wire.CauseInvalid, "name another file with --save", "writing what was inferred: %v", err)

@@ -47,6 +47,8 @@ type deferral struct {
 
 	mu       sync.Mutex                 // guards the fields below
 	calls    []*deferredCall            // whose messages are still to be printed
+	all      []*deferredCall            // of a lazy build
+	makers   map[string]*deferredCall   // of a lazy build, the last of each path
 	ended    int                        // of them
 	files    int                        // placeholders that are there
 	failed   int                        // calls, not those that were cancelled
@@ -69,6 +71,7 @@ type deferredCall struct {
 	draft *infer.Draft
 	sight *sight
 	files []*pendingFile
+	needs []callNeed // of a lazy build
 
 	filled   chan struct{}          // closed when its files are there, or it has failed
 	valued   chan struct{}          // closed when the fields below are set
@@ -102,7 +105,7 @@ func (b *build) defers(name string, args *ToolBuild, command int, say func(*Even
 		tools: b.tools, build: b, base: b.base, keepGoing: args.KeepGoing, lazy: args.Lazy, streams: args.Streams, command: command, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
 		journal: b.tools.b.dir.journal(name), most: min(maxPlaceholders, placeholder.Most()), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
 	}
-	d.frozen.processes, d.before = d.processes, newKeeper(time.Now())
+	d.frozen.processes, d.before, d.makers = d.processes, newKeeper(time.Now()), map[string]*deferredCall{}
 	d.ctx, d.cancel = context.WithCancelCause(context.Background()) // the build's processes are to be ended first
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -180,6 +183,9 @@ func (d *deferral) add(c *deferredCall) bool {
 	}
 	d.mu.Lock()
 	d.calls = append(d.calls, c)
+	if d.lazy {
+		d.note(c)
+	}
 	d.mu.Unlock()
 	if !d.lazy {
 		d.demand(c)

@@ -74,6 +74,7 @@ func (d *deferral) fill(c *deferredCall) error {
 		}
 		blob, err := d.tools.b.store.Open(c.link.space, o.Digest)
 		if err == nil {
+			f.end = f.Name()
 			err = f.Fill(blob, f.run, d.frozen.hold)
 			blob.Close()
 		}

@@ -1,7 +1,10 @@
 package client
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +34,7 @@ type InferredCall struct {
 	Umask uint32         `json:"umask"`
 	Makes []InferredFile `json:"makes"`
 	Needs []InferredNeed `json:"needs,omitempty"`
+	Made  bool           `json:"made,omitempty"` // by coord infer: a program of the build needed it
 }
 
 // An InferredNeed is an output of another call that a call reads.
@@ -76,17 +80,20 @@ func inferredOf(cmd *Command, calls []*deferredCall, now time.Time) *Inferred {
 			envs[key], in.Envs = env, append(in.Envs, c.asked.env)
 		}
 		one := &in.Calls[i]
-		*one = InferredCall{Tool: c.asked.tool, Dir: c.asked.dir, Args: c.asked.args, Env: env, Umask: uint32(c.asked.umask)}
+		*one = InferredCall{Made: c.demanded, Tool: c.asked.tool, Dir: c.asked.dir, Args: c.asked.args, Env: env, Umask: uint32(c.asked.umask)}
 		for _, f := range c.files {
-			made := InferredFile{Path: f.path, Name: f.Name()}
+			made := InferredFile{Path: f.path, Name: cmp.Or(f.end, f.Name())}
+			if _, err := os.Lstat(made.Name); err != nil {
+				made.Name = "" // made, and removed again
+			}
 			if made.Gone = made.Name == ""; made.Name == made.Path {
 				made.Name = ""
 			}
 			one.Makes = append(one.Makes, made)
 		}
-		for _, name := range c.draft.Pending {
-			if n, ok := number[c.sight.waits[name].call]; ok {
-				one.Needs = append(one.Needs, InferredNeed{n, name})
+		for _, need := range c.needs {
+			if n, ok := number[need.call]; ok {
+				one.Needs = append(one.Needs, InferredNeed{n, need.path})
 			}
 		}
 	}
@@ -118,7 +125,7 @@ func (in *Inferred) save(d stateDir) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := writeJSON(filepath.Join(dir, wire.Sum([]byte(in.Dir)).Short()+".json"), in); err != nil {
+	if err := writeJSON(inferredFile(d, in.Dir), in); err != nil {
 		return err
 	}
 	files := inferredFiles(d)
@@ -147,6 +154,20 @@ func inferredFiles(d stateDir) []string {
 	}
 	slices.SortFunc(files, func(a, b string) int { return times[b].Compare(times[a]) })
 	return files
+}
+
+// forgetInferred forgets what was inferred for a directory.
+func forgetInferred(d stateDir, dir string) error {
+	err := os.Remove(inferredFile(d, dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// inferredFile is where that is kept.
+func inferredFile(d stateDir, dir string) string {
+	return filepath.Join(d.inferredDir(), wire.Sum([]byte(dir)).Short()+".json")
 }
 
 // AllInferred returns what was inferred, the latest first, but for files that are damaged or another
@@ -193,15 +214,16 @@ func (in *Inferred) check() error {
 	return nil
 }
 
-// Makers returns the calls, by their places, that are to be made so that a file is there, in their order;
-// none if no call makes it. "" is all calls.
+// Makers returns the calls, by their places, that are to be made so that a file is there, in their order,
+// those too that coord infer has made: their sources may have changed. They are none if no call makes it.
+// "" is all that was left.
 func (in *Inferred) Makers(file string) []int {
 	needed := make([]bool, len(in.Calls))
 	last := -1
 	for i := range in.Calls {
 		makes := func(f InferredFile) bool { return f.End() == file }
 		if file == "" {
-			needed[i] = true
+			needed[i] = !in.Calls[i].Made
 		} else if slices.ContainsFunc(in.Calls[i].Makes, makes) {
 			last = i // a file that is made twice is what the last call makes
 		}

@@ -41,6 +41,16 @@ func TestMakers(t *testing.T) {
 	}
 }
 
+// What was made already is made again only for something that needs it.
+func TestMadeCallsAreMadeAgain(t *testing.T) {
+	in := library()
+	in.Calls[0].Made, in.Calls[1].Made = true, true
+	in.Calls = append(in.Calls, InferredCall{Made: true})
+	if got := in.Makers(""); !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
+		t.Errorf("all that is left takes %v", got)
+	}
+}
+
 // A file that a later call makes anew is not gone, though the first one's is.
 func TestReplacedIsNotGone(t *testing.T) {
 	in := library()

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,11 +66,38 @@ func (d *deferral) keepBefore(path string) error {
 	return d.before.keep(path)
 }
 
-// unmade returns the lazy calls that nobody has waited for, when the others have ended.
-func (d *deferral) unmade() []*deferredCall {
+// A callNeed is what a call reads of another one.
+type callNeed struct {
+	call *deferredCall
+	path string // as the reader names it
+}
+
+// note notes a lazy call, and what it reads of others, made or not. The caller holds mu.
+func (d *deferral) note(c *deferredCall) {
+	d.all = append(d.all, c)
+	for _, path := range c.draft.Reads {
+		if f := c.sight.waits[path]; f != nil {
+			c.needs = append(c.needs, callNeed{f.call, path})
+		} else if maker := d.makers[path]; maker != nil {
+			c.needs = append(c.needs, callNeed{maker, path})
+		}
+	}
+	for _, f := range c.files {
+		d.makers[f.path] = c
+	}
+}
+
+// lazyCalls returns the calls of a lazy build, and those that nobody has waited for, when the others have
+// ended.
+func (d *deferral) lazyCalls() (all, unmade []*deferredCall) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(d.calls), func(c *deferredCall) bool { return c.demanded })
+	for _, c := range d.all {
+		if !c.demanded {
+			unmade = append(unmade, c)
+		}
+	}
+	return d.all, unmade
 }
 
 // drop ends calls that were not carried out, and puts back what was there before.

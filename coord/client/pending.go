@@ -22,6 +22,7 @@ type pendingFile struct {
 	*placeholder.File
 	call   *deferredCall
 	path   string // at which the call makes it
+	end    string // what it was called when it was made
 	output string // in the call's thunk
 	run    bool   // it is a program
 }

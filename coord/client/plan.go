@@ -13,6 +13,7 @@ const (
 	KnownMemo    = "memo"    // its value is known
 	KnownNot     = "run"     // it has to run
 	KnownDepends = "depends" // it depends on what others give
+	KnownMade    = "made"    // a program of the build needed it
 	KnownHere    = "here"    // it cannot run elsewhere
 	KnownEqual   = "equal"   // it is the same thunk as one before it, which is run for both
 )

@@ -16,11 +16,14 @@ type callPlan struct {
 	values map[*deferredCall]map[string]wire.Object // outputs by their names, of those that have a value
 }
 
-// planCalls tells of the calls that a build has left.
+// planCalls tells of the calls of a build, when those that are carried out have ended.
 func (s *session) planCalls(ctx context.Context, l *link, calls []*deferredCall) error {
 	p := &callPlan{l, calls, make([]PlanTask, len(calls)), make([]*wire.Thunk, len(calls)), map[*deferredCall]map[string]wire.Object{}}
 	for i, c := range calls {
 		p.tasks[i].Name = c.name
+		if c.demanded { // which changes no more
+			p.tasks[i].Known = KnownMade
+		}
 	}
 	for more := true; more; {
 		var err error

@@ -18,6 +18,7 @@ import (
 type Draft struct {
 	Made    []Made   // what the call makes, besides the streams
 	Pending []string // absolute paths of the files that it waits for, sorted
+	Reads   []string // absolute paths of all files of the user's that it reads, sorted
 	Bound   string   // why it depends on its directory, though it was to be portable
 
 	store    Store
@@ -147,7 +148,8 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 
 // take puts the user's files that are there into the store, and notes the others.
 func (l *layout) take(d *Draft, rel func(string) string) error {
-	for _, p := range slices.Sorted(maps.Keys(l.files)) {
+	d.Reads = slices.Sorted(maps.Keys(l.files))
+	for _, p := range d.Reads {
 		name := l.files[p]
 		if !strings.HasPrefix(name, "/") {
 			name = l.dir + "/" + name
