@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,7 +122,7 @@ func (f *forcing) choose(from string, files []string) error {
 	}
 	for _, in := range all {
 		if calls := needed[in]; calls != nil {
-			f.add(in, slices.DeleteFunc(in.Makers(""), func(n int) bool { return !calls[n] }))
+			f.add(in, slices.Sorted(maps.Keys(calls)))
 		}
 	}
 	return nil
