@@ -185,6 +185,11 @@ func (m *Memory) Claims(space wire.Space, thunk wire.ThunkID) ([]wire.Claim, err
 // Trim is as in Store.
 func (m *Memory) Trim(ctx context.Context) (freed int64, err error) { return m.base().trimDown(ctx) }
 
+// TrimTo is as in Store.
+func (m *Memory) TrimTo(ctx context.Context, goal int64) (freed int64, err error) {
+	return m.base().trim(ctx, max(0, goal))
+}
+
 // Used is as in Store.
 func (m *Memory) Used() int64 { return m.base().usedNow() }
 

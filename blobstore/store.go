@@ -216,6 +216,19 @@ func (s *Store) Held() iter.Seq2[wire.Space, wire.Object] { return s.holds() }
 // bytes freed. Without a bound it does nothing.
 func (s *Store) Trim(ctx context.Context) (freed int64, err error) { return s.trimDown(ctx) }
 
+// TrimTo drops the longest unused objects until the store takes at most goal bytes, whatever its
+// bound, and returns the bytes freed. What is pinned, needed or leased stays.
+func (s *Store) TrimTo(ctx context.Context, goal int64) (freed int64, err error) {
+	return s.trim(ctx, max(0, goal))
+}
+
+// Bound sets MaxBytes. Call it before anything is put.
+func (s *Store) Bound(max int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.max = max
+}
+
 // Used returns the bytes the store takes on disk, as MaxBytes counts them.
 func (s *Store) Used() int64 { return s.usedNow() }
 

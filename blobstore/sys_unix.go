@@ -22,6 +22,16 @@ func lockFile(f *os.File) error {
 	return err
 }
 
+// FreeBytes returns how many bytes an ordinary user may still write below dir; 0 if that cannot be
+// told.
+func FreeBytes(dir string) int64 {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize)
+}
+
 // fsyncDir makes the names in a directory durable.
 func fsyncDir(dir string) error {
 	f, err := os.Open(dir)

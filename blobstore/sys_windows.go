@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"errors"
+	"math"
 	"os"
 
 	"golang.org/x/sys/windows"
@@ -20,6 +21,19 @@ func lockFile(f *os.File) error {
 		return errLocked
 	}
 	return err
+}
+
+// FreeBytes returns how many bytes this user may still write below dir; 0 if that cannot be told.
+func FreeBytes(dir string) int64 {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0
+	}
+	var mine, total, free uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &mine, &total, &free); err != nil {
+		return 0
+	}
+	return int64(min(mine, math.MaxInt64))
 }
 
 // fsyncDir does nothing: NTFS journals names itself, and directories cannot be flushed.

@@ -31,6 +31,27 @@ func TestTrimRefilled(t *testing.T) {
 	mustPut(t, s, anna, noise(1001, 4096))
 }
 
+// TestTrimTo drops what is not pinned from a store without bound, the longest unused first.
+func TestTrimTo(t *testing.T) {
+	s := NewMemory()
+	one := charge(4096)
+	kept := mustPut(t, s, anna, noise(0, 4096))
+	s.Pin(anna, kept.Digest, "job")
+	old, young := mustPut(t, s, anna, noise(1, 4096)), mustPut(t, s, anna, noise(2, 4096))
+	if freed, err := s.TrimTo(t.Context(), 2*one); freed != one || err != nil {
+		t.Errorf("to two of three objects: freed %d, %v, want %d", freed, err, one)
+	}
+	if _, ok := s.Stat(anna, old.Digest); ok {
+		t.Error("the object unused for longest is still there")
+	}
+	if _, ok := s.Stat(anna, young.Digest); !ok {
+		t.Error("an object went that need not")
+	}
+	if freed, err := s.TrimTo(t.Context(), 0); freed != one || err != nil || s.Used() != one {
+		t.Errorf("to nothing: freed %d, %v, and %d is taken, want %d and the pinned one", freed, err, s.Used(), one)
+	}
+}
+
 // TestTrimReleased unpins everything while a trim runs that then falls short.
 func TestTrimReleased(t *testing.T) {
 	s := NewMemory()

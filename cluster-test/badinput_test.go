@@ -17,6 +17,7 @@ import (
 //	 |      |                        |          |
 //	 +------+---------br0------------+----------+
 func TestFullDiskDrainsTheNode(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 0, 0)
 	h := m.Lab.Host("small")
 	state := filepath.Join(h.Dir, "node")
@@ -63,6 +64,7 @@ targets: {sum: "@sum/sum", little: "@little/out"}
 //	 |      |                   |           |
 //	 +------+--------br0--------+-----------+
 func TestSpoiltBlobIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 0, 0)
 	a, _ := m.AddNode("node1", 1, "--label", "at=a")
 	m.AddNode("node2", 1, "--label", "at=b")
@@ -174,6 +176,7 @@ targets: {n: "@count/n", tree: "@make/tree"}
 //	 |  X  |
 //	 +-br0-+
 func TestUnreachableCoordinator(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 0, 0)
 	anna := m.Client("anna")
 	dir := filepath.Join(anna.Dir, "work")

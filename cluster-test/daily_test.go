@@ -31,6 +31,7 @@ func (h *Host) killAgent(t *testing.T) {
 //	 |      |                                           |
 //	 +------+-------------------br0---------------------+
 func TestNodeBesideALocalRun(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 0, 0)
 	both, _ := m.AddNode("both", 1)
 	m.Login(both)
@@ -75,6 +76,7 @@ targets: {out: "@talk/out"}
 //	 |      |       |
 //	 +------+-br0---+
 func TestKilledAgentLosesNothing(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 1, 2)
 	anna := m.Client("anna")
 	dir := filepath.Join(anna.Dir, "work")
@@ -107,6 +109,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 //	 |      |                |
 //	 +------+------br0-------+
 func TestInterruptCancelsRemoteWork(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 1, 1)
 	anna := m.Client("anna")
 	dir := filepath.Join(anna.Dir, "work")
@@ -159,6 +162,7 @@ targets: {out: "@other/out"}
 //	 |      |                       |               |
 //	 +------+-----------br0---------+---------------+
 func TestNodeStartsAgainWithoutFlags(t *testing.T) {
+	t.Parallel()
 	m := NewMesh(t, bin, 0, 0)
 	h, p := m.AddNode("node1", 2, "--label", "disk=ssd")
 	anna := m.Client("anna")
@@ -166,6 +170,9 @@ func TestNodeStartsAgainWithoutFlags(t *testing.T) {
 	if code := p.WaitExit(); code != 0 {
 		t.Errorf("the node ended with %d when asked to, want 0", code)
 	}
+	Eventually(t, "the coordinator has taken leave of it", func() bool {
+		return strings.Contains(m.coord.Log(), "node node1 left\n")
+	})
 	h.Start("node").WaitLog("as node1: 2 slots")
 	m.AddNode("node2", 1)
 	dir := filepath.Join(anna.Dir, "work")

@@ -155,7 +155,11 @@ func (a *app) gcCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "gc",
 		Short: "Drop what no job needs from this machine's store",
-		Args:  cobra.NoArgs,
+		Long: `Drop from this machine's store whatever no job needs that is under way. What was computed before is
+computed again when it is asked for, or comes from other members of the mesh. Without this the
+background process drops what was unused for longest once the store takes more than half of what
+is free on the disk, when it ends after five idle minutes.`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return a.ask(&client.Command{GC: &wire.Nothing{}})
 		},

@@ -57,13 +57,13 @@ func (c *call) enroll(ctx context.Context, s *settings, key ed25519.PrivateKey,
 		return usagef("run a second node with --state DIR and --name NAME, or remove this directory first",
 			"the state in %s belongs to a node of another mesh", c.state)
 	}
+	if t.Roles&wire.RoleNode == 0 { // said before it is spent
+		return usagef("on the coordinator, coord ticket --role node makes one for nodes",
+			"this ticket is for submitting, not for running tasks; it can still be used for that (coord login)")
+	}
 	cert, err := c.redeem(ctx, s, key, t)
 	if err != nil {
 		return err
-	}
-	if !cert.Has(wire.RoleNode) {
-		return usagef("on the coordinator, coord ticket makes one for nodes",
-			"this ticket is for submitting, not for running tasks")
 	}
 	s.Mesh, s.Coordinator, s.Addrs, s.Certificate = t.Mesh.String(), t.Coordinator.String(), t.Addrs, cert.Encode()
 	return nil

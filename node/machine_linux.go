@@ -33,16 +33,6 @@ func memory() int64 {
 	return total / 5 * 4
 }
 
-// freeDisk returns how many bytes an ordinary user may still write below dir; 0 if that cannot be
-// told.
-func freeDisk(dir string) int64 {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
-		return 0
-	}
-	return int64(fs.Bavail) * fs.Bsize
-}
-
 // niceness is how far the node and its tasks stand back behind other programs of the machine.
 const niceness = 5
 

@@ -5,8 +5,5 @@ package main
 // memory is asked of a machine that runs tasks only.
 func memory() int64 { return 0 }
 
-// freeDisk is asked of a machine that runs tasks only.
-func freeDisk(string) int64 { return 0 }
-
 // standBack is for a machine that runs tasks only.
 func standBack() error { return nil }

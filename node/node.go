@@ -137,20 +137,24 @@ func (n *node) slots() int {
 }
 
 func (n *node) openStore() error {
-	n.storeMax = n.settings.StoreMax
-	if n.storeMax == 0 {
-		n.storeMax = freeDisk(string(n.dir)) / 2
-	}
 	var err error
 	n.store, err = blobstore.Open(n.dir.path("store"), blobstore.Options{
-		MaxBytes: n.storeMax, Logger: n.log,
+		MaxBytes: n.settings.StoreMax, Logger: n.log,
 		OnLost: func(space wire.Space, ds []wire.Digest) {
 			if w := n.worker.Load(); w != nil {
 				w.Lost(space, ds)
 			}
 		},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	n.storeMax = n.settings.StoreMax
+	if n.storeMax == 0 { // as much at each start, however much of it is taken
+		n.storeMax = (blobstore.FreeBytes(string(n.dir)) + n.store.Used()) / 2
+		n.store.Bound(n.storeMax)
+	}
+	return nil
 }
 
 func (n *node) openNetwork() error {
@@ -302,7 +306,7 @@ func (n *node) paused() func() bool {
 const minRoom = 256 << 20
 
 func (n *node) room() bool {
-	return freeDisk(string(n.dir)) >= min(minRoom, n.storeMax/2) && n.store.Used() < n.storeMax
+	return blobstore.FreeBytes(string(n.dir)) >= min(minRoom, n.storeMax/2) && n.store.Used() < n.storeMax
 }
 
 // renewEvery is how often the age of the certificate is looked at.

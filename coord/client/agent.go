@@ -102,6 +102,9 @@ func runAgent(ctx context.Context, cfg *AgentConfig) error {
 	err = errors.Join(commands.Close(), shims.Close()) // removes the sockets, so that nobody dials what ends
 	a.work.Wait()
 	a.tools.reports.close()
+	if ctx.Err() == nil {
+		backend.tidy(ctx)
+	}
 	err = errors.Join(err, backend.close())
 	a.log.Info("ended", "error", err)
 	return err

@@ -52,6 +52,15 @@ func openBackend(dir stateDir, log *slog.Logger) (*backend, error) {
 	return b, nil
 }
 
+// tidy keeps the store below half of what the disk has for it. It is for the end of an agent with
+// nothing to do: a disk that is full earlier is the user's to judge (coord gc).
+func (b *backend) tidy(ctx context.Context) {
+	used := b.store.Used()
+	if _, err := b.store.TrimTo(ctx, (blobstore.FreeBytes(string(b.dir))+used)/2); err != nil {
+		b.log.Error("trimming the store", "error", err)
+	}
+}
+
 // begin lets jobs run until ctx ends, and takes up those that were under way when an earlier
 // agent died: the coordinator waits for the inputs that this machine holds.
 func (b *backend) begin(ctx context.Context, nudge func()) {

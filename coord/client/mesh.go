@@ -81,6 +81,10 @@ func (s *session) login(ctx context.Context, dir stateDir, in *Login) (*End, err
 	if !wire.ValidName(name) || name == NoMesh {
 		return nil, wire.Errorf(wire.CauseInvalid, "use letters, digits, '_', '.' and '-'", "%q cannot be the name of a mesh", name)
 	}
+	if t.Roles&wire.RoleClient == 0 || len(t.Tenants) == 0 { // said before it is spent
+		return nil, wire.Errorf(wire.CauseInvalid, "on the coordinator, coord ticket --role tenant makes one for submitting",
+			"this ticket is for running tasks, not for submitting; it can still be used for that (node --join)")
+	}
 	cert, err := peer.Join(ctx, s.a.backend.key, t, Owner(), HostName())
 	if err != nil {
 		return nil, refusedTicket(err)

@@ -260,12 +260,17 @@ func noJobs(mesh string) string {
 
 // gc trims the store to what jobs still need.
 func (s *session) gc(ctx context.Context) (*End, error) {
-	before := s.a.backend.store.Used()
-	freed, err := s.a.backend.store.Trim(ctx)
+	store := s.a.backend.store
+	before := store.Used()
+	freed, err := store.TrimTo(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.send(&Event{Text: fmt.Sprintf("freed %s of %s\n", Bytes(freed), Bytes(before))})
+	text := fmt.Sprintf("freed %s of %s", Bytes(freed), Bytes(before))
+	if rest := store.Used(); rest > 0 {
+		text += fmt.Sprintf("; the other %s are in use, or needed by jobs under way and detached ones that were not fetched yet", Bytes(rest))
+	}
+	return nil, s.send(&Event{Text: text + "\n"})
 }
 
 // attach follows a job that is under way, or tells how it ended.

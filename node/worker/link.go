@@ -42,6 +42,27 @@ func (l *streamLink) Write(f *wire.FromNode) error {
 	return wire.WriteFrame(l.rw, f)
 }
 
+// CloseWrite says that nothing more will be written, if the stream can do that.
+func (l *streamLink) CloseWrite() error {
+	if c, ok := l.rw.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// awaitEnd says that nothing more will be written, and waits until the coordinator ends the connection,
+// as it does then: it has read everything. Without that a host that closes takes back what is on the
+// way (RFC 9000, section 10.2).
+func (w *Worker) awaitEnd(link Link, ended <-chan struct{}) {
+	if c, ok := link.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+		return
+	}
+	select {
+	case <-ended:
+	case <-time.After(lastWords):
+	}
+}
+
 // Close lets what was written arrive. A Write that hangs is cut off if the stream can do that.
 func (l *streamLink) Close() error {
 	if r, ok := l.rw.(interface{ Reset() }); ok && !l.writing.TryLock() {
@@ -138,6 +159,9 @@ func (w *Worker) session(ctx context.Context) error {
 		return err
 	}
 	ended := make(chan struct{})
+	w.mu.Lock()
+	w.said = func() { w.awaitEnd(link, ended) }
+	w.mu.Unlock()
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	if welcome.Says > 0 {
@@ -209,7 +233,7 @@ func (w *Worker) attach(out *outbox) (*wire.Hello, []*outcome) {
 
 func (w *Worker) detach(out *outbox) {
 	w.mu.Lock()
-	w.out = nil
+	w.out, w.said = nil, nil
 	w.mu.Unlock()
 	out.close()
 }

@@ -96,6 +96,7 @@ type Worker struct {
 	leases   map[wire.LeaseID]*lease
 	outcomes map[wire.LeaseID]*outcome // not yet acknowledged
 	out      *outbox                   // of the connection; nil without one
+	said     func()                    // waits until the connection's other end has read all; nil before it is welcome
 	renewed  time.Duration             // boot time of the last frame, either way
 	heard    time.Duration             // boot time of the coordinator's last frame
 	toCopy   []wire.CopyOrder
@@ -192,6 +193,13 @@ func (w *Worker) shutdown() {
 	select {
 	case <-out.drained():
 	case <-time.After(lastWords):
+		return
+	}
+	w.mu.Lock()
+	said := w.said
+	w.mu.Unlock()
+	if said != nil {
+		said()
 	}
 }
 
