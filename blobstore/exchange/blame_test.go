@@ -312,7 +312,7 @@ func TestHonestThroughput(t *testing.T) {
 	run := func(hostile bool) (took time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFabric(t)
-			f.slow(2 << 20)
+			f.slow(2<<20, nil)
 			seed := f.node()
 			var ns []*node
 			for range 4 {

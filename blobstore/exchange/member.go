@@ -170,6 +170,17 @@ func (m *member) rate() float64 {
 	return m.bytes / m.seconds
 }
 
+// pace returns bytes per second, 0 if they are not known. Of what is under way it counts what has come
+// within longer than silentFor: a slow member takes minutes for a sample.
+func (m *member) pace() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if took := time.Since(m.from); !m.from.IsZero() && took > silentFor {
+		return float64(m.sample) / took.Seconds()
+	}
+	return m.rate()
+}
+
 // answered takes in how long a holder took to answer for a first small object, unless that had
 // to share the link with other answers.
 func (m *member) answered(took time.Duration) {

@@ -17,6 +17,9 @@ const (
 	pickWindow = 8192
 	// pollEach is how often a lender is asked what it has if there is nothing to ask it for.
 	pollEach = 250 * time.Millisecond
+	// outrunBy is how many times faster a lender that has all must be than all that have a part, for it
+	// to send what they have, too. Where all links are alike it is at most as fast.
+	outrunBy = 4
 	// orderTime is about how long an order should take, so that it ends before others are missed.
 	orderTime = 500 * time.Millisecond
 )
@@ -78,24 +81,21 @@ func (sw *swarm) reserve(l *lender, o *order) (want []byte, most int) {
 
 // most returns how many pieces one order is for: what comes in orderTime.
 func (sw *swarm) most(l *lender, n int) int {
-	l.m.mu.Lock()
-	rate := l.m.rate()
-	l.m.mu.Unlock()
-	k := int(rate * orderTime.Seconds() / wire.PieceSize)
+	k := int(l.m.pace() * orderTime.Seconds() / wire.PieceSize)
 	return max(1, min(k, maxPieces, n, sw.left/(2*lanes)))
 }
 
 // choice returns pieces that a lender has and we have not, the rarest first, of which others were asked
 // for so many. Of one that has all only those are wanted that no other lender has, so that it sends
-// each once; unless that leaves nothing for a while.
+// each once; unless that leaves nothing for a while, or the others are much slower.
 func (sw *swarm) choice(l *lender, now time.Time, others int) []int {
 	for sw.first < len(sw.asked) && sw.part.Has(sw.first) {
 		sw.first++
 	}
-	hungry := now.Sub(sw.last) > silentFor && now.Sub(sw.fed) > silentFor/2
+	spare := l.full && others == 0 && !sw.hungry(now) && !sw.outruns(l)
 	var all []int
 	for i := sw.first; i < min(len(sw.asked), sw.first+pickWindow); i++ {
-		if sw.part.Has(i) || !l.full && !bit(l.have, i) || l.full && sw.count[i] > 0 && !hungry {
+		if sw.part.Has(i) || !l.full && !bit(l.have, i) || spare && sw.count[i] > 0 {
 			continue
 		}
 		a := &sw.asked[i]
@@ -118,6 +118,29 @@ func (sw *swarm) choice(l *lender, now time.Time, others int) []int {
 		n = max(n, min(l.bound, len(all)/share))
 	}
 	return all[:min(n, len(all))]
+}
+
+// hungry reports whether nothing has come in for a while.
+func (sw *swarm) hungry(now time.Time) bool {
+	return now.Sub(sw.last) > silentFor && now.Sub(sw.fed) > silentFor/2
+}
+
+// outruns reports whether a lender is much faster than all those together that have a part: their
+// pieces would be the last to come, long after it has nothing left to do. Nothing is known of those
+// that have sent nothing yet. Called with mu held.
+func (sw *swarm) outruns(l *lender) bool {
+	var others float64
+	for _, o := range sw.lenders {
+		if o == l || o.full || o.out != nil || o.have == nil {
+			continue
+		}
+		rate := o.m.pace()
+		if rate == 0 {
+			return false
+		}
+		others += rate
+	}
+	return others < l.m.pace()/outrunBy
 }
 
 // late reports whether a piece is to be asked for a second time: nothing comes of the first, or there

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -51,15 +52,16 @@ func (p slowPipe) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// slow gives every member a link of so many bytes a second each way.
-func (f *fabric) slow(rate float64) {
+// slow gives every member a link of so many bytes a second each way, but for those that odd names.
+func (f *fabric) slow(rate float64, odd map[wire.PeerID]float64) {
 	links := map[wire.PeerID]*[2]wireEnd{}
 	var mu sync.Mutex
 	link := func(p wire.PeerID) *[2]wireEnd {
 		mu.Lock()
 		defer mu.Unlock()
 		if links[p] == nil {
-			links[p] = &[2]wireEnd{{rate: rate}, {rate: rate}}
+			r := cmp.Or(odd[p], rate)
+			links[p] = &[2]wireEnd{{rate: r}, {rate: r}}
 		}
 		return links[p]
 	}
@@ -106,7 +108,7 @@ func TestSwarm(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFabric(t)
 				const rate = 2 << 20
-				f.slow(rate)
+				f.slow(rate, nil)
 				seed := f.node()
 				var ns []*node
 				for range c.nodes {
@@ -136,12 +138,42 @@ func TestSwarm(t *testing.T) {
 	}
 }
 
+// A member on a slow link has a part of what another one fetches: that is no reason for the fast holder
+// to keep these pieces to itself.
+func TestSwarmWithASlowCompanion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		const rate, mib = 2 << 20, 16
+		seed, companion, n := f.node(), f.node(), f.node()
+		f.slow(rate, map[wire.PeerID]float64{companion.id: rate / 16})
+		o := seed.put(t, lab, noise(1, mib<<20))
+		ctx, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = companion.Fetch(ctx, lab, held(o, seed.id), nil) })
+		time.Sleep(mib << 20 / rate * time.Second * 8) // it has about half of the pieces
+		want := held(o, seed.id)
+		want[0].Coming = []wire.PeerID{companion.id}
+		begun := time.Now()
+		if _, err := n.Fetch(t.Context(), lab, want, nil); err != nil {
+			t.Error(err)
+		}
+		slower := time.Since(begun).Seconds() * rate / (mib << 20)
+		t.Logf("%.2fx one link", slower)
+		if slower > 2.5 {
+			t.Errorf("%.2fx the time of one link beside a companion on a slow one", slower)
+		}
+		leave()
+		wg.Wait()
+		f.close(seed, companion, n)
+	})
+}
+
 // Small files that all fetch at once are divided among them.
 func TestSwarmOfATree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t)
 		const rate, files, size, nodes = 2 << 20, 400, 8 << 10, 6
-		f.slow(rate)
+		f.slow(rate, nil)
 		seed := f.node()
 		var entries []wire.Entry
 		for i := range files {
