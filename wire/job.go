@@ -94,14 +94,6 @@ type TaskSpec struct {
 	Gang     *Gang  `cbor:"gang,omitempty"` // runs at the same time as others
 }
 
-// Gang says that tasks of a job run together: all are started at once or none, and if the node of
-// one is lost all begin again.
-type Gang struct {
-	Name    string `cbor:"name"`              // the same for all members
-	Size    int    `cbor:"size"`              // how many members it has in all
-	Service bool   `cbor:"service,omitempty"` // ended when all others have, its own end is ignored
-}
-
 // Response is one frame of an answer.
 type Response struct {
 	Error    *Error       `cbor:"error,omitempty"`

@@ -57,6 +57,13 @@ const (
 	// MaxThen bounds the continuation of an offer, and MaxThenBytes its thunks: DESIGN section 5.
 	MaxThen      = 64
 	MaxThenBytes = 64 << 10
+	// MaxGang bounds the members of a gang, of which each node is told all that are on its network:
+	// 200 KiB. Particle (SoCC'20) shows a hundred.
+	MaxGang = 1_024
+	// MaxHost is the highest number of a node among those that give networks, of 13 bits, and
+	// MaxVNI that of a network (RFC 7348).
+	MaxHost = 1<<13 - 1
+	MaxVNI  = 1<<24 - 1
 	// MaxAddrs bounds the addresses a peer may advertise.
 	MaxAddrs = 16
 	// MaxPaths bounds the paths that a node tells of: what people can look at.

@@ -93,6 +93,8 @@ type Hello struct {
 	Running   []LeaseID         `cbor:"running,omitempty"` // leases it still holds
 	Working   []Work            `cbor:"working,omitempty"` // what each of Running computes, in its order
 	Inventory int               `cbor:"inventory"`         // objects that follow in Have frames
+	Overlay   bool              `cbor:"overlay,omitempty"` // it gives tasks networks, see Network
+	Host      uint16            `cbor:"host,omitempty"`    // as in ToNode, the last it was told; 0 none
 }
 
 // Work is a thunk that a node has accepted. A coordinator that began anew does not know the leases
@@ -101,6 +103,7 @@ type Work struct {
 	Space   Space   `cbor:"space"`
 	Thunk   ThunkID `cbor:"thunk"` // resolved
 	Started bool    `cbor:"started,omitempty"`
+	Fresh   bool    `cbor:"fresh,omitempty"` // of an offer that was: it is of no use in another epoch
 }
 
 // Beat says that a node lives and how it fares.
@@ -122,6 +125,7 @@ type Result struct {
 	Run     time.Duration `cbor:"run"`
 	PeakMem int64         `cbor:"peak,omitempty"`
 	Fetched int64         `cbor:"fetched,omitempty"` // bytes moved to it for this
+	Fresh   bool          `cbor:"fresh,omitempty"`   // of an offer that was: it counts for its lease alone
 }
 
 // Attempt is a run that gave no value.
@@ -171,7 +175,7 @@ type Link struct {
 // Progress tells what an accepted lease is doing, for people.
 type Progress struct {
 	Lease LeaseID `cbor:"lease"`
-	Phase string  `cbor:"phase"` // "fetch", "run", "store"
+	Phase string  `cbor:"phase"` // "fetch", "wait" for others of its gang, "run", "store"
 	Done  int64   `cbor:"done,omitempty"`
 	Total int64   `cbor:"total,omitempty"`
 	From  PeerID  `cbor:"from"`
@@ -194,6 +198,10 @@ type ToNode struct {
 	Probe    []PeerID     `cbor:"probe,omitempty"`    // measure the link from these
 	Acked    []LeaseID    `cbor:"acked,omitempty"`    // results recorded; forget them
 	Withdraw []Withdrawal `cbor:"withdraw,omitempty"` // drop your claims for these; before Offers
+	Networks []Network    `cbor:"networks,omitempty"` // of which Offers of this frame are; before them
+	// Host is the node's number, 1 to MaxHost, of which the addresses of its tasks are made; 0 says
+	// nothing. It follows the Welcome, of a node with Hello.Overlay, and may be another than before.
+	Host uint16 `cbor:"host,omitempty"`
 }
 
 // A Withdrawal names a resolved thunk of which a node's claims are not to stand: it was found to
@@ -232,6 +240,8 @@ type Offer struct {
 	Then []Next `cbor:"then,omitempty"`
 	// Fresh has the node run it whatever is known, and claim nothing.
 	Fresh bool `cbor:"fresh,omitempty"`
+	// Net is its place on a network of this frame's, or of one before; nil if it has none.
+	Net *Place `cbor:"net,omitempty"`
 }
 
 // Next is a thunk of a continuation. Its pending inputs are outputs of the thunk before it, whatever

@@ -29,11 +29,11 @@ type Thunk struct {
 	Env     []EnvVar // ascending by Name
 	Root    TreeID   // the file system it sees; zero only for a Builtin
 	Inputs  []Input  // ascending by Path
-	Outputs []Output // ascending by Path
+	Outputs []Output // ascending by Path; none only of ABINetworked, for services
 	Stdin   string   // path of the input that is standard input; "" is an empty one
 	// Platform is the "os/arch" it runs on, as in GOOS/GOARCH and OCI.
 	Platform string
-	ABI      uint64 // version of the sandbox profile
+	ABI      uint64 // version of the sandbox profile: ABI, ABIPlaced, ABINetworked
 
 	// JobDir is where the command sees the job directory, for one whose outputs name their
 	// sources by absolute paths: absolute and clean, a directory of the root, or one below an
@@ -99,7 +99,11 @@ const ABI = 1
 // ABIPlaced is that of a thunk with a JobDir.
 const ABIPlaced = 2
 
-// ABIs are the sandbox profiles that this build gives.
+// ABINetworked is that of a thunk on a network of its gang's: ABI and an interface beside loopback,
+// names by the resolver at 169.254.1.1, and GAGGLE_ADDR. Only nodes give it that have Hello.Overlay.
+const ABINetworked = 3
+
+// ABIs are the sandbox profiles that this build gives on every machine.
 func ABIs() []uint64 { return []uint64{ABI, ABIPlaced} }
 
 // FileTime is the modification time of every file that a command finds, and its SOURCE_DATE_EPOCH,
@@ -287,7 +291,7 @@ func (t *Thunk) hasInput(path string) bool {
 }
 
 func (t *Thunk) checkOutputs() error {
-	if len(t.Outputs) == 0 {
+	if len(t.Outputs) == 0 && t.ABI != ABINetworked { // as services are, which somebody else may reach
 		return fmt.Errorf("no outputs: a thunk without one has no value")
 	}
 	for i, o := range t.Outputs {

@@ -69,7 +69,7 @@ func (v *Value) check() error {
 	if v.Version != valueVersion {
 		return Errorf(CauseVersion, "update gaggle on this machine", "value format %d is not known here", v.Version)
 	}
-	if len(v.Outputs) == 0 || len(v.Outputs) > MaxOutputs {
+	if len(v.Outputs) > MaxOutputs {
 		return fmt.Errorf("value of %d outputs", len(v.Outputs))
 	}
 	for _, o := range v.Outputs {
