@@ -100,9 +100,15 @@ func twice(dir, name string, args []string) (code int, err error) {
 		return 0, err
 	}
 	defer log.Close()
-	c := &call{work: filepath.Join(dir, "call"), args: args, places: places(args), path: without(os.Getenv("PATH"), filepath.Join(dir, "tools"))}
+	tools := filepath.Join(dir, "tools")
+	c := &call{work: filepath.Join(dir, "call"), args: slices.Clone(args), places: places(args), path: without(os.Getenv("PATH"), tools)}
+	for i, a := range c.args { // what ccache is to call: it would wait for us, and we for it
+		if name, ok := strings.CutPrefix(a, tools+"/"); ok {
+			c.args[i] = lookFor(name, c.path)
+		}
+	}
 	if slices.Contains(args, "-c") && !inPlace.MatchString(name) {
-		c.args = append(slices.Clone(args), strings.Fields(os.Getenv("GAGGLE_AGREE_ADD"))...)
+		c.args = append(c.args, strings.Fields(os.Getenv("GAGGLE_AGREE_ADD"))...)
 	}
 	if slices.Contains(args, "-") || slices.Contains(args, "-M") && inPlace.MatchString(name) {
 		if c.stdin, err = io.ReadAll(os.Stdin); err != nil {
