@@ -39,6 +39,9 @@ func (x *expander) buildTask(t *xtask) {
 	if x.err != nil || x.ps.count() > before {
 		return
 	}
+	if !x.seat(t) {
+		return
+	}
 	for i := range t.insts {
 		if x.ctx.Err() != nil || !x.instance(t, i) {
 			return // the others most likely have the same problem
@@ -90,6 +93,9 @@ func (x *expander) instance(t *xtask, i int) bool {
 	in := &t.insts[i]
 	sc := x.scope(t, in)
 	th := wire.Thunk{Platform: x.platform, ABI: wire.ABI}
+	if t.net {
+		th.ABI = wire.ABINetworked
+	}
 	root, ok := x.rootOf(t, sc, i == 0)
 	if !ok {
 		return false
@@ -103,6 +109,9 @@ func (x *expander) instance(t *xtask, i int) bool {
 		return false
 	}
 	th.Env = x.environment(t, sc)
+	if t.seats != nil && !t.count.set() { // which has them as variables of its own
+		th.Env = append(th.Env, t.seats[i].environment(t.name)...)
+	}
 	if !x.fits(t, &th) || !x.inputs(t, i, sc, &th) || !x.stdinOf(t, sc, &th) || !x.outputs(t, sc, &th) {
 		return false
 	}
@@ -119,10 +128,11 @@ func (x *expander) instance(t *xtask, i int) bool {
 		return false
 	}
 	id, ok := x.add(t.pos, name, made, hints, root.Size)
-	if ok {
-		t.ids = append(t.ids, id)
+	if !ok {
+		return false
 	}
-	return ok
+	t.ids = append(t.ids, id)
+	return t.seats == nil || x.take(t, i, sc)
 }
 
 // add appends a thunk to the plan.

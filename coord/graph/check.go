@@ -66,23 +66,22 @@ func checkTask(d *decoder, n *node, t *task) bool {
 	if n.has("root") && n.has("tools") {
 		ok = d.wrong(n, "keep one; to add files to tools use include", "has root and tools at once")
 	}
-	for _, k := range n.keys {
-		switch k.name {
-		case "gang", "service", "ready", "network":
-			if t.overlay.line == 0 && (k.name != "network" || t.network.raw != "loopback") {
-				t.overlay = pos{k.line, string(d.path) + "." + k.name}
-			}
-		}
-	}
 	return checkNetwork(d, n, t) && ok
 }
 
 func checkNetwork(d *decoder, n *node, t *task) bool {
+	overlay := t.network.set() && t.network.raw != "loopback"
 	switch {
 	case t.service && !t.gang.set():
 		return d.wrong(n, "a service lives as long as the others of its gang: give them gang: NAME", "is a service without a gang")
+	case t.service && !overlay:
+		return d.wrong(n, "add network: overlay, to it and to the others of its gang", "is a service that nobody can reach")
+	case t.service && n.has("outputs"):
+		return d.wrong(n, "let a task of its gang fetch and write what is wanted", "has outputs, but a service is killed when the others of its gang have ended")
 	case n.has("ready") && !t.service:
 		return d.wrong(n, "add service: true", "has ready but is no service")
+	case t.deterministic && !t.gang.set() && !overlay:
+		return d.wrong(n, "leave it out: a task without a gang is taken to be", "has deterministic but no gang")
 	case n.has("gang") && t.gang.literal() && validName(t.gang.raw) != "":
 		return d.wrong(n, validName(t.gang.raw), "gang %q is not a usable name", clip(t.gang.raw))
 	}

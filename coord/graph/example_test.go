@@ -363,3 +363,17 @@ func TestExampleOCI(t *testing.T) {
 		t.Errorf("expanded to %d tasks, target %q", len(p.Tasks), p.Targets[0].Path)
 	}
 }
+
+// The network of examples/redis is not there without a mesh; see cluster-test.
+func TestExampleRedis(t *testing.T) {
+	s := newSerial(t)
+	p := s.example("redis", "graph.yaml", nil, "clients=3")
+	if len(p.Tasks) != 4 || len(p.Targets) != 3 || p.Targets[2].Path != "bench/2" {
+		t.Fatalf("expanded to %d tasks, targets %+v", len(p.Tasks), p.Targets)
+	}
+	for i, task := range p.Tasks {
+		if g := task.Gang; g == nil || g.Size != 4 || !g.Network || g.Service != (i == 0) || (g.Ready == 6379) != (i == 0) {
+			t.Errorf("%s is of the gang %+v", task.Name, g)
+		}
+	}
+}

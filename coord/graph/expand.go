@@ -53,6 +53,8 @@ type xtask struct {
 	from  []placed    // what is reduced
 	up    int         // the output of a reduce that its instances hand on
 	ids   []int       // of insts in the plan
+	seats []seat      // beside insts; nil of a task without a gang
+	net   bool        // it is on a network
 	keys  map[string]int
 	deps  []*xtask
 	isDep map[*xtask]bool
@@ -79,7 +81,7 @@ func expand(ctx context.Context, f *File, env Env) (*Plan, error) {
 		x.ps.cause, x.platform = wire.CauseGraph, env.Parent.Thunk.Platform
 		x.maxBytes, x.maxThunks = maxSubPlan, maxSubThunks
 	}
-	for _, pass := range []func(){x.setParams, x.setTasks, x.setOrder, x.build, x.setTargets} {
+	for _, pass := range []func(){x.setParams, x.setTasks, x.setOrder, x.build, x.setGangs, x.setTargets} {
 		pass()
 		switch {
 		case x.err != nil:
@@ -153,12 +155,7 @@ func (x *expander) setTasks() {
 		if t.name == parent {
 			x.ps.add(t.pos, "call it something else", "the name %q stands for the task that wrote a sub-graph", parent)
 		}
-		if t.overlay.line > 0 {
-			x.ps.add(t.overlay, "give the task what it needs as inputs; its own loopback is always there",
-				"gangs, services and network: overlay are not in this version")
-			continue
-		}
-		if !x.instances(t) {
+		if !x.instances(t) || !x.joins(t) {
 			continue
 		}
 		if total += len(t.insts); total > x.maxThunks {
@@ -205,7 +202,7 @@ func (t *task) templates(f func(*tmpl)) {
 	eachVal(t.env, f)
 	eachVal(t.labels, f)
 	for _, one := range []*tmpl{&t.root.dir, &t.root.tree, &t.root.oci, &t.shell, &t.bash, &t.cpu, &t.memory,
-		&t.timeout, &t.retries, &t.priority, &t.reduce.from, &t.reduce.by} {
+		&t.timeout, &t.retries, &t.priority, &t.reduce.from, &t.reduce.by, &t.gang, &t.ready.tcp} {
 		f(one)
 	}
 	for i := range t.inputs {

@@ -154,6 +154,9 @@ func (m *memory) listing(p *Plan) string {
 		if h := fmt.Sprintf("%+v", t.Hints); h != fmt.Sprintf("%+v", wire.Hints{}) {
 			fmt.Fprintf(&b, "  hints %s\n", h)
 		}
+		if t.Gang != nil {
+			fmt.Fprintf(&b, "  sandbox profile %d, gang %+v\n", th.ABI, *t.Gang)
+		}
 	}
 	for _, t := range p.Targets {
 		fmt.Fprintf(&b, "target %s = %s\n", t.Path, m.what(wire.Object{Kind: wire.Pending, Digest: wire.Digest(t.Thunk)}, t.Output, name))

@@ -91,7 +91,7 @@ func (x *expander) counted(t *xtask) bool {
 		return false
 	}
 	t.many = true
-	t.names = []string{"GAGGLE_TASK", "GAGGLE_INDEX", "GAGGLE_COUNT"}
+	t.names = []string{gaggleTask, gaggleIndex, gaggleCount}
 	name, count := one(t.name), one(strconv.Itoa(n))
 	t.insts = make([]instance, n)
 	for i := range t.insts {

@@ -116,6 +116,8 @@ func TestBadSubGraphs(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"local file", task(`"inputs":["x"]`), `fib/a:1: tasks.t.inputs[0]: "x": a sub-graph has no local files: its inputs are the parent's, "@parent/path", and outputs of its own tasks, "@task/output"`},
 		{"local pattern", task(`"inputs":[{"glob":"*"}]`), `fib/a:1: tasks.t.inputs[0]: a sub-graph has no local files: name inputs of the parent, "@parent/path"`},
+		{"gang", task(`"gang":"g"`), `fib/a:1: tasks.t: a sub-graph has no gangs and no networks: have the whole in the graph that is submitted`},
+		{"network", task(`"network":"overlay"`), `fib/a:1: tasks.t: a sub-graph has no gangs and no networks: have the whole in the graph that is submitted`},
 		{"tools", task(`"tools":["sh"]`), `fib/a:1: tasks.t: a sub-graph has the root of its parent, and cannot take programs from a machine: remove tools, include and root, and give the parent what its sub-graph needs`},
 		{"directory root", task(`"root":{"dir":"/"}`), `fib/a:1: tasks.t.root: a sub-graph has the root of its parent, and cannot take programs from a machine: remove tools, include and root, and give the parent what its sub-graph needs`},
 		{"glob", task(`"for":{"x":{"glob":"*"}}`), `fib/a:1: tasks.t.for.x: for over local files: a sub-graph has no local files: use a list, a range or count`},

@@ -46,7 +46,7 @@ type task struct {
 	gang, network tmpl
 	service       bool
 	ready         readyDecl
-	overlay       pos // of the first key that needs the overlay
+	deterministic bool
 }
 
 type rootDecl struct {
@@ -164,11 +164,12 @@ var taskCodec = with(objectOf(append(settingFields(func(t *task) *settings { ret
 	attr("run", "the command, as a list of arguments", listOf(scalar), func(t *task) *[]tmpl { return &t.run }),
 	attr("shell", "a script for sh -eu", template, func(t *task) *tmpl { return &t.shell }),
 	attr("bash", "a script for bash -euo pipefail", template, func(t *task) *tmpl { return &t.bash }),
-	attr("outputs", "what the task leaves: files, directories (\"dir/\"), stdout; a service needs none", listOf(outputCodec), func(t *task) *[]outputDecl { return &t.outputs }),
-	attr("gang", "tasks of one gang start together", template, func(t *task) *tmpl { return &t.gang }),
-	attr("network", "loopback (the default) or overlay", enum("loopback", "overlay"), func(t *task) *tmpl { return &t.network }),
+	attr("outputs", "what the task leaves: files, directories (\"dir/\"), stdout; a service has none", listOf(outputCodec), func(t *task) *[]outputDecl { return &t.outputs }),
+	attr("gang", "a name; the tasks of one gang start together", template, func(t *task) *tmpl { return &t.gang }),
+	attr("network", "loopback (the default), or overlay: the tasks of a gang reach each other by their names", enum("loopback", "overlay"), func(t *task) *tmpl { return &t.network }),
 	attr("service", "ends when the others of its gang have", yesNo, func(t *task) *bool { return &t.service }),
 	attr("ready", "what must answer before the others of the gang start", readyCodec, func(t *task) *readyDecl { return &t.ready }),
+	attr("deterministic", "of tasks of a gang: they give the same whenever all of the gang are the same, so that it is remembered", yesNo, func(t *task) *bool { return &t.deterministic }),
 ), nil, checkTask), shape{"oneOf": required("run", "shell", "bash"), "anyOf": required("outputs", "service")})
 
 var rootCodec = with(objectOf([]field[rootDecl]{
@@ -275,9 +276,10 @@ func intOf(lo, hi int) codec[tmpl] {
 	}, number, str)
 }
 
-// enum reads one of some words.
+// enum reads one of some words, or a template of one.
 func enum(words ...string) codec[tmpl] {
-	return templateOf(shape{"enum": words}, "a string", func(s string) (string, string) {
+	sh := shape{"anyOf": []shape{{"enum": words}, {"type": "string", "pattern": "\\{\\{.*\\}\\}"}}}
+	return templateOf(sh, "a string", func(s string) (string, string) {
 		for _, w := range words {
 			if s == w {
 				return "", ""

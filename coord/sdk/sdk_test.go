@@ -37,7 +37,7 @@ func everything(g *sdk.Graph) {
 		Stdin: count.Instance("a,x,0", "x"), Outputs: []string{"value", "stdout"}, Graphs: map[string]string{"value": "next.json"},
 		Settings: sdk.Settings{Root: sdk.Root{Dir: "root"}}})
 	g.Task("db", sdk.Task{Run: []string{"db"}, Gang: "g", Overlay: true, Service: true, Ready: 6379, Settings: sdk.Settings{Tools: []string{"db"}, Include: []string{"/etc/db*"}}})
-	g.Task("load", sdk.Task{Run: []string{"load"}, Gang: "g", Count: 8, Inputs: []sdk.Ref{sdk.CID("bafkrei", 12)}, Outputs: []string{"stdout"}})
+	g.Task("load", sdk.Task{Run: []string{"load"}, Gang: "g", Count: 8, Deterministic: true, Inputs: []sdk.Ref{sdk.CID("bafkrei", 12)}, Outputs: []string{"stdout"}})
 	g.Target("sum.txt", sdk.Name("sum").Output("stdout"))
 }
 
@@ -59,7 +59,7 @@ const everythingText = `{"gaggle":1,"params":{"n":"3"},"defaults":{"tools":["sh"
 "sum":{"run":["cat","in/0"],"outputs":["stdout"],"reduce":{"from":"@count/x","by":4},"root":{"tree":"bafyrei"}},
 "lines":{"run":["cat"],"stdin":"@count[a,x,0]/x","outputs":[{"path":"value","graph":"next.json"},"stdout"],"for":{"l":{"lines":"l.txt"},"c":{"csv":"c.csv"}},"root":{"dir":"root"}},
 "db":{"run":["db"],"tools":["db"],"include":["/etc/db*"],"gang":"g","network":"overlay","service":true,"ready":{"tcp":6379}},
-"load":{"run":["load"],"inputs":[{"cid":"bafkrei","size":12}],"outputs":["stdout"],"count":8,"gang":"g"}
+"load":{"run":["load"],"inputs":[{"cid":"bafkrei","size":12}],"outputs":["stdout"],"count":8,"gang":"g","deterministic":true}
 },"targets":{
 "sum.txt":"@sum/stdout"
 }}

@@ -27,8 +27,10 @@ type Task struct {
 
 	Gang    string // tasks of one gang start together
 	Overlay bool   // it reaches the others of its gang by their names
-	Service bool   // it ends when the others of its gang have, and needs no outputs
+	Service bool   // it ends when the others of its gang have, and has no outputs
 	Ready   int    // of a service: the TCP port that must answer before the others start
+	// Deterministic says that equal gangs give equal values, which are remembered then.
+	Deterministic bool
 }
 
 // Settings are what Defaults can say of every task. Zero values say nothing.
@@ -94,6 +96,8 @@ type fileTask struct {
 	Network string     `json:"network,omitempty"`
 	Service bool       `json:"service,omitempty"`
 	Ready   *fileReady `json:"ready,omitempty"`
+
+	Deterministic bool `json:"deterministic,omitempty"`
 }
 
 type fileReady struct {
@@ -122,7 +126,7 @@ var (
 // what else may be wrong coord says.
 func (t Task) MarshalJSON() ([]byte, error) {
 	f := fileTask{Run: t.Run, Shell: t.Shell, Bash: t.Bash, Stdin: t.Stdin, For: t.For, Reduce: t.Reduce, Count: t.Count,
-		fileSettings: t.file(), Gang: t.Gang, Service: t.Service}
+		fileSettings: t.file(), Gang: t.Gang, Service: t.Service, Deterministic: t.Deterministic}
 	commands := 0
 	for _, is := range []bool{len(t.Run) > 0, t.Shell != "", t.Bash != ""} {
 		if is {
