@@ -16,6 +16,18 @@ type Offer struct {
 	Offer wire.Offer
 }
 
+// Network tells a node of a network of which Offers follow.
+type Network struct {
+	Node    wire.PeerID
+	Network *wire.Network // not to be changed: each of its nodes is told the same
+}
+
+// Host tells a node its number among those that give networks.
+type Host struct {
+	Node wire.PeerID
+	Host uint16
+}
+
 // Recall asks for a lease back, unless it has started.
 type Recall struct {
 	Node  wire.PeerID
@@ -107,6 +119,8 @@ type End struct {
 }
 
 func (Offer) action()      {}
+func (Network) action()    {}
+func (Host) action()       {}
 func (Recall) action()     {}
 func (Cancel) action()     {}
 func (Ack) action()        {}

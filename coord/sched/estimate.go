@@ -334,7 +334,10 @@ func (s *State) classNode(n *node) {
 func (c *class) String() string {
 	var b strings.Builder
 	b.WriteString(c.platform)
-	if c.abi > 1 {
+	switch {
+	case c.abi == wire.ABINetworked:
+		b.WriteString(" and networks")
+	case c.abi > wire.ABI:
 		b.WriteString(" of a newer release")
 	}
 	for i := 0; i < len(c.labels); i += 2 {

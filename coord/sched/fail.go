@@ -40,7 +40,7 @@ func (s *State) fail(r taskRef, f wire.Failure, attempts []wire.Failure) {
 	}
 }
 
-// failUsers ends everything that waits for a task that failed.
+// failUsers ends everything that waits for a task that failed, and what is of a gang with it.
 func (s *State) failUsers(r taskRef) {
 	stack := []taskRef{r}
 	for len(stack) > 0 {
@@ -51,6 +51,10 @@ func (s *State) failUsers(r taskRef) {
 			if over(s.tasks.at(u).state) {
 				continue
 			}
+			s.giveUp(u, dependency(cause))
+			stack = append(stack, u)
+		}
+		for _, u := range s.disband(r) {
 			s.giveUp(u, dependency(cause))
 			stack = append(stack, u)
 		}

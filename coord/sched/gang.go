@@ -16,17 +16,21 @@ type gang struct {
 	job     jobRef
 	name    string
 	size    int
+	network bool // the members reach each other
 	seq     uint64
 	gen     int
 	running bool
 	since   time.Duration // when it became whole
 	unfit   time.Duration // since when the mesh is too small for it; 0 if it is not
-	members []*member
-	failed  uint8 // generations that ended in failures of the infrastructure
+	tasks   []taskRef     // all that belong to it
+	members []*member     // the runs of those whose inputs are known
+	failed  uint8         // generations that ended in failures of the infrastructure
+	vni     uint32        // of the network of this generation; 0 if it has none
 }
 
 type member struct {
 	run     runRef
+	spec    *wire.Gang
 	service bool
 	ended   bool
 	outs    []wire.Object
@@ -36,33 +40,78 @@ type member struct {
 // gangPatience is how long a gang waits for slots beside others before no more are given to them.
 const gangPatience = 5 * time.Second
 
-// checkGangs checks that the job's gangs are whole.
+// checkGangs checks that the job's gangs are whole, and that each can start.
 func (s *State) checkGangs(j *job) error {
-	sizes := map[string]int{}
-	var names []string
-	for _, r := range j.tasks {
-		if m := s.tasks.at(r).more; m != nil && m.gang != nil {
-			if sizes[m.gang.Name] == 0 {
-				names = append(names, m.gang.Name)
-			}
-			sizes[m.gang.Name]++
+	number := map[string]int{}
+	var gangs [][]*wire.Gang
+	var tasks [][]taskRef // beside gangs
+	of := make([]int, len(j.tasks))
+	at := map[taskRef]int{}
+	for i, r := range j.tasks {
+		at[r] = i
+		m := s.tasks.at(r).more
+		if m == nil || m.gang == nil || s.tasks.at(r).nesting > 0 { // a sub-graph's fails by itself, see joinGang
+			continue
+		}
+		n := number[m.gang.Name]
+		if n == 0 {
+			gangs, tasks = append(gangs, nil), append(tasks, nil)
+			n = len(gangs)
+			number[m.gang.Name] = n
+		}
+		of[i], gangs[n-1], tasks[n-1] = n, append(gangs[n-1], m.gang), append(tasks[n-1], r)
+	}
+	if len(gangs) == 0 {
+		return nil
+	}
+	for _, members := range gangs {
+		if err := wire.CheckGang(members); err != nil {
+			return err
 		}
 	}
-	for _, r := range j.tasks {
-		if m := s.tasks.at(r).more; m != nil && m.gang != nil && m.gang.Size != sizes[m.gang.Name] {
-			return fmt.Errorf("gang %q is of %d tasks, but %d belong to it", m.gang.Name, m.gang.Size, sizes[m.gang.Name])
+	stuck := wire.StuckGang(of, func(i int, dep func(int)) {
+		for e := s.tasks.at(j.tasks[i]).deps; e != 0; e = s.edges.at(e).next {
+			dep(at[s.edges.at(e).to])
 		}
+	})
+	if stuck > 0 {
+		return wire.Errorf(wire.CauseInvalid, "take tasks out of it", "gang %q cannot start: one of its tasks needs what another gives", gangs[stuck-1][0].Name)
 	}
-	for _, name := range names {
-		s.gangs = append(s.gangs, &gang{job: j.ref, name: name, size: sizes[name], seq: s.age()})
+	for i, members := range gangs {
+		s.newGang(j.ref, members[0], tasks[i])
 	}
 	return nil
+}
+
+func (s *State) newGang(j jobRef, spec *wire.Gang, tasks []taskRef) {
+	s.gangs = append(s.gangs, &gang{job: j, name: spec.Name, size: len(tasks), network: spec.Network, seq: s.age(), tasks: tasks})
+}
+
+// gangOf returns the place in State.gangs of the gang of a task; -1 of one that has none, or whose
+// gang is over.
+func (s *State) gangOf(t *task) int {
+	if t.more == nil || t.more.gang == nil || t.nesting > 0 {
+		return -1
+	}
+	return slices.IndexFunc(s.gangs, func(g *gang) bool { return g.job == jobRef(t.of) && g.name == t.more.gang.Name })
+}
+
+// disband ends the gang of a task that will not be done, if it is not over, and returns the other
+// tasks of it, for which there is nothing left to wait.
+func (s *State) disband(r taskRef) (others []taskRef) {
+	i := s.gangOf(s.tasks.at(r))
+	if i < 0 {
+		return nil
+	}
+	g := s.gangs[i]
+	s.gangs = slices.Delete(s.gangs, i, i+1)
+	return slices.DeleteFunc(slices.Clone(g.tasks), func(o taskRef) bool { return over(s.tasks.at(o).state) })
 }
 
 // joinGang makes the run of a task whose inputs are known a member of its gang.
 func (s *State) joinGang(tr taskRef, k key, enc []byte) {
 	t := s.tasks.at(tr)
-	i := slices.IndexFunc(s.gangs, func(g *gang) bool { return g.job == jobRef(t.of) && g.name == t.more.gang.Name })
+	i := s.gangOf(t)
 	switch {
 	case i >= 0:
 	case t.nesting > 0:
@@ -76,9 +125,9 @@ func (s *State) joinGang(tr taskRef, k key, enc []byte) {
 	g := s.gangs[i]
 	r := s.makeRun(tr, k, enc)
 	s.runs.at(r).gang, s.runs.at(r).place = g, placeGang
-	g.members = append(g.members, &member{run: r, service: t.more.gang.Service})
+	g.members = append(g.members, &member{run: r, spec: t.more.gang, service: t.more.gang.Service})
 	s.attach(tr, r)
-	if len(g.members) == g.size {
+	if len(g.members) == g.size && !s.gangFromMemo(g) {
 		g.since = s.now
 		s.moved = true
 	}
@@ -101,7 +150,7 @@ func (s *State) regroup(tr taskRef) bool {
 			others = append(others, r)
 		}
 	}
-	s.gangs = append(s.gangs, &gang{job: j.ref, name: name, size: 1 + len(others), seq: s.age()})
+	s.newGang(j.ref, t.more.gang, append(slices.Clip(others), tr))
 	for _, r := range others {
 		s.rewind(r, wire.Digest{})
 	}
@@ -159,6 +208,9 @@ func (s *State) placeGangs() {
 
 // placeGang reserves a slot for every member and offers them, or does nothing.
 func (s *State) placeGang(g *gang) bool {
+	if s.gangFromMemo(g) { // whoever holds it may have come back
+		return true
+	}
 	if slices.ContainsFunc(g.members, func(m *member) bool { return s.starving(s.runs.at(m.run)) }) {
 		return false
 	}
@@ -171,6 +223,8 @@ func (s *State) placeGang(g *gang) bool {
 		return false
 	}
 	g.running = true
+	s.taskWaits(s.runs.at(g.members[0].run).waiters[0], "")
+	s.connectGang(g, chosen)
 	for i, m := range g.members {
 		f := s.fit(s.runs.at(m.run), chosen[i])
 		s.grant(m.run, chosen[i], &f)
@@ -178,10 +232,11 @@ func (s *State) placeGang(g *gang) bool {
 	return true
 }
 
-// restartGang has all members begin again, under a new generation.
+// restartGang has all members begin again, under a new generation. What runs of the old one is
+// cancelled first, and what cannot be told so is on a network of its own.
 func (s *State) restartGang(g *gang) {
 	g.gen++
-	g.running, g.since = false, s.now
+	g.running, g.since, g.vni = false, s.now, 0
 	for _, m := range g.members {
 		run := s.runs.at(m.run)
 		for _, l := range run.leases {
@@ -212,10 +267,22 @@ func (s *State) gangResult(l *lease, outs []wire.Object, e *Resulted) {
 		return
 	}
 	m := g.member(l.run)
+	if m.service && g.awaits(s, m) {
+		s.attemptEnded(l, l.failure(wire.CauseExit, fmt.Sprintf("it ended with 0, but never listened on port %d, for which others of gang %q wait", m.spec.Ready, g.name)), e.Result.Run)
+		return
+	}
 	m.ended, m.outs, m.by = true, outs, ran{node: l.node.ref, run: e.Result.Run, fetched: e.Result.Fetched}
 	run.place = placeGang
 	s.endLease(l)
 	s.gangEnded(g)
+}
+
+// awaits reports whether members of a running gang have not begun that wait for m to listen.
+func (g *gang) awaits(s *State, m *member) bool {
+	return m.spec.Ready != 0 && slices.ContainsFunc(g.members, func(o *member) bool {
+		l := s.runs.at(o.run).lease()
+		return !o.service && o.spec.Ready == 0 && !o.ended && l != nil && !l.began
+	})
 }
 
 func (s *State) gangEnded(g *gang) {
@@ -223,12 +290,13 @@ func (s *State) gangEnded(g *gang) {
 		return
 	}
 	s.gangs = slices.DeleteFunc(s.gangs, func(o *gang) bool { return o == g })
+	s.rememberGang(g)
 	for _, m := range slices.Clone(g.members) {
 		if g.member(m.run) != m {
 			continue // the job stopped at the value of another
 		}
-		if m.outs == nil {
-			m.outs = []wire.Object{} // a service ends without a value
+		if m.service {
+			m.outs = []wire.Object{} // it ends without a value, however it ended
 		}
 		s.succeed(m.run, m.outs, m.by)
 	}
@@ -244,7 +312,7 @@ func (s *State) gangFailed(r runRef, f wire.Failure) {
 	case f.Cause == 0: // nobody's fault, see leaseLost
 		s.restartGang(g)
 		return
-	case f.Cause.Task() && m.service:
+	case f.Cause.Task() && m.service && !g.awaits(s, m):
 		m.ended = true
 		return
 	case f.Cause.Task():
@@ -259,19 +327,12 @@ func (s *State) gangFailed(r runRef, f wire.Failure) {
 			return
 		}
 	}
-	s.failGang(g, m, f)
+	s.failGang(m, f)
 }
 
-// failGang fails one member and gives the others up.
-func (s *State) failGang(g *gang, m *member, f wire.Failure) {
-	s.gangs = slices.DeleteFunc(s.gangs, func(o *gang) bool { return o == g })
-	tr := s.runs.at(m.run).waiters[0]
-	name := s.tasks.at(tr).name
-	s.fail(tr, f, nil)
-	for len(g.members) > 0 {
-		r := s.runs.at(g.members[0].run).waiters[0]
-		s.giveUpFor(r, name)
-	}
+// failGang fails one member, and so gives the others up.
+func (s *State) failGang(m *member, f wire.Failure) {
+	s.fail(s.runs.at(m.run).waiters[0], f, nil)
 }
 
 // leaveGang takes a run that is over out of its gang. The gang of a job that is over goes with its
@@ -284,12 +345,14 @@ func (s *State) leaveGang(r runRef) {
 	}
 }
 
-// watchGangs refuses gangs that are larger than the mesh, and has lost inputs made again.
+// watchGangs refuses gangs that are larger than the mesh, says what the others wait for, and has lost
+// inputs made again.
 func (s *State) watchGangs() {
 	for _, g := range s.waitingGangs() {
 		if s.neverFits(g) {
 			continue
 		}
+		s.taskWaits(s.runs.at(g.members[0].run).waiters[0], s.whyGangWaits(g))
 		for _, m := range g.members {
 			run := s.runs.at(m.run)
 			for _, ref := range run.need {

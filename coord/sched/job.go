@@ -197,6 +197,7 @@ func (s *State) freeTasks(j *job) {
 	}
 	s.cancelOpen(j, wire.Failure{Cause: wire.CauseCancelled, Message: "the job is over"})
 	s.endKeeps(j)
+	s.gangs = slices.DeleteFunc(s.gangs, func(g *gang) bool { return g.job == j.ref })
 	s.work = slices.DeleteFunc(s.work, func(r taskRef) bool { return s.tasks.at(r).of == uint32(j.ref) })
 	for _, r := range j.tasks {
 		s.taskOf.del(r)

@@ -90,6 +90,8 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 		o.Holders = append(o.Holders, held)
 	}
 	switch {
+	case run.gang != nil:
+		o.Fresh, o.Net = true, run.gang.placeOf(l.run)
 	case run.repeat == nil:
 	case run.repeat.blind:
 		o.Fresh = true
@@ -232,6 +234,9 @@ func (s *State) progressed(e *Progressed) {
 		p := e.Progress
 		n := l.notice(run)
 		n.Task, n.Thunk, n.State, n.Progress = t.name, wire.ThunkID(t.id), t.state, &p
+		if p.Phase == "wait" {
+			n.Waiting = s.whyMemberWaits(run)
+		}
 		s.tell(s.jobOfTask(t), n)
 	}
 }
@@ -275,6 +280,9 @@ func (s *State) resulted(e *Resulted) {
 	}
 	n.ran++
 	n.fetchedBytes += e.Result.Fetched
+	if e.Result.Fresh && l == nil {
+		return // its gang began again, or ended: it is not the thunk's value
+	}
 	if l != nil && s.runs.at(l.run).key == k && s.runs.at(l.run).gang != nil {
 		s.gangResult(l, outs, e)
 		return

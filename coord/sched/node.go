@@ -25,6 +25,7 @@ type node struct {
 	owner     string
 	tenants   []wire.Space
 	state     nodeState
+	host      uint16 // its number, see network.go; 0 if it gives no networks
 	connected bool
 	draining  bool
 	paused    bool
@@ -148,6 +149,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	n.life++
 	n.told, n.whole = 0, false
 	n.state = nodeUp
+	s.giveHost(n)
 	s.reload(n)
 	s.classNode(n)
 	s.payOwed(n)

@@ -36,6 +36,10 @@ func (s *State) reconcile(n *node, running []wire.LeaseID, working []wire.Work) 
 			continue
 		}
 		w := working[i]
+		if w.Fresh { // of a gang that begins anew, or it was to verify another's
+			s.emit(Cancel{n.peer, id})
+			continue
+		}
 		o := orphan{lease: id, node: n.ref, key: key{s.space(w.Space), wire.Digest(w.Thunk)}, began: w.Started, since: s.now}
 		if run := cmp.Or(s.ownRun(&o.key, n), s.runOf.find(&o.key)); run != 0 && s.runs.at(run).place != placeLeased {
 			s.adopt(run, o)
@@ -142,6 +146,7 @@ func (s *State) forgetNode() {
 	for _, c := range s.classes {
 		c.nodes = slices.DeleteFunc(c.nodes, func(r nodeRef) bool { return r == old.ref })
 	}
+	s.freeHost(old)
 	delete(s.nodeOf, old.peer)
 	s.nodes[old.ref] = &node{ref: old.ref, state: nodeLost, whole: true}
 	s.freeNodes = append(s.freeNodes, old.ref)

@@ -45,6 +45,10 @@ func (s *State) jobStatus(j *job) wire.JobStatus {
 		st.State, st.Waiting = "waiting", "waiting for copies of the inputs on other machines"
 	case j.open == 0:
 		st.State, st.Waiting = "waiting", "waiting for the targets to be stored"
+	case j.counts.Running == 0:
+		if i := slices.IndexFunc(s.gangs, func(g *gang) bool { return g.job == j.ref && !g.running && len(g.members) == g.size }); i >= 0 {
+			st.State, st.Waiting = "waiting", s.whyGangWaits(s.gangs[i])
+		}
 	}
 	for _, t := range j.targets {
 		if task := s.tasks.at(t.task); task.state == wire.StateDone {
@@ -117,10 +121,9 @@ func (s *State) whyWaits(tr taskRef) string {
 		case placeBacking:
 			return "to be tried again in " + max(0, run.until-s.now).Round(100*time.Millisecond).String()
 		case placeGang:
-			if s.foreign(run.class) {
-				return s.whyStuck(run)
-			}
-			return fmt.Sprintf("waiting for slots for all %d of gang %q", run.gang.size, run.gang.name)
+			return s.whyGangWaits(run.gang)
+		case placeLeased:
+			return s.whyMemberWaits(run)
 		}
 	}
 	return ""

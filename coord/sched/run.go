@@ -238,6 +238,11 @@ func (s *State) requeue(r runRef, wait time.Duration) {
 
 // succeed gives all who wait for a run its value.
 func (s *State) succeed(r runRef, outs []wire.Object, by ran) {
+	s.succeedHow(r, outs, wire.HowRan, by)
+}
+
+// succeedHow is succeed for a value that may have been known.
+func (s *State) succeedHow(r runRef, outs []wire.Object, how wire.How, by ran) {
 	run := s.runs.at(r)
 	k, enc, waiters := run.key, run.enc, run.waiters
 	for _, l := range run.leases {
@@ -252,7 +257,6 @@ func (s *State) succeed(r runRef, outs []wire.Object, by ran) {
 	}
 	run.waiters = nil
 	s.dropRun(r)
-	how := wire.HowRan
 	for _, tr := range waiters {
 		s.take(tr, &k, enc, outs, how, by)
 		how, by = wire.HowShared, ran{node: by.node}

@@ -120,6 +120,8 @@ type State struct {
 	tenants     []*tenant
 	tenantOf    map[string]*tenant
 	gangs       []*gang
+	hosts       []host   // by number, once a node has one; 0 is none
+	vni         uint32   // given last
 	ready       []jobRef // with something in their heap
 	parked      int      // runs in nodes' parked lists
 	toPark      int      // how many more this Step may park
@@ -205,6 +207,7 @@ func (s *State) apply(e Event) {
 	switch e := e.(type) {
 	case EpochBegan:
 		s.epoch, s.lease, s.began = e.Epoch, 0, s.now
+		s.vni = firstVNI(e.Epoch)
 	case Submitted:
 		s.submitted(&e)
 	case Extended:

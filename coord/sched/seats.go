@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -26,7 +27,7 @@ func (s *State) seats(g *gang, usable func(*node) bool, loaded bool) []*node {
 		run := s.runs.at(m.run)
 		for _, r := range run.class.nodes {
 			n, t := s.nodes[r], taken[r]
-			if !usable(n) || t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
+			if !usable(n) || g.network && n.host == 0 || t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
 				n.hello.MemBytes != 0 && t.mem+run.hints.MemBytes > n.hello.MemBytes ||
 				chosen[i] != nil && here[r] >= here[chosen[i].ref] {
 				continue
@@ -45,6 +46,45 @@ func (s *State) seats(g *gang, usable func(*node) bool, loaded bool) []*node {
 	return chosen
 }
 
+// whyGangWaits says what a gang waits for, or its members that have ended.
+func (s *State) whyGangWaits(g *gang) string {
+	if g.running {
+		return fmt.Sprintf("it has ended; waiting for the others of gang %q", g.name)
+	}
+	if k := g.size - len(g.members); k > 0 {
+		return fmt.Sprintf("waiting for the inputs of %d others of gang %q", k, g.name)
+	}
+	first := s.runs.at(g.members[0].run)
+	able := func(r nodeRef) bool { return s.nodes[r].hoped() }
+	if s.foreign(first.class) || !slices.ContainsFunc(first.class.nodes, able) {
+		return s.whyStuck(first)
+	}
+	return fmt.Sprintf("waiting for slots for all %d of gang %q", g.size, g.name)
+}
+
+// whyMemberWaits says what keeps a member of a running gang from starting; "" if nothing does.
+func (s *State) whyMemberWaits(run *run) string {
+	g, l := run.gang, run.lease()
+	if g == nil || l == nil || l.began {
+		return ""
+	}
+	i := slices.IndexFunc(g.members, func(m *member) bool { return s.runs.at(m.run) == run })
+	if m := g.members[i]; m.service || m.spec.Ready != 0 {
+		return ""
+	}
+	for _, m := range g.members {
+		if m.spec.Ready == 0 {
+			continue
+		}
+		name := s.tasks.at(s.runs.at(m.run).waiters[0]).name
+		if l := s.runs.at(m.run).lease(); l != nil && !l.began {
+			return fmt.Sprintf("waiting for task %q of its gang to start", name)
+		}
+		return fmt.Sprintf("waiting for task %q of its gang to listen on port %d", name, m.spec.Ready)
+	}
+	return ""
+}
+
 // neverFits refuses a gang for which the mesh is too small even when nothing else runs, once nodes
 // are there and others had the time to come.
 func (s *State) neverFits(g *gang) bool {
@@ -54,7 +94,7 @@ func (s *State) neverFits(g *gang) bool {
 	}
 	slots, need := 0, 0
 	for _, n := range s.nodes[1:] {
-		if n.hoped() && s.runs.at(g.members[0].run).class.has(n.ref) {
+		if n.hoped() && (!g.network || n.host != 0) && s.runs.at(g.members[0].run).class.has(n.ref) {
 			slots += n.hello.Slots
 		}
 	}
@@ -70,10 +110,15 @@ func (s *State) neverFits(g *gang) bool {
 		return false
 	}
 	if c := s.runs.at(g.members[0].run).class; s.foreign(c) {
-		s.failGang(g, g.members[0], foreignFailure(c))
+		s.failGang(g.members[0], foreignFailure(c))
 		return true
 	}
-	s.failGang(g, g.members[0], failure(wire.CauseTooLarge, "join more nodes, or make the gang or what its tasks ask for smaller",
+	if g.network && slots == 0 {
+		s.failGang(g.members[0], failure(wire.CauseNoPlatform, "node doctor says there what is missing; without network: overlay it needs none",
+			"gang %q is on a network, and no node that could run it gives networks", g.name))
+		return true
+	}
+	s.failGang(g.members[0], failure(wire.CauseTooLarge, "join more nodes, or make the gang or what its tasks ask for smaller",
 		"gang %q needs %d slots at once, and memory for all its %d tasks; the nodes that could run it have %d slots", g.name, need, g.size, slots))
 	return true
 }

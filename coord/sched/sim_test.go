@@ -50,6 +50,9 @@ type world struct {
 	calm     bool                          // no check after each Step
 
 	withdrawn []wire.PeerID // told to drop claims
+
+	networks []*wire.Network                      // told, each once, in the order
+	mayStart func(n *simNode, o *wire.Offer) bool // beside slots and inputs; nil is always
 }
 
 type simEvent struct {
@@ -253,7 +256,12 @@ func (w *world) carryOut(a Action) {
 	case Offer:
 		w.offers[a.Node] += 1 + len(a.Offer.Then)
 		w.checkRace(a)
+		w.checkPlace(a)
 		w.to(a.Node, func(n *simNode) { n.offered(a.Offer) })
+	case Network:
+		w.toldNetwork(a)
+	case Host:
+		w.node(a.Node).host = a.Host
 	case Recall:
 		w.asked[a.Lease] = a.Node
 		w.to(a.Node, func(n *simNode) { n.recall(a.Lease) })

@@ -31,6 +31,8 @@ type simNode struct {
 	slow        time.Duration                     // how many times as long as another one it takes; 0 is once
 	hung        bool                              // it begins nothing, and is alive
 	says        func(time.Duration) time.Duration // what it says that its runs took, if not the truth
+	nets        map[uint32]*wire.Network          // that it was told of
+	host        uint16                            // the last that it was told
 	sent        time.Duration                     // when the last message to the coordinator arrives
 	got         time.Duration                     // and the last from it
 }
@@ -51,7 +53,7 @@ type simOutcome struct {
 
 // addNode adds a member and connects it. Without slots it is a client's machine.
 func (w *world) addNode(name string, slots int) *simNode {
-	n := &simNode{w: w, peer: wire.PeerID(wire.Sum([]byte(name))), holds: map[wire.Digest]wire.Object{}, durable: map[wire.Digest]bool{}, owner: "owner", rate: 100 << 20}
+	n := &simNode{w: w, peer: wire.PeerID(wire.Sum([]byte(name))), holds: map[wire.Digest]wire.Object{}, durable: map[wire.Digest]bool{}, owner: "owner", rate: 100 << 20, nets: map[uint32]*wire.Network{}}
 	n.hello = wire.Hello{Name: name, Slots: slots, MemBytes: 64 << 30, Versions: wire.Versions{Platforms: []string{"linux/amd64"}, ABIs: []uint64{1}}}
 	w.nodes = append(w.nodes, n)
 	n.connect()
@@ -62,9 +64,10 @@ func (n *simNode) connect() {
 	n.up = true
 	n.life++
 	h := n.hello
+	h.Host = n.host
 	for _, l := range n.leases {
 		h.Running = append(h.Running, l.offer.Lease)
-		h.Working = append(h.Working, wire.Work{Space: l.offer.Space, Thunk: wire.ThunkID(wire.Sum(l.offer.Thunk)), Started: l.started})
+		h.Working = append(h.Working, wire.Work{Space: l.offer.Space, Thunk: wire.ThunkID(wire.Sum(l.offer.Thunk)), Started: l.started, Fresh: l.offer.Fresh})
 	}
 	for _, o := range n.unacked {
 		h.Running = append(h.Running, o.lease)
@@ -251,7 +254,7 @@ func (n *simNode) startSome() {
 	}
 	for _, l := range n.leases {
 		wide := l.offer.Hints.Slots(n.hello.Slots)
-		if n.hung || !l.fetched || l.started || busy+wide > n.hello.Slots {
+		if n.hung || !l.fetched || l.started || busy+wide > n.hello.Slots || n.w.mayStart != nil && !n.w.mayStart(n, &l.offer) {
 			continue
 		}
 		busy += wide
@@ -318,13 +321,13 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 		took = n.says(took)
 	}
 	defer n.goOn(l, th, outs)
-	n.end(l, Resulted{n.peer, wire.Result{Lease: o.Lease, Space: o.Space, Thunk: id, Value: enc, Run: took}, v})
+	n.end(l, Resulted{n.peer, wire.Result{Lease: o.Lease, Space: o.Space, Thunk: id, Value: enc, Run: took, Fresh: o.Fresh}, v})
 }
 
 // end tells the outcome of a lease, again and again over new connections until it is acknowledged.
 func (n *simNode) end(l *simLease, e Event, also ...Event) {
 	n.remove(l)
-	n.unacked = append(n.unacked, simOutcome{l.offer.Lease, wire.Work{Space: l.offer.Space, Thunk: wire.ThunkID(wire.Sum(l.offer.Thunk)), Started: true}, e})
+	n.unacked = append(n.unacked, simOutcome{l.offer.Lease, wire.Work{Space: l.offer.Space, Thunk: wire.ThunkID(wire.Sum(l.offer.Thunk)), Started: true, Fresh: l.offer.Fresh}, e})
 	n.send(append(also, e)...)
 	n.startSome()
 }

@@ -94,7 +94,7 @@ func (s *Server) checkHello(h *wire.Hello, cert *wire.Certificate) *wire.Error {
 			s.cfg.Versions.Release, h.Name, h.Versions.Protocol, h.Versions.Release)
 	case h.Slots > 0 && !cert.Has(wire.RoleNode):
 		return wire.Errorf(wire.CauseUnauthorized, "join with a ticket for nodes", "the certificate of %s does not let it run thunks", h.Name)
-	case h.Slots < 0 || h.Slots > 4096 || len(h.Addrs) > wire.MaxAddrs || len(h.Labels) > wire.MaxName || len(h.Name) > 255 || h.MemBytes < 0:
+	case h.Slots < 0 || h.Slots > 4096 || len(h.Addrs) > wire.MaxAddrs || len(h.Labels) > wire.MaxName || len(h.Name) > 255 || h.MemBytes < 0 || h.Host > wire.MaxHost:
 		return wire.Errorf(wire.CauseInvalid, "", "hello of %s exceeds a bound", cert.Peer)
 	}
 	s.mu.Lock()
@@ -337,6 +337,15 @@ func (s *Server) toNode(a sched.Action) {
 		s.queue(a.Node, func(_ *nodeSession, f *wire.ToNode) {
 			f.Withdraw = append(f.Withdraw, wire.Withdrawal{Space: a.Space, Thunk: a.Thunk})
 		})
+	case sched.Network:
+		s.queue(a.Node, func(n *nodeSession, f *wire.ToNode) {
+			for i := range a.Network.Members {
+				s.introduce(n, f, []wire.PeerID{a.Network.Members[i].Peer})
+			}
+			f.Networks = append(f.Networks, *a.Network)
+		})
+	case sched.Host:
+		s.queue(a.Node, func(_ *nodeSession, f *wire.ToNode) { f.Host = a.Host })
 	case sched.Recall:
 		s.queue(a.Node, func(_ *nodeSession, f *wire.ToNode) { f.Recall = append(f.Recall, a.Lease) })
 	case sched.Cancel:

@@ -15,7 +15,7 @@ type outbox struct {
 	ready  sync.Cond  // signalled by flush and close
 	frames []*wire.ToNode
 	items  int // in the last of frames
-	bytes  int // about, of the offers in it
+	bytes  int // about, of the offers and networks in it
 	due    bool
 	taken  time.Time // when the writer last took something
 	closed bool
@@ -45,6 +45,15 @@ func offerBytes(o *wire.Offer) int {
 	return n
 }
 
+// networkBytes is about what a network takes, with the addresses of its nodes.
+func networkBytes(w *wire.Network) int {
+	n := 64
+	for i := range w.Members {
+		n += len(w.Members[i].Task) + 128
+	}
+	return n
+}
+
 func (o *outbox) init() { o.ready.L = &o.mu }
 
 // add has put write something into the next frame. Nothing is sent before flush.
@@ -59,11 +68,14 @@ func (o *outbox) add(put func(*wire.ToNode)) {
 		o.items, o.bytes = 0, 0
 	}
 	f := o.frames[len(o.frames)-1]
-	offers := len(f.Offers)
+	offers, networks := len(f.Offers), len(f.Networks)
 	put(f)
 	o.items++
 	for i := range f.Offers[offers:] {
 		o.bytes += offerBytes(&f.Offers[offers+i])
+	}
+	for i := range f.Networks[networks:] {
+		o.bytes += networkBytes(&f.Networks[networks+i])
 	}
 	if len(o.frames) > maxWaiting {
 		o.closed = true

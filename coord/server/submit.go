@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"gaggle/coord/sched"
@@ -173,7 +174,7 @@ func room(t *wire.TaskSpec) int {
 		n += len(k) + len(v)
 	}
 	if t.Gang != nil {
-		n += len(t.Gang.Name)
+		n += len(t.Gang.Name) + len(t.Gang.Task)
 	}
 	return n
 }
@@ -214,6 +215,9 @@ func (k *taskCheck) add(t *wire.TaskSpec) error {
 		h.Priority < -100 || h.Priority > 100 || len(h.Labels) > wire.MaxName {
 		return bad(fmt.Errorf("hints out of range: %+v", h))
 	}
+	if err := checkMember(t.Gang, th); err != nil {
+		return bad(err)
+	}
 	for _, in := range th.Inputs {
 		if in.Object.Kind == wire.Pending {
 			if err := k.has(wire.ThunkID(in.Object.Digest), in.Output); err != nil {
@@ -222,6 +226,23 @@ func (k *taskCheck) add(t *wire.TaskSpec) error {
 		}
 	}
 	k.outputs[wire.ThunkID(wire.Sum(t.Thunk))] = th.Outputs
+	return nil
+}
+
+// checkMember checks that a thunk is what its task says of its gang, nil if it has none; that the gang
+// is whole the scheduler checks.
+func checkMember(g *wire.Gang, th *wire.Thunk) error {
+	service := g != nil && g.Service
+	switch {
+	case (th.ABI == wire.ABINetworked) != (g != nil && g.Network):
+		return fmt.Errorf("sandbox profile %d, but on a network: %t", th.ABI, g != nil && g.Network)
+	case service != (len(th.Outputs) == 0):
+		return fmt.Errorf("%d outputs, but a service: %t", len(th.Outputs), service)
+	case g != nil && th.Builtin():
+		return errors.New("a builtin cannot be of a gang")
+	case g != nil && slices.ContainsFunc(th.Outputs, func(o wire.Output) bool { return o.Graph != "" }):
+		return errors.New("a task of a gang writes no graphs")
+	}
 	return nil
 }
 

@@ -24,6 +24,16 @@ func TestJobsThatAreRefused(t *testing.T) {
 	hinted.Hints.Priority = 1000
 	greedy := hinted
 	greedy.Hints = wire.Hints{MilliCPU: math.MaxInt64}
+	of := func(enc []byte, g wire.Gang) []wire.TaskSpec {
+		g.Name, g.Size = "g", 1
+		return []wire.TaskSpec{{Name: "t", Thunk: enc, Gang: &g}}
+	}
+	networked, netEnc := abiThunk(t, wire.ABINetworked, wire.Output{Path: "out", Kind: wire.File})
+	_, silentEnc := abiThunk(t, wire.ABINetworked)
+	_, graphEnc := abiThunk(t, wire.ABINetworked, wire.Output{Path: "out", Kind: wire.File, Graph: "next"})
+	on := wire.Gang{Network: true, Task: "t", Count: 1}
+	nameless, serving := on, on
+	nameless.Task, serving.Service = "1.2.3.4", true
 	for _, c := range []struct {
 		name    string
 		space   wire.Space
@@ -42,16 +52,34 @@ func TestJobsThatAreRefused(t *testing.T) {
 		{"a target that escapes", "anna", []wire.TaskSpec{task(enc)}, []wire.TargetSpec{{Path: "../x", Thunk: id, Output: "out"}}, wire.CauseInvalid, "../x"},
 		{"garbage", "anna", []wire.TaskSpec{task([]byte("garbage"))}, target(id), wire.CauseInvalid, "decoding a thunk"},
 		{"hints beyond their range", "anna", []wire.TaskSpec{hinted}, target(id), wire.CauseInvalid, "hints"},
+		{"a network without a gang", "anna", []wire.TaskSpec{task(netEnc)}, target(networked), wire.CauseInvalid, "sandbox profile 3, but on a network: false"},
+		{"a network of another profile", "anna", of(enc, on), target(id), wire.CauseInvalid, "sandbox profile 1, but on a network: true"},
+		{"no outputs and no service", "anna", of(silentEnc, on), target(id), wire.CauseInvalid, "0 outputs, but a service: false"},
+		{"a service with outputs", "anna", of(netEnc, serving), target(networked), wire.CauseInvalid, "1 outputs, but a service: true"},
+		{"a graph of a gang", "anna", of(graphEnc, on), target(networked), wire.CauseInvalid, "writes no graphs"},
+		{"a name on a network that is none", "anna", of(netEnc, nameless), target(networked), wire.CauseInvalid, "cannot be looked up"},
 		{"more cores than there are", "anna", []wire.TaskSpec{greedy}, target(id), wire.CauseInvalid, "hints"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			sub := &wire.Submit{Job: wire.JobID{1}, Space: c.space, Tasks: len(c.tasks), Targets: c.targets}
 			r := request(t, s, testCert(2, wire.RoleClient), &wire.Request{Submit: sub}, wire.SubmitChunk{Tasks: c.tasks, End: true})
-			if r.Error == nil || r.Error.Cause != c.want || !strings.Contains(r.Error.Error(), c.says) {
-				t.Errorf("answer %+v, want %s with %q", r.Error, c.want, c.says)
+			e := r.Error
+			if e == nil && r.Done != nil { // of the scheduler, which has the whole job
+				e = r.Done.Error
+			}
+			if e == nil || e.Cause != c.want || !strings.Contains(e.Error(), c.says) {
+				t.Errorf("answer %+v, want %s with %q", e, c.want, c.says)
 			}
 		})
 	}
+}
+
+// abiThunk is testThunk of another sandbox profile.
+func abiThunk(t *testing.T, abi uint64, outputs ...wire.Output) (wire.ThunkID, []byte) {
+	t.Helper()
+	th, err := wire.NewThunk(wire.Thunk{Command: []string{"true"}, Outputs: outputs, Platform: "linux/amd64", ABI: abi})
+	must(t, err)
+	return th.Encode()
 }
 
 func TestJobIsAnnouncedInFullOrNotAtAll(t *testing.T) {
