@@ -23,7 +23,7 @@ import (
 var layers = map[string]int{
 	"wire": 0, "sandbox/notify": 0,
 
-	"overlay/peer": 1, "overlay/web": 1, "blobstore": 1, "sandbox": 1, "sandbox/capture": 1, "sandbox/capture/programs": 1,
+	"overlay/peer": 1, "overlay/web": 1, "overlay/wired": 1, "blobstore": 1, "sandbox": 1, "sandbox/capture": 1, "sandbox/capture/programs": 1,
 	"node/memory": 1, "node/carbon": 1, "coord/sched": 1, "coord/graph": 1,
 
 	"overlay": 2, "overlay/lens": 2, "sandbox/doctor": 2, "blobstore/exchange": 2, "coord/infer": 2, "coord/infer/scan": 1, "coord/placeholder": 1, "coord/gate": 1,
@@ -51,7 +51,7 @@ var owners = map[string][]string{
 	"google.golang.org/grpc":               {"coord/reapi"},
 	"go.etcd.io/bbolt":                     {"coord/server", "blobstore"},
 	"github.com/spf13/cobra":               {"node", "coord"},
-	"github.com/cilium/ebpf":               {"overlay", "overlay/lens"},
+	"github.com/cilium/ebpf":               {"overlay/wired", "overlay/lens"},
 	"github.com/vishvananda/":              {"overlay", "sandbox"},
 }
 

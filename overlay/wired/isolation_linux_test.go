@@ -1,0 +1,213 @@
+package wired
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// wantDrops waits until the programs have dropped n packets for a reason, and wants no other.
+func wantDrops(t *testing.T, h *host, slot int, want Reason, n uint64) {
+	t.Helper()
+	d := drops(t, h, slot)
+	if d[want] != n || len(d) != 1 {
+		t.Errorf("dropped %v, want %d of %v", d, n, want)
+	}
+}
+
+func TestSameAddressInTwoNetworks(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x7, x8 := a.endpoint(t, 7), a.endpoint(t, 8)
+	y7, y8 := b.lay(t), b.lay(t)
+	if err := in(y8.ns, func() error { return ownAddress(eth0, y7.addr, 32) }); err != nil {
+		t.Fatal(err)
+	}
+	y8.addr = y7.addr
+	y7.bind(t, 7)
+	y8.bind(t, 8)
+	meet(t, Direct, x7, y7)
+	meet(t, Direct, x8, y8)
+	p7, p8, q7, q8 := x7.udp(t), x8.udp(t), y7.udp(t), y8.udp(t)
+	sendUDP(t, p7, y7.addr, "of 7")
+	wantUDP(t, q7, x7.addr, "of 7")
+	wantNoUDP(t, q8)
+	sendUDP(t, p8, y8.addr, "of 8")
+	wantUDP(t, q8, x8.addr, "of 8")
+	wantNoUDP(t, q7)
+	sendUDP(t, q7, x7.addr, "to 7")
+	wantUDP(t, p7, y7.addr, "to 7")
+	wantNoUDP(t, p8)
+}
+
+func TestAddressIsTakenOnce(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), a.lay(t)
+	if err := a.plane.Bind(y.slot, 7, x.addr); !errors.Is(err, ErrTaken) {
+		t.Errorf("binding another slot to %v: %v, want %v", x.addr, err, ErrTaken)
+	}
+	if err := a.plane.Route(7, x.addr, To{Way: Agent}); !errors.Is(err, ErrTaken) {
+		t.Errorf("routing %v elsewhere: %v, want %v", x.addr, err, ErrTaken)
+	}
+	y.bind(t, 7) // its own is free
+	a.plane.Unbind(y.slot)
+	if err := a.plane.Bind(y.slot, 8, y.addr); !errors.Is(err, ErrSpent) {
+		t.Errorf("binding a slot again: %v, want %v", err, ErrSpent)
+	}
+}
+
+func TestSpoofedSource(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, Direct, x, y)
+	forged := netip.MustParseAddr("10.9.9.9")
+	if err := in(x.ns, func() error { return ownAddress(eth0, forged, 32) }); err != nil {
+		t.Fatal(err)
+	}
+	q := y.udp(t)
+	from := func(src netip.Addr) {
+		t.Helper()
+		err := in(x.ns, func() error {
+			c, err := net.DialUDP("udp4", &net.UDPAddr{IP: src.AsSlice()}, &net.UDPAddr{IP: y.addr.AsSlice(), Port: 7})
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("of " + src.String()))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	from(forged)
+	wantDrops(t, a, x.slot.Number(), Source, 1)
+	// The other host knows that x lives elsewhere: what comes from here in its name is not of x.
+	if err := b.plane.Route(7, x.addr, To{Way: Direct, Host: netip.MustParseAddrPort("192.168.77.9:7071")}); err != nil {
+		t.Fatal(err)
+	}
+	from(x.addr)
+	wantDrops(t, b, y.slot.Number(), Spoofed, 1)
+	wantNoUDP(t, q)
+}
+
+func TestWrongNetwork(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 9)
+	q := y.udp(t)
+	if err := a.plane.Route(7, y.addr, To{Way: Direct, Host: b.plane.Here()[0]}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.plane.Route(9, x.addr, To{Way: Direct, Host: a.plane.Here()[0]}); err != nil {
+		t.Fatal(err)
+	}
+	sendUDP(t, x.udp(t), y.addr, "of another network")
+	wantDrops(t, b, 0, Absent, 1)
+	wantNoUDP(t, q)
+}
+
+// raw sends a frame as it is.
+func (e *endpoint) raw(t *testing.T, frame []byte) {
+	t.Helper()
+	err := in(e.ns, func() error {
+		i, err := net.InterfaceByName(eth0)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: i.Index, Halen: 6})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// frameOf makes a frame to everybody, with what stands between addresses and packet.
+func frameOf(kind []byte, src, dst netip.Addr) []byte {
+	b := append([]byte{255, 255, 255, 255, 255, 255}, SlotMAC...)
+	b = append(b, kind...)
+	packet := make([]byte, 40)
+	putIPv4(packet, 17, src, dst)
+	return append(b, packet...)
+}
+
+func TestWhatASlotMayNotSend(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	ip := []byte{8, 0}
+	t.Run("unassigned", func(t *testing.T) {
+		x := a.lay(t)
+		n := uint64(0)
+		for _, dst := range []netip.Addr{b.at, a.at, netip.AddrFrom4(Gateway), netip.MustParseAddr("10.1.0.1")} {
+			x.raw(t, frameOf(ip, x.addr, dst))
+			n++
+		}
+		wantDrops(t, a, x.slot.Number(), Unbound, n)
+	})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, Direct, x, y)
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		want  Reason
+	}{
+		{"ARP", frameOf([]byte{8, 6}, x.addr, y.addr), Protocol},
+		{"IPv6", frameOf([]byte{0x86, 0xdd}, x.addr, y.addr), Protocol},
+		{"VLAN tag", frameOf([]byte{0x81, 0, 0, 5, 8, 0}, x.addr, y.addr), Protocol},
+		{"short", frameOf(ip, x.addr, y.addr)[:30], Protocol},
+		{"broadcast", frameOf(ip, x.addr, netip.MustParseAddr("255.255.255.255")), Outside},
+		{"multicast", frameOf(ip, x.addr, netip.MustParseAddr("224.0.0.1")), Outside},
+		{"the world", frameOf(ip, x.addr, netip.MustParseAddr("8.8.8.8")), Outside},
+		{"its host", frameOf(ip, x.addr, a.at), Outside},
+		{"loopback", frameOf(ip, x.addr, netip.MustParseAddr("127.0.0.1")), Outside},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := drops(t, a, x.slot.Number())[c.want]
+			x.raw(t, c.frame)
+			if after := drops(t, a, x.slot.Number())[c.want]; after != before+1 {
+				t.Errorf("dropped %d as %v, want 1", after-before, c.want)
+			}
+		})
+	}
+	t.Run("after it was unbound", func(t *testing.T) {
+		s, err := a.plane.Routes()
+		if err != nil || len(s) != 2 {
+			t.Fatalf("routes %v (%v), want its own and y's", s, err)
+		}
+		before := drops(t, a, x.slot.Number())[Unbound]
+		if err := a.plane.objects.Slots.Put(uint32(x.slot.Number()), &planeSlot{}); err != nil { // as Unbind, which also removes the device
+			t.Fatal(err)
+		}
+		x.raw(t, frameOf(ip, x.addr, y.addr))
+		if after := drops(t, a, x.slot.Number())[Unbound]; after != before+1 {
+			t.Errorf("dropped %d as unbound, want 1", after-before)
+		}
+	})
+}
+
+func TestExhausted(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	a.plane.mu.Lock()
+	a.plane.free = a.plane.free[:2]
+	a.plane.mu.Unlock()
+	x := a.lay(t)
+	a.lay(t)
+	ns, err := newNS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	if _, err := a.plane.Lay(ns); !errors.Is(err, ErrExhausted) {
+		t.Fatalf("a third slot of two: %v, want %v", err, ErrExhausted)
+	}
+	a.plane.Unbind(x.slot)
+	waitFor(t, "a number to be free", func() bool {
+		s, err := a.plane.Lay(ns)
+		return err == nil && s.Number() == x.slot.Number()
+	})
+}

@@ -1,0 +1,303 @@
+package wired
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+)
+
+// waitFor tries until something is so, which tests do only where the kernel does it later.
+func waitFor(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// miss receives one packet without a route.
+func (h *host) miss(t *testing.T) Frame {
+	t.Helper()
+	f, err := h.plane.RecvMiss(make([]byte, 2048))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestMissIsSentAgain(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	p, q := x.udp(t), y.udp(t)
+	sendUDP(t, p, y.addr, "first")
+	f := a.miss(t)
+	if f.Why != Miss || f.VNI != 7 || f.Slot != x.slot.Number() || netip.AddrFrom4([4]byte(f.Packet[16:])) != y.addr {
+		t.Fatalf("missed %+v", f)
+	}
+	meet(t, Direct, x, y)
+	if err := a.plane.Resend(f); err != nil {
+		t.Fatal(err)
+	}
+	wantUDP(t, q, x.addr, "first")
+	sendUDP(t, q, x.addr, "answer")
+	wantUDP(t, p, y.addr, "answer")
+
+	// A frame of a slot that has changed its network meanwhile is nobody's.
+	f.raw[9]++
+	if err := a.plane.Resend(f); err != nil {
+		t.Fatal(err)
+	}
+	wantDrops(t, a, 0, Unbound, 1)
+}
+
+func TestStranger(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	q := y.udp(t)
+	if err := a.plane.Route(7, y.addr, To{Way: Direct, Host: b.plane.Here()[0]}); err != nil {
+		t.Fatal(err)
+	}
+	sendUDP(t, x.udp(t), y.addr, "hello")
+	f := b.miss(t)
+	if f.Why != Stranger || f.VNI != 7 || f.Slot != y.slot.Number() || f.Remote != a.at {
+		t.Fatalf("missed %+v", f)
+	}
+	// It is checked again: from this host it must be.
+	if err := b.plane.Route(7, x.addr, To{Way: Direct, Host: netip.MustParseAddrPort("192.168.77.9:7071")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.plane.Resend(f); err != nil {
+		t.Fatal(err)
+	}
+	wantDrops(t, b, y.slot.Number(), Spoofed, 1)
+	if err := b.plane.Route(7, x.addr, To{Way: Direct, Host: a.plane.Here()[0]}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.plane.Resend(f); err != nil {
+		t.Fatal(err)
+	}
+	wantUDP(t, q, x.addr, "hello")
+}
+
+func TestMissesAreBounded(t *testing.T) {
+	a, _ := twoHosts(t, Config{Misses: 16})
+	x, z := a.endpoint(t, 7), a.endpoint(t, 8)
+	p := x.udp(t)
+	for range 500 {
+		sendUDP(t, p, netip.MustParseAddr("10.77.0.1"), "flood")
+	}
+	sendUDP(t, z.udp(t), netip.MustParseAddr("10.77.0.1"), "alone")
+	seen := 0
+	for f := a.miss(t); f.Slot != z.slot.Number(); f = a.miss(t) {
+		seen++
+	}
+	dropped := int(drops(t, a, x.slot.Number())[Rate])
+	if seen+dropped != 500 || dropped == 0 || seen < 16 {
+		t.Errorf("%d of 500 misses seen and %d dropped, where a window has 16", seen, dropped)
+	}
+}
+
+func TestNowhere(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	x := a.endpoint(t, 7)
+	dst := netip.MustParseAddr("10.77.0.1")
+	if err := a.plane.Route(7, dst, To{Way: Nowhere}); err != nil {
+		t.Fatal(err)
+	}
+	sendUDP(t, x.udp(t), dst, "in vain")
+	wantDrops(t, a, x.slot.Number(), Refused, 1)
+}
+
+// carry plays both agents: what one plane's slots send by them it delivers to the other.
+func carry(t *testing.T, from, to *host) {
+	var done sync.WaitGroup
+	done.Go(func() {
+		b := make([]byte, 1<<16)
+		for {
+			f, err := from.plane.Recv(b)
+			if errors.Is(err, ErrClosed) {
+				return
+			}
+			if err == nil {
+				err = to.plane.Deliver(f.VNI, f.raw)
+			}
+			if err != nil {
+				t.Error("carrying: ", err)
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		if err := errors.Join(from.plane.Close(), to.plane.Close()); err != nil {
+			t.Error(err)
+		}
+		done.Wait()
+	})
+}
+
+func TestAgentCarries(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, Agent, x, y)
+	carry(t, a, b)
+	carry(t, b, a)
+	p, q := x.udp(t), y.udp(t)
+	sendUDP(t, p, y.addr, "ping")
+	wantUDP(t, q, x.addr, "ping")
+	sendUDP(t, q, x.addr, "pong")
+	wantUDP(t, p, y.addr, "pong")
+	pour(t, x, y, 1<<20)
+}
+
+func TestGatewayAnswers(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	x := a.endpoint(t, 7)
+	p := x.udp(t)
+	gateway := netip.AddrFrom4(Gateway)
+	sendUDP(t, p, gateway, "who is y?")
+	f, err := a.plane.Recv(make([]byte, 2048))
+	if err != nil || f.Why != Carry || f.VNI != 7 {
+		t.Fatalf("received %+v (%v)", f, err)
+	}
+	// The same back: sums stay right where source and destination change places.
+	for i := range 4 {
+		f.Packet[12+i], f.Packet[16+i] = f.Packet[16+i], f.Packet[12+i]
+	}
+	for i := range 2 {
+		f.Packet[20+i], f.Packet[22+i] = f.Packet[22+i], f.Packet[20+i]
+	}
+	if err := a.plane.Deliver(7, f.raw); err != nil {
+		t.Fatal(err)
+	}
+	wantUDP(t, p, gateway, "who is y?")
+	if err := a.plane.Deliver(8, f.raw); err != nil { // no slot of that network has the address
+		t.Fatal(err)
+	}
+	wantDrops(t, a, 0, Absent, 1)
+}
+
+func TestLargePacketIsRefused(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, Direct, x, y)
+	if err := a.plane.Route(7, y.addr, To{Way: Direct, Host: b.plane.Here()[0], MTU: 1230}); err != nil {
+		t.Fatal(err)
+	}
+	p := x.udp(t)
+	gone := make(chan error, 1)
+	go func() {
+		_, err := a.plane.RecvMiss(make([]byte, 2048)) // answers
+		gone <- err
+	}()
+	large := string(make([]byte, 1300))
+	q := y.udp(t)
+	waitFor(t, "the slot to be told, and to send fragments", func() bool {
+		sendUDP(t, p, y.addr, large)
+		_ = q.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		n, err := q.Read(make([]byte, 2048))
+		return err == nil && n == len(large)
+	})
+	small := string(make([]byte, 1230-28))
+	sendUDP(t, p, y.addr, small)
+	wantUDP(t, q, x.addr, small)
+	pour(t, x, y, 1<<20)
+	if err := a.plane.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-gone; !errors.Is(err, ErrClosed) {
+		t.Errorf("RecvMiss after Close: %v, want %v", err, ErrClosed)
+	}
+}
+
+// answering has a host in RecvMiss until it closes.
+func (h *host) answering(t *testing.T) {
+	gone := make(chan error, 1)
+	go func() {
+		f, err := h.plane.RecvMiss(make([]byte, 2048))
+		if err == nil {
+			err = fmt.Errorf("missed %+v", f)
+		}
+		gone <- err
+	}()
+	t.Cleanup(func() {
+		h.plane.Close()
+		if err := <-gone; !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTry(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	a.answering(t)
+	b.answering(t)
+	ctx := context.Background()
+	if way, err := a.plane.Try(ctx, b.plane.Here()[0]); err != nil || way != Direct {
+		t.Errorf("Try = %v, %v, want %v", way, err, Direct)
+	}
+	if _, err := a.plane.Try(ctx, netip.MustParseAddrPort("192.0.2.1:7071")); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("Try of an untrusted host: %v, want %v", err, ErrUntrusted)
+	}
+	if _, err := a.plane.Try(ctx, netip.MustParseAddrPort("192.168.77.9:7071")); !errors.Is(err, ErrNoWay) {
+		t.Errorf("Try of nobody: %v, want %v", err, ErrNoWay)
+	}
+	// Where the programs cannot send, the kernel's device can.
+	if err := b.plane.try(ctx, a.plane.Here()[0], External); err != nil {
+		t.Errorf("trying %v: %v", External, err)
+	}
+}
+
+func TestExpire(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y, z := a.endpoint(t, 7), b.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, Direct, x, y)
+	meet(t, Direct, x, z)
+	old := func(e *endpoint) {
+		key := planeKey{Vni: 7, Ip: be(e.addr)}
+		var r planeRoute
+		if err := a.plane.objects.Routes.Lookup(key, &r); err != nil {
+			t.Fatal(err)
+		}
+		r.Used -= 100
+		if err := a.plane.objects.Routes.Put(key, &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old(y)
+	old(z)
+	p, q := x.udp(t), y.udp(t)
+	sendUDP(t, p, y.addr, "used")
+	wantUDP(t, q, x.addr, "used")
+	if n, err := a.plane.Expire(50 * time.Second); n != 1 || err != nil {
+		t.Errorf("Expire = %d, %v, want 1", n, err)
+	}
+	all, err := a.plane.Routes()
+	if err != nil || len(all) != 2 {
+		t.Fatalf("routes %v (%v), want x's and y's", all, err)
+	}
+	for _, s := range all {
+		if s.Dst == y.addr && (s.SentPackets != 1 || s.Way != Direct || s.Host != b.at) {
+			t.Errorf("route %+v", s)
+		}
+	}
+	if err := a.plane.Forget(7); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := a.plane.Routes(); err != nil || len(all) != 1 || all[0].Dst != x.addr {
+		t.Errorf("routes %v (%v), want x's", all, err)
+	}
+}
+
+func TestChecksum(t *testing.T) {
+	b := make([]byte, ipHeader)
+	putIPv4(b, 1, netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("10.4.5.6"))
+	if checksum(b) != 0 || binary.BigEndian.Uint16(b[2:]) != ipHeader {
+		t.Errorf("header %x does not sum to 0", b)
+	}
+}
