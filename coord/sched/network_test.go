@@ -393,6 +393,29 @@ func TestGangThatWaitsForItself(t *testing.T) {
 	w.wantIdle()
 }
 
+// So is one whose members cannot be told apart, or be looked up.
+func TestGangsThatCannotBe(t *testing.T) {
+	for want, change := range map[string]func(*wire.Gang){
+		"cannot be looked up":     func(g *wire.Gang) { g.Task = "1.2.3.4" },
+		"is there twice":          func(g *wire.Gang) { g.Index = 0 },
+		"of 9 tasks, but 2":       func(g *wire.Gang) { g.Size = 9 },
+		"others are not":          func(g *wire.Gang) { g.Network = g.Index == 0 },
+		"all its members are ser": func(g *wire.Gang) { g.Service = true },
+	} {
+		w, client := small(t, 2)
+		p := netPlan(t, gangSpec{name: "g", others: 2})
+		id := w.submit(1, client, p, func(s *Submitted) {
+			for i := range s.Tasks {
+				change(s.Tasks[i].Gang)
+			}
+		}, "g-o0")
+		if d := w.done[id]; d == nil || d.Error == nil || !strings.Contains(d.Error.Message, want) {
+			t.Errorf("done: %+v, want %q", d, want)
+		}
+		w.wantIdle()
+	}
+}
+
 // Numbers of nodes are each one's own, and stay.
 func TestHosts(t *testing.T) {
 	w := newWorld(t, 1)
