@@ -154,7 +154,7 @@ func (a *app) runCmd() *cobra.Command {
 	var f jobFlags
 	r := new(client.Run)
 	c := &cobra.Command{
-		Use:   "run [--out TEMPLATE] COMMAND... [::: ARGUMENT...]",
+		Use:   "run [--out TEMPLATE] [--gang N] [--network] COMMAND... [::: ARGUMENT...]",
 		Short: "Run a command line once for each argument",
 		Long: `Run a shell command line once for each argument, as GNU parallel does:
 
@@ -163,7 +163,13 @@ func (a *app) runCmd() *cobra.Command {
   {} the argument   {.} without extension   {/} its last element   {/.} both   {#} its number
 
 Programs named in the line are captured, files named in it and arguments that exist are its
-inputs. With --out that one file comes back, else every file that is new or changed.`,
+inputs. With --out that one file comes back, else every file that is new or changed.
+
+With --gang N it is run N times for each argument, and all start together or none; $GAGGLE_INDEX is
+0 to N-1. With --network they reach each other, and nobody else, as peer-0, peer-1 and so on, or
+peer1-0 and so on for the first argument. What comes back of each is in a directory of its name:
+
+  coord run --network --gang 2 'test $GAGGLE_INDEX = 0 && nc -lp 80 || echo hello | nc peer-0 80'`,
 		Args: someArgs("a command", "coord run 'convert {} {.}.png' ::: *.jpg", 1, -1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := defaultTrust(c, &r.Trust); err != nil {
@@ -185,6 +191,8 @@ inputs. With --out that one file comes back, else every file that is new or chan
 	}
 	f.add(c)
 	c.Flags().StringVar(&r.Out, "out", "", "`TEMPLATE` of the file that the command makes")
+	c.Flags().IntVar(&r.Gang, "gang", 0, "run `N` of each at the same time")
+	c.Flags().BoolVar(&r.Network, "network", false, "run all at the same time, on a network of their own")
 	trustFlags(c, &r.Twice, &r.Verify, &r.Trust)
 	c.Flags().SetInterspersed(false) // the command's flags are its own
 	return c

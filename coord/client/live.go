@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -131,6 +132,8 @@ func (v *liveView) phase(t *activeTask, now time.Time) string {
 		return fmt.Sprintf("fetching %s of %s from %s", Bytes(t.doing.Done), Bytes(t.doing.Total), v.nameOf(t.doing.From, ""))
 	case t.doing != nil && t.doing.Phase == "store":
 		return "storing its outputs on " + node
+	case t.doing != nil && t.doing.Phase == "wait" && n.State != wire.StateRunning:
+		return "on " + node + ", " + cmp.Or(printable(n.Waiting), "waiting for others of its gang")
 	case n.State == wire.StateRunning:
 		return fmt.Sprintf("running on %s %s", node, Span(now.Sub(t.since)))
 	case n.Waiting != "":

@@ -118,6 +118,9 @@ type Run struct {
 	Twice  bool       `cbor:"twice,omitempty" json:"twice,omitempty"`
 	Verify int        `cbor:"verify,omitempty" json:"verify,omitempty"`
 	Trust  wire.Trust `cbor:"trust,omitempty" json:"trust,omitempty"`
+	// Gang is how many of each run; if it is not 0, or Network is set, all of them start together.
+	Gang    int  `cbor:"gang,omitempty" json:"gang,omitempty"`
+	Network bool `cbor:"network,omitempty" json:"network,omitempty"` // they reach each other, see peerName
 }
 
 // Attach follows a job that was submitted before, to its end.

@@ -123,7 +123,16 @@ func (r *Run) again(task string) (line []string) {
 	if r.Out != "" {
 		line = append(line, "--out", r.Out)
 	}
+	if r.Gang > 0 {
+		line = append(line, "--gang", strconv.Itoa(r.Gang))
+	}
+	if r.Network {
+		line = append(line, "--network")
+	}
 	line = append(line, r.Words...)
+	if r.together() && len(r.Args) > 0 { // none runs without the others
+		return append(append(line, ":::"), r.Args...)
+	}
 	for i, arg := range r.Args {
 		if r.taskName(i) == task {
 			return append(line, ":::", arg)

@@ -118,8 +118,8 @@ func (r *Run) taskName(i int) string {
 // run makes a graph of the command line and runs it.
 func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 	r := cmd.Run
-	if len(r.Words) == 0 || strings.TrimSpace(strings.Join(r.Words, "")) == "" {
-		return nil, wire.Errorf(wire.CauseInvalid, "coord run 'convert {} {.}.png' ::: *.jpg", "no command to run")
+	if err := r.check(); err != nil {
+		return nil, err
 	}
 	b, err := r.graph(cmd.Dir, cmd.Path)
 	if err != nil {
@@ -142,8 +142,9 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 	}
 	numbers := make([]string, len(plan.Tasks))
 	for i := range plan.Tasks {
-		numbers[i] = plan.Tasks[i].Name
-		if n, err := strconv.Atoi(plan.Tasks[i].Name); err == nil && n > 0 && n <= len(r.Args) {
+		if numbers[i] = plan.Tasks[i].Name; r.together() {
+			numbers[i] = peerNumber(plan.Tasks[i].Name)
+		} else if n, err := strconv.Atoi(plan.Tasks[i].Name); err == nil && n > 0 && n <= len(r.Args) {
 			plan.Tasks[i].Name = r.taskName(n - 1)
 		} else {
 			plan.Tasks[i].Name = r.kind()
@@ -168,9 +169,52 @@ type runTask struct {
 	Tools   []string       `json:"tools"`
 	Run     []string       `json:"run"`
 	Outputs []string       `json:"outputs"`
+	Gang    string         `json:"gang,omitempty"`
+	Network string         `json:"network,omitempty"`
+	Count   int            `json:"count,omitempty"`
 }
 
-// graph returns the graph file for the command line. Task and targets are named by number.
+// maxRunGang bounds --gang; with arguments the gang may still be too large.
+const maxRunGang = wire.MaxGang
+
+// together reports whether all that is run starts together.
+func (r *Run) together() bool { return r.Gang > 0 || r.Network }
+
+// peerName is the name of the task of argument number i, from 1, or of a line without arguments, 0,
+// where all start together, so that others find it: peer1, and with --gang each of it as peer1-0,
+// peer1-1. A number alone would be taken for an address.
+func peerName(i int) string {
+	if i == 0 {
+		return "peer"
+	}
+	return "peer" + strconv.Itoa(i)
+}
+
+// peerNumber is the number in a name of peerName's, with the key of an instance behind it or not.
+func peerNumber(name string) string {
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "peer"), "[")
+	if name == "" {
+		return "0"
+	}
+	return name
+}
+
+// check checks what is asked for.
+func (r *Run) check() error {
+	switch {
+	case len(r.Words) == 0 || strings.TrimSpace(strings.Join(r.Words, "")) == "":
+		return wire.Errorf(wire.CauseInvalid, "coord run 'convert {} {.}.png' ::: *.jpg", "no command to run")
+	case r.Gang < 0 || max(1, r.Gang)*max(1, len(r.Args)) > maxRunGang && r.together():
+		return wire.Errorf(wire.CauseInvalid, "ask for fewer, or name fewer arguments",
+			"--gang %d of %d commands: 1 to %d can start together", r.Gang, max(1, len(r.Args)), maxRunGang)
+	case r.together() && (r.Twice || r.Verify > 0):
+		return wire.Errorf(wire.CauseInvalid, "leave one of them out", "what runs together is run once, so that nothing is compared")
+	}
+	return nil
+}
+
+// graph returns the graph file for the command line. Targets are named by number, and tasks as well if
+// they do not run together. Of several instances each target has the index behind its path.
 func (r *Run) graph(dir, searchPath string) ([]byte, error) {
 	g := struct {
 		Gaggle  int                `json:"gaggle"`
@@ -187,9 +231,20 @@ func (r *Run) graph(dir, searchPath string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		g.Tasks[name] = *t
+		task := name
+		if r.together() {
+			task = peerName(arg + 1)
+			t.Gang = "run"
+			if r.Network {
+				t.Network = "overlay"
+			}
+			if r.Gang > 1 {
+				t.Count = r.Gang
+			}
+		}
+		g.Tasks[task] = *t
 		for _, o := range t.Outputs {
-			g.Targets[name+"/"+strings.TrimSuffix(o, "/")] = "@" + name + "/" + strings.TrimSuffix(o, "/")
+			g.Targets[name+"/"+strings.TrimSuffix(o, "/")] = "@" + task + "/" + strings.TrimSuffix(o, "/")
 			if o != wire.Stdout && r.Out != "" {
 				if other, twice := outs[o]; twice {
 					return nil, wire.Errorf(wire.CauseInvalid, "use {}, {.} or {#} in --out", "arguments %s and %s both write %q", other, name, o)

@@ -1,7 +1,10 @@
 package client
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gaggle/coord/graph"
 	"gaggle/wire"
 )
 
@@ -165,12 +169,104 @@ func TestRunGraph(t *testing.T) {
 			t.Errorf("an output elsewhere gives %v, want it refused", err)
 		}
 	})
+	t.Run("together", func(t *testing.T) {
+		r := &Run{Words: []string{"convert {}"}, Args: []string{"a.jpg", "b.jpg"}, Out: "{}.png", Gang: 3, Network: true}
+		b, err := r.graph(dir, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := graph.Decode(bytes.NewReader(b), "coord run.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := graph.Expand(t.Context(), f, graph.Env{Dir: dir, Files: anyFiles{}, Roots: anyFiles{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(plan.Tasks) != 6 || len(plan.Targets) != 12 {
+			t.Fatalf("%d tasks and %d targets, want 6 and 12", len(plan.Tasks), len(plan.Targets))
+		}
+		var paths []string
+		for _, x := range plan.Targets {
+			paths = append(paths, x.Path)
+		}
+		if !slices.Contains(paths, "2/b.jpg.png/1") || !slices.Contains(paths, "1/stdout/0") {
+			t.Errorf("targets %v", paths)
+		}
+		x := plan.Tasks[4]
+		if g := x.Gang; x.Name != "peer2[1]" || g.Size != 6 || g.Task != "peer2" || g.Index != 1 || g.Count != 3 || !g.Network || peerNumber(x.Name) != "2" {
+			t.Errorf("task %s is of the gang %+v", x.Name, g)
+		}
+		if got := peerNumber("peer[3]"); got != "0" {
+			t.Errorf("the task without an argument has number %s", got)
+		}
+	})
+	t.Run("too many together", func(t *testing.T) {
+		for _, r := range []Run{{Gang: 1025}, {Gang: 600, Args: []string{"a.jpg", "b.jpg"}}, {Gang: -1}, {Gang: 2, Twice: true}, {Network: true, Verify: 10}} {
+			r.Words = []string{"convert"}
+			if wire.CauseOf(r.check()) != wire.CauseInvalid {
+				t.Errorf("check of %+v = %v, want it refused", r, r.check())
+			}
+		}
+	})
 	t.Run("two that write the same file", func(t *testing.T) {
 		_, err := (&Run{Words: []string{"convert"}, Args: []string{"a.jpg", "b.jpg"}, Out: "out.png"}).graph(dir, path)
 		if wire.CauseOf(err) != wire.CauseInvalid {
 			t.Errorf("got %v, want it refused", err)
 		}
 	})
+}
+
+// anyFiles has every file and root.
+type anyFiles struct{}
+
+func (anyFiles) Add(_ context.Context, path string) (wire.Object, error) {
+	return wire.FileObject(wire.BlobID(wire.Sum([]byte(path))), 1, false), nil
+}
+
+func (anyFiles) Put(_ context.Context, data []byte) (wire.Object, error) {
+	return wire.FileObject(wire.BlobID(wire.Sum(data)), uint64(len(data)), false), nil
+}
+
+func (anyFiles) Find(_ context.Context, o wire.Object) (wire.Object, error) { return o, nil }
+
+func (anyFiles) Root(_ context.Context, s graph.RootSpec) (wire.Object, error) {
+	return wire.DirObject(wire.TreeID(wire.Sum(fmt.Append(nil, s))), 1), nil
+}
+
+// One task of a gang is nothing without the others.
+func TestOnlyAMemberOfAGang(t *testing.T) {
+	const text = `{"gaggle":1,"tasks":{
+ "in":{"run":["true"],"outputs":["stdout"]},
+ "more":{"run":["true","more"],"outputs":["stdout"]},
+ "db":{"gang":"g","network":"overlay","service":true,"run":["db"],"inputs":["@in/stdout"]},
+ "load":{"gang":"g","network":"overlay","count":2,"run":["load"],"outputs":["stdout"]}},
+ "targets":{"l/":"@load/stdout","m":"@more/stdout"}}`
+	plan := func() *graph.Plan {
+		f, err := graph.Decode(strings.NewReader(text), "g.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := graph.Expand(t.Context(), f, graph.Env{Dir: t.TempDir(), Files: anyFiles{}, Roots: anyFiles{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	p := plan()
+	if err := keepOnly(p, "load[1]"); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, x := range p.Tasks {
+		names = append(names, x.Name)
+	}
+	if want := []string{"in", "db", "load[0]", "load[1]"}; !slices.Equal(names, want) || len(p.Targets) != 1 || p.Targets[0].Path != "load[1]/stdout" {
+		t.Errorf("keeps %v with targets %v, want %v", names, p.Targets, want)
+	}
+	if err := keepOnly(plan(), "db"); wire.CauseOf(err) != wire.CauseInvalid || !strings.Contains(err.Error(), "is a service") {
+		t.Errorf("a service alone gives %v", err)
+	}
 }
 
 func TestAgain(t *testing.T) {
@@ -187,6 +283,8 @@ func TestAgain(t *testing.T) {
 			"cd /w && coord submit --dir /src g.yaml --out out --only t"},
 		{"mesh", record{Dir: "/w", Out: "/w", Graph: "g.yaml", Mesh: "lab"}, "t", "cd /w && coord submit --mesh lab g.yaml --only t"},
 		{"policies", record{Dir: "/w", Out: "/w", Graph: "g.yaml", Verify: 10, Trust: 2}, "t", "cd /w && coord submit --verify 10% --trust 2 g.yaml --only t"},
+		{"run together", record{Dir: "/w", Run: &Run{Words: []string{"nc {}"}, Args: []string{"a", "b c"}, Gang: 2, Network: true}}, "peer2[1]",
+			"cd /w && coord run --gang 2 --network 'nc {}' ::: a 'b c'"},
 		{"run", record{Dir: "/w", Run: &Run{Words: []string{"wc -l {}"}, Args: []string{"a", "b c"}, Out: "{}.n"}}, "wc[b c]",
 			"cd /w && coord run --out '{}.n' 'wc -l {}' ::: 'b c'"},
 	} {

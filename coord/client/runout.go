@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,31 +21,48 @@ import (
 // writeRun puts the outputs of coord run where they belong, and prints what the commands printed
 // in the order of the arguments.
 func (w *writer) writeRun(ctx context.Context, rec *record, targets []wire.Target) error {
-	number := func(t wire.Target) int {
+	order := func(t wire.Target) (number, index int) {
 		text, _, _ := strings.Cut(t.Path, "/")
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return 0
+		if rec.Run.Gang > 1 {
+			index = atoi(path.Base(t.Path))
 		}
-		return n
+		return atoi(text), index
 	}
-	slices.SortStableFunc(targets, func(a, b wire.Target) int { return number(a) - number(b) })
+	slices.SortStableFunc(targets, func(a, b wire.Target) int {
+		an, ai := order(a)
+		bn, bi := order(b)
+		return cmp.Or(an-bn, ai-bi)
+	})
 	return w.each(targets, func(t wire.Target) error {
 		number, output, _ := strings.Cut(t.Path, "/")
+		to := ""
+		if rec.Run.Gang > 1 {
+			to = peerName(atoi(number)) + "-" + path.Base(output)
+			output = path.Dir(output)
+		}
 		var err error
 		switch {
 		case output == wire.Stdout:
 			err = w.print(t.Held.Object)
 		case rec.Run.Out != "":
-			err = w.write(ctx, t.Held.Object, output)
+			err = w.write(ctx, t.Held.Object, path.Join(to, output))
 		default:
-			err = w.writeNew(ctx, rec, number, t.Held.Object, "")
+			err = w.writeNew(ctx, rec, number, t.Held.Object, "", to)
 		}
 		if err != nil {
 			return fmt.Errorf("writing what %s gave: %w", rec.Run.kind(), err)
 		}
 		return nil
 	})
+}
+
+// atoi reads a number of our own making; 0 if it is none.
+func atoi(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // given notes the inputs of the tasks of coord run, by number and path in the working directory,
@@ -89,8 +107,9 @@ func (w *writer) was(given map[string]string, number, p string) (string, error) 
 	return e.Object.CID(), nil
 }
 
-// writeNew writes what a command made or changed in its working directory.
-func (w *writer) writeNew(ctx context.Context, rec *record, number string, dir wire.Object, at string) error {
+// writeNew writes what a command made or changed at a path of its working directory, below the
+// directory to.
+func (w *writer) writeNew(ctx context.Context, rec *record, number string, dir wire.Object, at, to string) error {
 	t, err := w.store.Tree(w.space, wire.TreeID(dir.Digest))
 	if err != nil {
 		return err
@@ -103,11 +122,11 @@ func (w *writer) writeNew(ctx context.Context, rec *record, number string, dir w
 		case before != "" && before == e.Object.CID():
 			continue
 		case e.Object.Kind == wire.Dir:
-			err = w.writeNew(ctx, rec, number, e.Object, p)
+			err = w.writeNew(ctx, rec, number, e.Object, p, to)
 		case e.Object.Kind == wire.Symlink:
-			err = w.link(e.Target, p)
+			err = w.link(e.Target, path.Join(to, p))
 		default:
-			err = w.write(ctx, e.Object, p)
+			err = w.write(ctx, e.Object, path.Join(to, p))
 		}
 		if err != nil {
 			return err

@@ -121,7 +121,8 @@ func (s *session) expand(ctx context.Context, cmd *Command, l *link, f *graph.Fi
 }
 
 // keepOnly cuts a plan down to one task, by name or by the name of a task in its sub-graph, or to
-// all instances of one, and what it needs. Its outputs become the targets, below its name.
+// all instances of one, and what it needs, which of a member of a gang is all others. Its outputs
+// become the targets, below its name.
 func keepOnly(p *graph.Plan, only string) error {
 	kept := named(p, only)
 	if len(kept) == 0 {
@@ -138,20 +139,30 @@ func keepOnly(p *graph.Plan, only string) error {
 	for _, at := range kept {
 		need[p.IDs[at]] = true
 	}
-	end := kept[len(kept)-1]
-	for i := end; i >= 0; i-- {
-		if !need[p.IDs[i]] {
-			continue
-		}
-		for _, in := range p.Thunks[i].Inputs {
-			if in.Object.Kind == wire.Pending {
-				need[wire.ThunkID(in.Object.Digest)] = true
+	gangs := map[string]bool{}
+	for more := true; more; {
+		more = false
+		for i := len(p.Tasks) - 1; i >= 0; i-- {
+			g := p.Tasks[i].Gang
+			if g != nil && gangs[g.Name] && !need[p.IDs[i]] {
+				need[p.IDs[i]], more = true, true
+			}
+			if !need[p.IDs[i]] {
+				continue
+			}
+			if g != nil && !gangs[g.Name] {
+				gangs[g.Name], more = true, true
+			}
+			for _, in := range p.Thunks[i].Inputs {
+				if in.Object.Kind == wire.Pending {
+					need[wire.ThunkID(in.Object.Digest)] = true
+				}
 			}
 		}
 	}
 	last := *p
 	p.Tasks, p.Thunks, p.IDs, p.Targets = nil, nil, nil, nil
-	for i := range last.Tasks[:end+1] {
+	for i := range last.Tasks {
 		if need[last.IDs[i]] {
 			p.Tasks, p.Thunks, p.IDs = append(p.Tasks, last.Tasks[i]), append(p.Thunks, last.Thunks[i]), append(p.IDs, last.IDs[i])
 		}
@@ -161,6 +172,9 @@ func keepOnly(p *graph.Plan, only string) error {
 			path := strings.Map(pathRune, last.Tasks[at].Name) + "/" + o.Path
 			p.Targets = append(p.Targets, wire.TargetSpec{Path: path, Thunk: last.IDs[at], Output: o.Path})
 		}
+	}
+	if len(p.Targets) == 0 {
+		return wire.Errorf(wire.CauseInvalid, "name a task of its gang that has outputs: the service runs with it", "task %q is a service, and has no outputs", only)
 	}
 	return nil
 }
