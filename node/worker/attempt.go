@@ -33,7 +33,7 @@ func (w *Worker) attempt(l *lease) (*outcome, error) {
 	if err := w.slots.enter(l.ctx, l.Hints.Priority, l.seq, wide); err != nil {
 		return nil, err
 	}
-	r, err := w.run(l, staged)
+	r, err := w.run(l, staged) // a member that waits for others keeps its slot, which it was promised
 	w.slots.leave(wide)
 	if err != nil {
 		w.keepSaid(l)
@@ -233,6 +233,9 @@ func (w *Worker) fetchFrom(ctx context.Context, l *lease, want []wire.Held) erro
 
 // run takes the slot that the caller has and executes the thunk.
 func (w *Worker) run(l *lease, staged Staged) (*run, error) {
+	if err := w.awaitOthers(l); err != nil {
+		return nil, err
+	}
 	if err := w.start(l); err != nil {
 		return nil, err
 	}

@@ -281,12 +281,13 @@ func (l *lab) Stage(_ context.Context, space wire.Space, t *wire.Thunk) (Staged,
 			return nil, fmt.Errorf("laying out %s: %w", in.Path, errors.Join(err, blobstore.ErrNotFound))
 		}
 	}
-	return &labStage{l, t.Command[0]}, nil
+	return &labStage{l, t.Command[0], len(t.Outputs)}, nil
 }
 
 type labStage struct {
-	l    *lab
-	name string
+	l       *lab
+	name    string
+	outputs int
 }
 
 func (s *labStage) Run(ctx context.Context, spec sandbox.Spec) (r sandbox.Report, err error) {
@@ -305,7 +306,7 @@ func (s *labStage) Run(ctx context.Context, spec sandbox.Spec) (r sandbox.Report
 	begun := time.Now()
 	text, failure, err := doing(ctx, s.name, spec)
 	r.Run = time.Since(begun)
-	if err != nil || failure != nil {
+	if err != nil || failure != nil || s.outputs == 0 {
 		r.Failure = failure
 		return r, err
 	}

@@ -60,11 +60,15 @@ func (w *Worker) accept(o *wire.Offer) {
 		since: w.cfg.Boot()}
 	l.ctx, l.cancel = context.WithCancelCause(w.ctx)
 	t, err := w.decodeOffer(o)
+	if err == nil {
+		err = w.checkPlace(o, t)
+	}
 	if err != nil {
 		w.answer(l, w.failed(l, nil, failureOf(err, wire.CauseInternal)))
 		return
 	}
 	l.thunk = t
+	w.join(l)
 	l.log = w.logs.open(logKey{o.Space, l.id})
 	w.leases[o.Lease] = l
 	w.spawn(func() { w.serve(l) })
@@ -198,6 +202,9 @@ func (w *Worker) answer(l *lease, o *outcome) bool {
 
 // end takes a lease off the books. Called under w.mu.
 func (w *Worker) end(l *lease) {
+	if !l.over {
+		w.part(l)
+	}
 	l.over = true
 	delete(w.leases, l.Lease)
 }

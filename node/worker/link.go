@@ -204,14 +204,15 @@ func (w *Worker) attach(out *outbox) (*wire.Hello, []*outcome) {
 	defer w.mu.Unlock()
 	w.deaf = false
 	h := w.cfg.Hello
-	h.Epoch, h.Inventory = w.epoch, inventory
+	h.Epoch, h.Inventory, h.Host = w.epoch, inventory, w.host
+	w.dropNetworks()
 	if w.cfg.Addrs != nil {
 		h.Addrs = w.cfg.Addrs()
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.leases)) {
 		l := w.leases[id]
 		h.Running = append(h.Running, id)
-		h.Working = append(h.Working, wire.Work{Space: l.Space, Thunk: l.id, Started: l.started})
+		h.Working = append(h.Working, wire.Work{Space: l.Space, Thunk: l.id, Started: l.started, Fresh: l.Fresh})
 		if l.started {
 			out.started(id)
 		}
@@ -222,7 +223,7 @@ func (w *Worker) attach(out *outbox) (*wire.Hello, []*outcome) {
 	held := slices.SortedFunc(maps.Values(w.outcomes), older)
 	for _, o := range held {
 		h.Running = append(h.Running, o.lease())
-		work := wire.Work{Space: o.receipt.Space, Thunk: o.receipt.Thunk, Started: true}
+		work := wire.Work{Space: o.receipt.Space, Thunk: o.receipt.Thunk, Started: true, Fresh: o.fresh}
 		h.Working = append(h.Working, work)
 		out.outcome(o)
 	}

@@ -11,6 +11,7 @@ import (
 // An outcome is what became of a lease: a result or a failed attempt, and its receipt.
 type outcome struct {
 	seq     uint64 // of the lease
+	fresh   bool   // of an offer that was
 	result  *wire.Result
 	outputs []wire.Object // of result
 	attempt *wire.Attempt // if result is nil
@@ -50,10 +51,10 @@ func (w *Worker) done(l *lease, r *run, v *wire.Value) *outcome {
 	} else {
 		w.ends.known.Add(1)
 	}
-	o := &outcome{outputs: v.Outputs, receipt: receipt(l, r)}
+	o := &outcome{fresh: l.Fresh, outputs: v.Outputs, receipt: receipt(l, r)}
 	o.receipt.Value = digest
 	o.result = &wire.Result{Lease: l.Lease, Space: l.Space, Thunk: l.id, Value: enc,
-		Fetched: l.fetched}
+		Fetched: l.fetched, Fresh: l.Fresh}
 	if r != nil {
 		o.result.Run, o.result.PeakMem = r.Run, r.PeakMem
 	}
@@ -65,7 +66,7 @@ func (w *Worker) failed(l *lease, r *run, f *wire.Failure) *outcome {
 	w.ends.failed.Add(1)
 	f.Node, f.NodeName = w.self, w.cfg.Hello.Name
 	f.Stdout, f.Stderr = tail(f.Stdout), tail(f.Stderr)
-	o := &outcome{receipt: receipt(l, r)}
+	o := &outcome{fresh: l.Fresh, receipt: receipt(l, r)}
 	o.receipt.Cause, o.receipt.Exit, o.receipt.Signal = f.Cause, int64(f.Exit), int64(f.Signal)
 	if f.Cause != wire.CauseExit {
 		o.receipt.Exit = -1

@@ -11,7 +11,8 @@ func (w *Worker) receive(f *wire.ToNode) error {
 		return &refusedError{f.Refuse}
 	}
 	for _, n := range []int{len(f.Grants), len(f.Offers), len(f.Recall), len(f.Cancel),
-		len(f.Pin), len(f.Unpin), len(f.Copy), len(f.Probe), len(f.Acked), len(f.Withdraw)} {
+		len(f.Pin), len(f.Unpin), len(f.Copy), len(f.Probe), len(f.Acked), len(f.Withdraw),
+		len(f.Networks)} {
 		if n > wire.MaxBatch {
 			return wire.Errorf(wire.CauseTooLarge, "",
 				"the coordinator sent a list of %d; the bound is %d", n, wire.MaxBatch)
@@ -38,6 +39,9 @@ func (w *Worker) receive(f *wire.ToNode) error {
 		if n := len(f.Offers[i].Then); n > wire.MaxThen {
 			return wire.Errorf(wire.CauseTooLarge, "", "the coordinator sent a continuation of %d; the bound is %d", n, wire.MaxThen)
 		}
+	}
+	if err := w.learn(f); err != nil {
+		return err
 	}
 	w.receiveLeases(f)
 	// Unpin first: where a frame names one object in both, keeping it too long does less harm.

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,8 +42,10 @@ type Config struct {
 	// Executor, if not nil, is used in place of Engine over the files of Store, which otherwise
 	// must have the methods of Files, as *blobstore.Store does.
 	Executor Executor
+	// Networks, if not nil, puts tasks on networks, and the worker says so in its Hello.
+	Networks Networks
 	Key      ed25519.PrivateKey
-	// Hello introduces the node. Life, Epoch, Running, Working and Inventory are filled in.
+	// Hello introduces the node. Life, Epoch, Running, Working, Inventory and Host are filled in.
 	Hello wire.Hello
 	// Addrs, if not nil, gives the addresses for the next Hello: those of a laptop change.
 	Addrs func() []string
@@ -99,6 +102,8 @@ type Worker struct {
 	said     func()                    // waits until the connection's other end has read all; nil before it is welcome
 	renewed  time.Duration             // boot time of the last frame, either way
 	heard    time.Duration             // boot time of the coordinator's last frame
+	networks map[uint32]*network       // by VNI
+	host     uint16                    // this node's number, see wire.ToNode
 	toCopy   []wire.CopyOrder
 	copiers  int // goroutines that work on toCopy
 	probing  int // probes, waiting ones too
@@ -132,6 +137,10 @@ func New(cfg Config) (*Worker, error) {
 		}
 		cfg.Executor = hostExecutor{files, cfg.Engine}
 	}
+	if cfg.Networks != nil {
+		cfg.Hello.Overlay = true
+		cfg.Hello.Versions.ABIs = append(slices.Clone(cfg.Hello.Versions.ABIs), wire.ABINetworked)
+	}
 	cfg.Hello.Life = max(1, rand.Uint64())
 	epoch, err := readEpoch(cfg.EpochFile)
 	if err != nil {
@@ -141,7 +150,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg: cfg, log: cfg.Logger, self: wire.PeerOf(cfg.Key), epoch: epoch,
 		fetches: newGate(max(4, fetchesPerSlot*cfg.Hello.Slots)),
 		slots:   newGate(cfg.Hello.Slots), probes: newGate(1),
-		leases: map[wire.LeaseID]*lease{}, outcomes: map[wire.LeaseID]*outcome{},
+		leases: map[wire.LeaseID]*lease{}, outcomes: map[wire.LeaseID]*outcome{}, networks: map[uint32]*network{},
 	}
 	w.syncs.init()
 	w.logs.init()
