@@ -59,17 +59,18 @@ func (b *batch) tree(p string) (source string, err error) {
 	return "", nil
 }
 
-// root selects the root tree at p, and has it mounted if it is not.
-func (b *batch) root(p string) error {
+// root selects the root tree at p, as commands on a network see it or others, and has it mounted if it
+// is not.
+func (b *batch) root(p string, net bool) error {
 	z := b.slot.zygote
 	var st unix.Stat_t
 	if err := unix.Stat(p, &st); err != nil {
 		return fmt.Errorf("opening the root %s: %w", p, err)
 	}
-	want := mountedRoot{path: p, dev: uint64(st.Dev), ino: st.Ino}
+	want := mountedRoot{path: p, net: net, dev: uint64(st.Dev), ino: st.Ino}
 	oldest := 0
 	for i := range z.roots {
-		if r := &z.roots[i]; r.path == want.path && r.dev == want.dev && r.ino == want.ino {
+		if r := &z.roots[i]; r.path == want.path && r.net == want.net && r.dev == want.dev && r.ino == want.ino {
 			r.used, b.q.Use = z.seq, i
 			return nil
 		}
@@ -83,7 +84,7 @@ func (b *batch) root(p string) error {
 	}
 	want.used = z.seq
 	z.roots[oldest] = want
-	b.q.Root, b.q.Use = &rootRequest{Index: oldest, Source: source}, oldest
+	b.q.Root, b.q.Use = &rootRequest{Index: oldest, Source: source, Net: net}, oldest
 	return nil
 }
 

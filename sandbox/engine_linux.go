@@ -174,12 +174,25 @@ func (e *Engine) Run(ctx context.Context, s Spec) (Report, error) {
 		return Report{}, errClosed
 	case <-e.idle.some:
 		sl := e.idle.take(!s.Again)
-		defer e.idle.put(sl)
+		defer e.putBack(sl, s.Net != nil)
 		if e.ctx.Err() != nil {
 			return Report{}, errClosed
 		}
 		return sl.run(ctx, &s)
 	}
+}
+
+// putBack makes a slot idle; one whose command was on a network gets a new namespace before, for which
+// nobody waits but Close.
+func (e *Engine) putBack(s *slot, networked bool) {
+	if !networked {
+		e.idle.put(s)
+		return
+	}
+	go func() {
+		defer e.idle.put(s)
+		s.refill()
+	}()
 }
 
 // check refuses what no sandbox could run.

@@ -36,8 +36,7 @@ func environment(env []string, cwd string) []string {
 		if f == pwdIs {
 			f += cwd
 		}
-		name, _, _ := strings.Cut(f, "=")
-		if _, set := lookupEnv(env, name); !set {
+		if _, set := lookupEnv(env, nameOf(f)); !set {
 			all = append(all, f)
 		}
 	}
@@ -51,6 +50,12 @@ func lookupEnv(env []string, name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// nameOf returns the name of a variable.
+func nameOf(v string) string {
+	name, _, _ := strings.Cut(v, "=")
+	return name
 }
 
 // Environment returns what a command sees whose thunk sets env, in /job.

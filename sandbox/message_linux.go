@@ -12,7 +12,7 @@ import (
 )
 
 // The engine and a zygote talk over a SOCK_SEQPACKET pair: requests one way, one reply for each
-// request that has an Exec, and one reply (ready) when the zygote is set up. A message is the
+// request that has an Exec or Weave, and one reply (ready) when the zygote is set up. A message is the
 // CBOR of its struct, with file descriptors in the order in which the struct's fields want them.
 // A message over maxPacket travels in a memfd, the last of its descriptors, and its own body is
 // empty. A second pair carries kills: eight bytes, the sequence number of an Exec.
@@ -28,7 +28,8 @@ type request struct {
 	Bytes  int64          `cbor:"bytes"` // size of /job, and of /tmp
 	Inodes int64          `cbor:"inodes"`
 	Inputs []inputRequest `cbor:"inputs,omitempty"`
-	Work   string         `cbor:"work,omitempty"` // working directory in /job, to be made; with an Exec
+	Work   string         `cbor:"work,omitempty"`  // working directory in /job, to be made; with an Exec
+	Weave  bool           `cbor:"weave,omitempty"` // make a network namespace; nothing else is asked then
 	Exec   *execRequest   `cbor:"exec,omitempty"`
 }
 
@@ -37,6 +38,7 @@ type request struct {
 type rootRequest struct {
 	Index  int    `cbor:"index"`
 	Source string `cbor:"source,omitempty"`
+	Net    bool   `cbor:"net,omitempty"` // for commands on a network: see dressEtc
 }
 
 // An inputRequest lays out an input. Small files come in Data. For others there is a descriptor,
@@ -63,12 +65,15 @@ type execRequest struct {
 	Cwd   string   `cbor:"cwd"`             // working directory, absolute
 	Pids  int      `cbor:"pids,omitempty"`  // limit by RLIMIT_NPROC; 0 for none
 	Mem   int64    `cbor:"mem,omitempty"`   // limit by sampling; 0 for none
+	Net   bool     `cbor:"net,omitempty"`   // in the namespace that was made last
 
 	Session sessionKind `cbor:"session,omitempty"`
 }
 
-// A reply ends a request. If the command ran, a descriptor of /job comes with it.
+// A reply ends a request. If the command ran, a descriptor of /job comes with it, and with Woven what
+// that says.
 type reply struct {
+	Woven   *woven      `cbor:"woven,omitempty"`
 	Trouble *wire.Error `cbor:"trouble,omitempty"` // it did not run: CauseNotInRoot is the task's doing
 	Killed  bool        `cbor:"killed,omitempty"`  // it was to be killed before it began
 	Starved bool        `cbor:"starved,omitempty"` // it was killed for its memory

@@ -172,8 +172,9 @@ func (z *zygote) makeDev(devices []string, clones []int) error {
 
 func rootPath(i int) string { return "/r" + strconv.Itoa(i) }
 
-// mountRoot puts the root tree that fd is a mount of at index i, with /proc and /dev.
-func (z *zygote) mountRoot(i, fd int) error {
+// mountRoot puts the root tree that fd is a mount of at index i, with /proc and /dev, and with net for
+// commands on a network.
+func (z *zygote) mountRoot(i, fd int, net bool) error {
 	if i < 0 || i >= keptRoots {
 		return unix.EINVAL
 	}
@@ -213,6 +214,9 @@ func (z *zygote) mountRoot(i, fd int) error {
 		if err != nil {
 			return fmt.Errorf("attaching /%s: %w", name, err)
 		}
+	}
+	if net {
+		return z.dressEtc(dir)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ type run struct {
 	job    int  // descriptor of what the command left; -1 if it did not start
 	late   bool // it was killed at its timeout
 	pause  *Pause
+	net    []string // variables of the network that the command is on
 }
 
 func (s *slot) run(ctx context.Context, spec *Spec) (Report, error) {
@@ -99,6 +100,14 @@ func (r *run) execute(ctx context.Context) error {
 			return sandboxError(err)
 		}
 	}
+	if r.spec.Net != nil {
+		leave, env, err := s.join(r.spec.Net)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		r.net = env
+	}
 	r.openStreams()
 	z.seq++
 	k := &killer{zygote: z, seq: z.seq, pause: r.pause}
@@ -168,8 +177,8 @@ func (r *run) begin(starts func()) (d *drain, err error) {
 	if err := r.layOut(b); err != nil {
 		return nil, err
 	}
-	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(spec.Env, spec.cwd()),
-		Empty: spec.Stdin == "", Job: spec.JobDir, Cwd: spec.cwd()}
+	x := execRequest{Seq: s.zygote.seq, Argv: spec.Argv, Env: environment(with(spec.Env, r.net), spec.cwd()),
+		Net: spec.Net != nil, Empty: spec.Stdin == "", Job: spec.JobDir, Cwd: spec.cwd()}
 	if s.zygote.group == nil || s.zygote.group.pids == "" {
 		x.Pids = r.limits.Pids + zygoteThreads
 	}
@@ -216,7 +225,7 @@ func (r *run) layOut(b *batch) error {
 	// One more than fits, since one that is full cannot be told from one that is too small.
 	b.q.Bytes = r.slot.engine.scratchBytes(r.limits) + copied + int64(os.Getpagesize())
 	b.q.Inodes = int64(r.limits.OutputFiles) + files + 1
-	if err := b.root(spec.Root); err != nil {
+	if err := b.root(spec.Root, spec.Net != nil); err != nil {
 		return sandboxError(err)
 	}
 	for i := range inputs {

@@ -14,7 +14,7 @@
 //	/tmp         empty, writable; also HOME and /dev/shm
 //	/proc        its own processes, nothing of the machine
 //	/dev         null zero full random urandom fd stdin stdout stderr shm
-//	network      its own loopback
+//	network      its own loopback; and with Spec.Net eth0, with an address that others may reach
 //	uid, gid     1000, pid 100, host name "thunk", umask 022, no address space randomisation
 //
 // The environment is the thunk's own with, unless it sets them, PATH (see DefaultPath),
@@ -64,7 +64,10 @@ type Config struct {
 	// each call that names a file waits for another process. It takes a listener of seccomp, of
 	// which a process can have one: inside most containers no run succeeds.
 	Lookups bool
-	Logger  *slog.Logger // nil discards
+	// Networks lets runs be on a network (Spec.Net). Slots that had such a run keep a namespace
+	// ready for the next one.
+	Networks Networks
+	Logger   *slog.Logger // nil discards
 }
 
 // DefaultFirstUID starts a range that systemd's UIDS-GIDS document leaves to the administrator,
@@ -90,6 +93,10 @@ type Spec struct {
 	// Limits.StreamBytes each. They must not block for long: the command would.
 	Stdout, Stderr io.Writer
 	Sink           Sink // of outputs
+
+	// Net puts the command on a network: it has a namespace, and so all ports, to itself, finds
+	// names through /etc/resolv.conf and its own address in $GAGGLE_ADDR. Nil: its own loopback only.
+	Net Membership
 
 	// Again says that the command has run before, to see whether it ends alike: it is run in the slot
 	// that has been idle for longest, which is the same one only if no other is.

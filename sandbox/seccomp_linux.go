@@ -13,7 +13,7 @@ import (
 // The filter allows what it does not name. Commands have no capability, a root of their own and
 // no network, so the filter narrows the kernel's surface and closes what would outlive a command
 // or reach its zygote, which has the same uid. mount, umount2, open_tree, move_mount,
-// mount_setattr, chroot and unshare(CLONE_NEWNET) stay open because the zygote's thread, whose
+// mount_setattr, chroot, unshare(CLONE_NEWNET) and setns(CLONE_NEWNET) stay open because the zygote's thread, whose
 // filter a command inherits, needs them; they refuse everybody else for want of a capability.
 //
 // What is refused by its number alone, and a command of another architecture, is not answered by
@@ -99,6 +99,12 @@ func filter(listener, lookups bool) (program, error) {
 	p.call(unix.SYS_UNSHARE, func(p *program) {
 		p.arg(0)
 		p.refuse(opAny, newNamespaces&^unix.CLONE_NEWNET|newTime, unix.EPERM)
+	})
+	p.call(unix.SYS_SETNS, func(p *program) {
+		p.arg(1)
+		p.unless(opEqual, unix.CLONE_NEWNET, 1)
+		p.ret(retAllow)
+		p.ret(no)
 	})
 	p.call(unix.SYS_IOCTL, func(p *program) {
 		p.arg(1)

@@ -23,6 +23,7 @@ type slot struct {
 	index   int
 	zygote  *remote // nil: not running
 	drained []byte  // where output streams are read to
+	spare   Cable   // for the next command on a network; nil: there is none
 }
 
 // A remote is the engine's end of a zygote.
@@ -41,6 +42,7 @@ type remote struct {
 // again has another inode, since the mount holds the old one.
 type mountedRoot struct {
 	path     string
+	net      bool // for commands on a network
 	dev, ino uint64
 	used     uint64 // seq of its last use
 }
@@ -159,7 +161,7 @@ func sockets() (ours []int, theirs []*os.File, err error) {
 func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 	e := s.engine
 	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct, Program: e.program != nil,
-		Terminals: e.config.Terminals, Lookups: e.config.Lookups})
+		Terminals: e.config.Terminals, Lookups: e.config.Lookups, Networks: e.config.Networks != nil})
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +192,7 @@ func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 		Credential: &syscall.Credential{Uid: insideID, Gid: insideID,
 			NoSetGroups: !e.distinct},
 		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SETPCAP,
-			unix.CAP_SYS_RESOURCE, unix.CAP_NET_ADMIN},
+			unix.CAP_SYS_RESOURCE, unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE},
 		Setsid: true, // the terminal's Ctrl-C is for the engine
 	}
 	return cmd, nil
@@ -261,6 +263,7 @@ func (l *errorLog) Write(b []byte) (int, error) {
 
 // stop ends the slot's zygote, and with it everything in its pid namespace.
 func (s *slot) stop() {
+	s.unplug()
 	if s.zygote != nil {
 		s.zygote.end()
 		s.zygote = nil

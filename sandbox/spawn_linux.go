@@ -137,6 +137,13 @@ func (z *zygote) start(program string, x *execRequest, files []int) (pid int, er
 	if z.Lookups {
 		defer withoutGC()()
 	}
+	if x.Net {
+		back, err := z.goOut()
+		if err != nil {
+			return 0, err
+		}
+		defer back()
+	}
 	// No CLONE_NEW flag: ForkExec would fork without CLONE_VM, twice as dear. Not
 	// os.StartProcess: it opens a pidfd and makes an os.Process each time.
 	pid, err = syscall.ForkExec(program, x.Argv, &syscall.ProcAttr{
@@ -253,6 +260,10 @@ func (z *zygote) freshNetwork() (err error) {
 	}
 	unix.Close(z.sockets)
 	z.sockets = -1
+	if z.home >= 0 {
+		unix.Close(z.home)
+		z.home = -1
+	}
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("renewing the network: %w", err)
 	}

@@ -47,7 +47,7 @@ func Main() {
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}
-	z := zygote{host: -1, sockets: -1}
+	z := zygote{host: -1, sockets: -1, spare: -1, home: -1}
 	err := json.Unmarshal([]byte(os.Args[1]), &z.zygoteConfig)
 	if err == nil {
 		err = z.setup()
@@ -69,6 +69,7 @@ type zygoteConfig struct {
 	Program   bool `json:"program"`   // programFD is the mount it runs from
 	Terminals bool `json:"terminals"` // commands may have one
 	Lookups   bool `json:"lookups"`   // what they look for is noted
+	Networks  bool `json:"networks"`  // commands may be on one
 }
 
 // A zygote is the helper process of a slot.
@@ -85,6 +86,9 @@ type zygote struct {
 	programs        map[programKey]string // where names lead
 	failed          error                 // of the requests since the last Exec
 	seeker          *seeker               // nil unless Lookups
+	weaver          *weaver               // nil unless Networks
+	spare           int                   // descriptor of the namespace of the next command on a network, -1 if none
+	home            int                   // and of the thread's own, -1 if not open
 
 	mu      sync.Mutex // guards the fields below, and starting a command
 	running uint64     // sequence number of the command; 0 none
@@ -124,6 +128,9 @@ func (z *zygote) setup() error {
 	if err := loopback(); err != nil {
 		return fmt.Errorf("bringing loopback up: %w", err)
 	}
+	if z.Networks {
+		z.weaver = newWeaver()
+	}
 	if err := z.enter(); err != nil {
 		return err
 	}
@@ -143,6 +150,13 @@ func (z *zygote) serve() error {
 		fds, err := in.receive(&q)
 		if err != nil {
 			return err
+		}
+		if q.Weave {
+			closeAll(fds)
+			if err := z.weave(); err != nil {
+				return err
+			}
+			continue
 		}
 		if z.failed == nil {
 			z.failed = z.carryOut(&q, &fds)
@@ -196,7 +210,7 @@ func (z *zygote) carryOut(q *request, fds *[]int) error {
 				return fmt.Errorf("cloning the root %s: %w", r.Source, err)
 			}
 		}
-		err := z.mountRoot(r.Index, fd)
+		err := z.mountRoot(r.Index, fd, r.Net)
 		unix.Close(fd)
 		if err != nil {
 			return err
