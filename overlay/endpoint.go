@@ -1,0 +1,183 @@
+package overlay
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gaggle/sandbox"
+	"gaggle/wire"
+)
+
+// A device takes packets to and from a namespace.
+type device interface {
+	// Read waits for a packet that the namespace sends, which is good until the next call. After
+	// Stop it returns what was sent before, then io.EOF.
+	Read() (packet, error)
+	// Write has the namespace receive a packet.
+	Write(p packet) error
+	Stop()
+	io.Closer
+}
+
+// An endpoint is a namespace with an address. It is a sandbox.Cable.
+type endpoint struct {
+	agent *Agent
+	host  uint16
+	slot  uint16
+	addr  address
+	space *sandbox.Namespace
+	dev   device
+	names *names
+
+	net     atomic.Pointer[network] // nil: nothing comes in and nothing goes out
+	refuses bucket                  // of packets that go nowhere
+	reading sync.WaitGroup
+}
+
+// Addr is as in sandbox.Cable.
+func (e *endpoint) Addr() netip.Addr { return e.addr.ip() }
+
+// Close is as in sandbox.Cable.
+func (e *endpoint) Close() error {
+	e.net.Store(nil)
+	e.agent.slots[e.slot].CompareAndSwap(e, nil)
+	return errors.Join(e.dev.Close(), e.space.Close())
+}
+
+// takeSlot gives an endpoint a number that has rested longest.
+func (a *Agent) takeSlot(e *endpoint) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.host == 0 {
+		return wire.Errorf(wire.CauseSandbox, "the coordinator gives it one if it is of this version", "this node has no number among those with networks")
+	}
+	for range MaxSlot {
+		a.last = a.last%MaxSlot + 1
+		e.slot = a.last
+		if a.slots[a.last].CompareAndSwap(nil, e) {
+			e.host, e.addr = a.host, addressOf(a.host, a.last)
+			return nil
+		}
+	}
+	return wire.Errorf(wire.CauseSandbox, "", "all %d addresses of this node are in use", MaxSlot)
+}
+
+// start begins to move packets.
+func (e *endpoint) start() error {
+	names, err := e.serveNames()
+	if err != nil {
+		return err
+	}
+	e.names = names
+	e.reading.Go(e.read)
+	return nil
+}
+
+// stop ends that, when all that was sent has gone out.
+func (e *endpoint) stop() {
+	e.names.close()
+	e.dev.Stop()
+	e.reading.Wait()
+}
+
+func (e *endpoint) read() {
+	for {
+		p, err := e.dev.Read()
+		if err != nil {
+			if err != io.EOF {
+				e.agent.log.Warn("reading what a task sends", "addr", e.Addr(), "error", err)
+			}
+			return
+		}
+		e.send(p)
+	}
+}
+
+// send moves a packet of the endpoint's on, or drops it.
+func (e *endpoint) send(p packet) {
+	a, n := e.agent, e.net.Load()
+	switch {
+	case n == nil:
+		a.count.drop(DropUnbound)
+		return
+	case !p.ipv4():
+		a.count.drop(DropNotIPv4)
+		return
+	case p.src() != e.addr:
+		a.count.drop(DropSpoofed)
+		return
+	}
+	host, slot, ok := p.dst().split()
+	peer, there := n.hosts[host]
+	switch {
+	case !ok || !there:
+		a.count.drop(DropOutside)
+		e.refuse(p, codeNetwork)
+	case peer != a.self:
+		n.traffic.sent(len(p.b))
+		a.send(peer, n, &p)
+	case host != e.host:
+		a.count.drop(DropAbsent)
+		e.refuse(p, codePort)
+	default:
+		n.traffic.sent(len(p.b))
+		if !a.deliver(n, slot, p) {
+			e.refuse(p, codePort)
+		}
+	}
+}
+
+// deliver gives a packet to an endpoint of the network, if that has the slot.
+func (a *Agent) deliver(n *network, slot uint16, p packet) bool {
+	e := a.slots[slot].Load()
+	if e == nil || e.net.Load() != n || e.addr != p.dst() { // the last: laid under another number of ours
+		a.count.drop(DropAbsent)
+		return false
+	}
+	if err := e.dev.Write(p); err != nil {
+		a.count.drop(DropDevice)
+		return true
+	}
+	n.traffic.received(len(p.b))
+	return true
+}
+
+// refuse tells the endpoint's own command that a packet of it goes nowhere.
+func (e *endpoint) refuse(p packet, code byte) {
+	if !e.refuses.take(time.Now()) {
+		return
+	}
+	if r, ok := p.refusal(code); ok {
+		_ = e.dev.Write(r) // it is dropped like any that finds no room
+	}
+}
+
+// refusalsPerSecond bounds the packets that an endpoint or a peer makes us answer.
+const refusalsPerSecond = 200
+
+// A bucket lets refusalsPerSecond through. The zero bucket is full.
+type bucket struct {
+	mu   sync.Mutex // guards the fields below
+	left float64
+	last time.Time
+}
+
+func (b *bucket) take(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last.IsZero() {
+		b.left = refusalsPerSecond
+	} else {
+		b.left = min(refusalsPerSecond, b.left+now.Sub(b.last).Seconds()*refusalsPerSecond)
+	}
+	b.last = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}

@@ -1,0 +1,169 @@
+package overlay
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gaggle/sandbox"
+	"gaggle/wire"
+)
+
+// A network is what an agent knows of a wire.Network. All but the guarded fields are fixed.
+type network struct {
+	vni     uint32
+	space   wire.Space
+	members []wire.NetMember
+	hosts   map[uint16]wire.PeerID
+	names   map[string][]int // lower case; members in the order of their index
+	traffic traffic
+
+	ended   atomic.Bool // forgotten
+	endedAt time.Time   // guarded by the agent's mu
+
+	mu      sync.Mutex        // guards the fields below
+	here    map[int]*endpoint // members that run here
+	over    map[int]bool      // members that ran here and have ended
+	places  map[int]address   // of members elsewhere, as far as they were asked for
+	changed chan struct{}     // closed and replaced when here or over change
+}
+
+// newNetwork checks what the coordinator says.
+func newNetwork(n *wire.Network) (*network, error) {
+	if err := n.Check(); err != nil {
+		return nil, wire.Errorf(wire.CauseInvalid, "", "%v", err)
+	}
+	net := &network{vni: n.VNI, space: n.Space, members: slices.Clone(n.Members), hosts: map[uint16]wire.PeerID{},
+		names: map[string][]int{}, here: map[int]*endpoint{}, over: map[int]bool{}, places: map[int]address{},
+		changed: make(chan struct{})}
+	for i := range net.members {
+		m := &net.members[i]
+		if p, there := net.hosts[m.Host]; there && p != m.Peer {
+			return nil, wire.Errorf(wire.CauseInvalid, "", "network %d: host %d is two nodes", n.VNI, m.Host)
+		}
+		net.hosts[m.Host] = m.Peer
+		for _, name := range namesOf(m) {
+			net.names[name] = append(net.names[name], i)
+		}
+	}
+	for _, is := range net.names {
+		slices.SortFunc(is, func(a, b int) int { return net.members[a].Index - net.members[b].Index })
+	}
+	return net, nil
+}
+
+// namesOf returns the names by which a member is found: its task's, and its own.
+func namesOf(m *wire.NetMember) []string { return []string{strings.ToLower(m.Task), m.HostName()} }
+
+// end takes the network from its endpoints. Called with the agent's mu held.
+func (n *network) end() {
+	if n.ended.Swap(true) {
+		return
+	}
+	n.endedAt = time.Now()
+	n.mu.Lock()
+	here := slices.Collect(maps.Values(n.here))
+	n.change()
+	n.mu.Unlock()
+	for _, e := range here {
+		e.net.CompareAndSwap(n, nil)
+	}
+}
+
+// change wakes who waits for members. Called with mu held.
+func (n *network) change() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// of reports whether a peer is one of the network's hosts.
+func (n *network) of(p wire.PeerID) bool {
+	for _, q := range n.hosts {
+		if p == q {
+			return true
+		}
+	}
+	return false
+}
+
+// onHost reports whether the address is of a host of the network, and that host the peer.
+func (n *network) onHost(a address, p wire.PeerID) bool {
+	host, _, ok := a.split()
+	return ok && n.hosts[host] == p
+}
+
+// A membership is a member of a network that runs here.
+type membership struct {
+	agent  *Agent
+	vni    uint32
+	member int
+}
+
+// Env is as in sandbox.Membership.
+func (m *membership) Env() []string {
+	n := m.agent.network(m.vni)
+	if n == nil || m.member < 0 || m.member >= len(n.members) {
+		return nil
+	}
+	w := &n.members[m.member]
+	return []string{"GAGGLE_TASK=" + w.Task, "GAGGLE_INDEX=" + strconv.Itoa(w.Index), "GAGGLE_COUNT=" + strconv.Itoa(w.Count)}
+}
+
+// Join is as in sandbox.Membership.
+func (m *membership) Join(c sandbox.Cable) (leave func(), err error) {
+	a := m.agent
+	e, ok := c.(*endpoint)
+	if !ok || e.agent != a {
+		return nil, wire.Errorf(wire.CauseInternal, "", "a cable of another agent")
+	}
+	n, err := a.known(m.vni)
+	if err != nil {
+		return nil, err
+	}
+	if m.member < 0 || m.member >= len(n.members) {
+		return nil, wire.Errorf(wire.CauseInvalid, "", "network %d has no member %d", m.vni, m.member)
+	}
+	a.mu.Lock()
+	host := a.host
+	a.mu.Unlock()
+	w := &n.members[m.member]
+	switch {
+	case host != e.host:
+		return nil, sandbox.ErrStale
+	case w.Host != host || w.Peer != a.self:
+		return nil, wire.Errorf(wire.CauseSandbox, "", "member %d of network %d is to run on host %d, and this is host %d", m.member, m.vni, w.Host, host)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.ended.Load():
+		return nil, wire.Errorf(wire.CauseSandbox, "", "network %d has ended", m.vni)
+	case n.here[m.member] != nil:
+		return nil, wire.Errorf(wire.CauseSandbox, "", "member %d of network %d runs here already", m.member, m.vni)
+	case !e.net.CompareAndSwap(nil, n):
+		return nil, wire.Errorf(wire.CauseInternal, "", "a cable that is in use")
+	}
+	if err := e.start(); err != nil {
+		e.net.Store(nil)
+		return nil, err
+	}
+	delete(n.over, m.member)
+	n.here[m.member] = e
+	n.change()
+	return func() { m.leave(n, e) }, nil
+}
+
+// leave takes the member off the network. What its command sent last still goes out.
+func (m *membership) leave(n *network, e *endpoint) {
+	e.stop()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.here, m.member)
+	n.over[m.member] = true
+	n.change()
+	e.net.CompareAndSwap(n, nil)
+}

@@ -1,0 +1,204 @@
+package overlay
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gaggle/sandbox"
+	"gaggle/wire"
+)
+
+const (
+	deviceName = "eth0"
+	// deviceMTU is below what any path between hosts takes (the mesh needs QUIC's 1,200 bytes and
+	// has streams for the rest), and what a host with another kind of device has.
+	deviceMTU = 1400
+)
+
+// Lay is as in sandbox.Networks.
+func (a *Agent) Lay(n *sandbox.Namespace) (_ sandbox.Cable, err error) {
+	e := &endpoint{agent: a, space: n}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if n.Tun == nil {
+		return nil, wire.Errorf(wire.CauseSandbox, "load the module tun, and let everybody use it: sudo modprobe tun && sudo chmod 666 /dev/net/tun",
+			"/dev/net/tun is not there for a slot's process")
+	}
+	if err := a.takeSlot(e); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			a.slots[e.slot].CompareAndSwap(e, nil)
+		}
+	}()
+	t, err := openTun(n)
+	if err != nil {
+		return nil, err
+	}
+	if err := configure(n, e.addr); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	e.dev = t
+	return e, nil
+}
+
+// vnetHead is the length of struct virtio_net_hdr, which stands before a packet of a TUN device with
+// IFF_VNET_HDR, in the order of bytes of the machine.
+const vnetHead = 10
+
+// A tun is a TUN device.
+type tun struct {
+	f   *os.File
+	in  []byte     // of Read
+	mu  sync.Mutex // guards the field below
+	out []byte     // of Write
+}
+
+// openTun makes the namespace's device, with the kernel's offloads: it hands over TCP in pieces of up
+// to 64 KiB without checksums.
+func openTun(n *sandbox.Namespace) (*tun, error) {
+	var open *os.File
+	open, n.Tun = n.Tun, nil
+	defer open.Close()
+	r, err := unix.NewIfreq(deviceName)
+	if err != nil {
+		return nil, err
+	}
+	r.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(int(open.Fd()), unix.TUNSETIFF, r); err != nil {
+		return nil, fmt.Errorf("making a TUN device: %w", err)
+	}
+	// Without UDP segmentation, which kernels before 6.2 do not know.
+	for _, flags := range []int{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6,
+		unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN} {
+		if err = unix.IoctlSetInt(int(open.Fd()), unix.TUNSETOFFLOAD, flags); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("setting the offloads of a TUN device: %w", err)
+	}
+	// Only now can it be waited for: Go's poller takes a descriptor in once, and there was nothing
+	// to wait for before.
+	fd, err := unix.FcntlInt(open.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicating a descriptor: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("setting a descriptor's mode: %w", err)
+	}
+	return &tun{f: os.NewFile(uintptr(fd), "tun"), in: make([]byte, vnetHead+maxPacket), out: make([]byte, vnetHead+maxPacket)}, nil
+}
+
+// Read is as in device.
+func (t *tun) Read() (packet, error) {
+	n, err := t.f.Read(t.in)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		n, err = t.rest()
+	}
+	if err != nil {
+		return packet{}, err
+	}
+	return readVnet(t.in[:n]), nil
+}
+
+// rest reads what is left after Stop.
+func (t *tun) rest() (n int, err error) {
+	c, err := t.f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	// Control, not Read, which heeds the deadline.
+	if e := c.Control(func(fd uintptr) { n, err = unix.Read(int(fd), t.in) }); e != nil {
+		return 0, e
+	}
+	if err == unix.EAGAIN {
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// Stop is as in device.
+func (t *tun) Stop() { _ = t.f.SetReadDeadline(time.Unix(1, 0)) }
+
+// Write is as in device.
+func (t *tun) Write(p packet) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	writeVnet(t.out, &p)
+	n := copy(t.out[vnetHead:], p.b)
+	_, err := t.f.Write(t.out[:vnetHead+n])
+	return err
+}
+
+// Close is as in device.
+func (t *tun) Close() error { return t.f.Close() }
+
+// The header's fields: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset.
+const (
+	vnetNeedsSum = 1
+	vnetTCP4     = 1
+	vnetUDP      = 5 // VIRTIO_NET_HDR_GSO_UDP_L4
+	vnetECN      = 0x80
+)
+
+// readVnet takes off what the kernel says of a packet.
+func readVnet(b []byte) (p packet) {
+	if len(b) < vnetHead {
+		return packet{}
+	}
+	p.b = b[vnetHead:]
+	if b[0]&vnetNeedsSum != 0 {
+		p.kind |= kindSum
+	}
+	switch b[1] &^ vnetECN {
+	case vnetTCP4:
+		p.kind |= kindTCP
+	case vnetUDP:
+		p.kind |= kindUDP
+	}
+	if b[1]&vnetECN != 0 {
+		p.kind |= kindECN
+	}
+	if p.kind&kindCut != 0 {
+		p.segment = binary.NativeEndian.Uint16(b[4:])
+	}
+	return p
+}
+
+// writeVnet tells the kernel of a packet that is sound. All lengths are taken from the packet.
+func writeVnet(b []byte, p *packet) {
+	clear(b[:vnetHead])
+	if p.kind == 0 {
+		return
+	}
+	length, sum := p.heads()
+	b[0] = vnetNeedsSum
+	binary.NativeEndian.PutUint16(b[6:], ipHead)
+	binary.NativeEndian.PutUint16(b[8:], uint16(sum))
+	switch p.kind & kindCut {
+	case kindTCP:
+		b[1] = vnetTCP4
+		if p.kind&kindECN != 0 {
+			b[1] |= vnetECN
+		}
+	case kindUDP:
+		b[1] = vnetUDP
+	default:
+		return
+	}
+	binary.NativeEndian.PutUint16(b[2:], uint16(length))
+	binary.NativeEndian.PutUint16(b[4:], p.segment)
+}
