@@ -61,9 +61,9 @@ const (
 	// 200 KiB. Particle (SoCC'20) shows a hundred.
 	MaxGang = 1_024
 	// MaxHost is the highest number of a node among those that give networks, of 13 bits, and
-	// MaxVNI that of a network (RFC 7348).
+	// MaxVNI that of a network (RFC 7348) but for the last, in which hosts try the path between them.
 	MaxHost = 1<<13 - 1
-	MaxVNI  = 1<<24 - 1
+	MaxVNI  = 1<<24 - 2
 	// MaxAddrs bounds the addresses a peer may advertise.
 	MaxAddrs = 16
 	// MaxPaths bounds the paths that a node tells of: what people can look at.

@@ -107,7 +107,7 @@ func TestNetworkCheck(t *testing.T) {
 		{"as many as may be", testNetwork(many[:MaxGang]...), ""},
 		{"too many", testNetwork(many...), "1025 members, want 1 to 1024"},
 		{"none", testNetwork(), "0 members"},
-		{"no number", &Network{Space: "anna"}, "the number is not 1 to 16777215"},
+		{"no number", &Network{Space: "anna"}, "the number is not 1 to 16777214"},
 		{"a number that is too high", &Network{VNI: MaxVNI + 1, Space: "anna"}, "is not 1 to"},
 		{"no space", &Network{VNI: 1}, "is of the space \"\""},
 		{"no node", &Network{VNI: 1, Space: "anna", Members: []NetMember{{Task: "a", Count: 1, Peer: PeerID(fill(1))}}}, "is on node 0, which is none"},
