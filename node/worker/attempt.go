@@ -248,7 +248,8 @@ func (w *Worker) run(l *lease, staged Staged) (*run, error) {
 		Stdout: l.log.writer(false),
 		Stderr: l.log.writer(true),
 		Sink:   sink,
-		Again:  l.again(),
+		Again:  l.again() && l.Net == nil, // a member of a gang has not run before
+		Net:    w.membership(l),
 	})
 	r.storing = sink.spent()
 	return r, err

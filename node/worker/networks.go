@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gaggle/sandbox"
 	"gaggle/wire"
 )
 
@@ -18,6 +19,8 @@ type Networks interface {
 	Learn(n *wire.Network)
 	// Forget ends a network: nothing here is on it any more.
 	Forget(vni uint32)
+	// Member returns what puts a command of the sandbox on the network, as its member i.
+	Member(vni uint32, i int) sandbox.Membership
 	// Ready waits until every member of the network listens that others wait for. The error says
 	// which does not, if ctx ends before.
 	Ready(ctx context.Context, vni uint32) error
@@ -151,6 +154,14 @@ func (w *Worker) awaitOthers(l *lease) error {
 		return fmt.Errorf("waiting for the others of its gang: %w", err)
 	}
 	return nil
+}
+
+// membership is what puts the command of a lease on its network, nil if it has none.
+func (w *Worker) membership(l *lease) sandbox.Membership {
+	if l.Net == nil {
+		return nil
+	}
+	return w.cfg.Networks.Member(l.Net.VNI, l.Net.Member)
 }
 
 // listens reports whether there is a member that others wait for.

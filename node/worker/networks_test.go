@@ -93,6 +93,20 @@ func (m *memNetworks) Ready(ctx context.Context, vni uint32) error {
 	return nil
 }
 
+func (m *memNetworks) Member(vni uint32, i int) sandbox.Membership { return memMember{vni, i} }
+
+// A memMember only says where it is.
+type memMember struct {
+	vni uint32
+	i   int
+}
+
+func (memMember) Join(sandbox.Cable) (func(), error) {
+	return nil, errors.New("there is nothing to join")
+}
+
+func (memMember) Env() []string { return nil }
+
 // netLab is a lab that gives networks.
 func netLab(t *testing.T, slots int) (*lab, *memNetworks) {
 	l, m := newLab(t, slots), newMemNetworks()
@@ -127,7 +141,10 @@ func (l *lab) member(lease wire.LeaseID, n *wire.Network, i int) wire.Offer {
 
 // forever has services run until they are killed, and others for a second.
 func (l *lab) forever() {
-	l.do(func(ctx context.Context, name string, _ sandbox.Spec) (string, *wire.Failure, error) {
+	l.do(func(ctx context.Context, name string, spec sandbox.Spec) (string, *wire.Failure, error) {
+		if m, ok := spec.Net.(memMember); !ok || m.vni != 5 || strings.HasPrefix(name, "db") != (m.i == 0) {
+			l.t.Errorf("%s runs as %v", name, spec.Net)
+		}
 		if !strings.HasPrefix(name, "db") {
 			time.Sleep(time.Second)
 			return name, nil, nil
@@ -304,11 +321,11 @@ func TestWorkerSaysWhatIsFresh(t *testing.T) {
 		l.start()
 		s := l.accept()
 		n := l.db(5, 1)
-		s.send(&wire.ToNode{Host: 7, Networks: []wire.Network{n}, Offers: []wire.Offer{l.member(1, &n, 0), l.thunk(2, "plain")}})
+		s.send(&wire.ToNode{Host: 7, Networks: []wire.Network{n}, Offers: []wire.Offer{l.member(1, &n, 0)}})
 		s.heard()
 		s.cut()
 		h := l.accept().hello
-		if h.Host != 7 || len(h.Working) != 2 || !h.Working[0].Fresh || h.Working[1].Fresh {
+		if h.Host != 7 || len(h.Working) != 1 || !h.Working[0].Fresh {
 			t.Errorf("hello %+v", h)
 		}
 	})

@@ -93,7 +93,7 @@ func writable(path string, outputs []wire.Output) bool {
 func (s *hostStage) Run(ctx context.Context, spec sandbox.Spec) (sandbox.Report, error) {
 	full := s.spec
 	full.Limits, full.Stdout, full.Stderr, full.Sink = spec.Limits, spec.Stdout, spec.Stderr, spec.Sink
-	full.Again = spec.Again
+	full.Again, full.Net = spec.Again, spec.Net
 	return s.engine.Run(ctx, full)
 }
 
