@@ -266,6 +266,7 @@ func TestOffersThatFitNoNetwork(t *testing.T) {
 		space := l.member(8, &n, 1)
 		space.Space = "ben"
 		s.send(&wire.ToNode{Networks: []wire.Network{n}, Offers: []wire.Offer{l.member(1, &n, 0), l.member(2, &n, 2), l.member(3, &other, 0), plain, alone, far, builtin, space}})
+		time.Sleep(2 * progressEvery)
 		got := s.heard()
 		if !slices.Equal(got.Started, []wire.LeaseID{1}) || len(got.Failures) != 7 {
 			t.Errorf("started %v, %d failures, want one and the other 7", got.Started, len(got.Failures))
