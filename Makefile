@@ -16,7 +16,7 @@ PARALLEL ?= 8
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-mesh bench-sandbox plant vuln install clean
+.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-mesh bench-overlay bench-sandbox plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -63,6 +63,9 @@ bench-build: build ## build Lua or git (PROJECT) by make, ccache, distcc, icecc 
 
 bench-mesh: ## blobs between members against quic-go, TLS and HTTP/2; one input to many nodes, HOT="16 20 64" (nodes, Mbit/s, MiB)
 	scripts/bench-mesh "$(or $(HOT),16 20 64)"
+
+bench-overlay: ## tenant networks of root: first packets of 1 to 1,000 endpoints, and paths against VXLAN with a bridge
+	scripts/bench-overlay
 
 builds: build ## build redis, git, vim, mosh and others by make and by coord make, here and on a mesh of four nodes, and compare
 	scripts/builds $(PROJECTS)
