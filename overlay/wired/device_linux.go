@@ -3,7 +3,6 @@ package wired
 import (
 	"fmt"
 	"net"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -127,22 +126,22 @@ func removeFilter(index int, handle uint32) *message {
 }
 
 // openTAP makes a TAP in the caller's namespace; it lasts as long as it is open.
-func openTAP(name string, index int) (*os.File, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+func openTAP(name string, index int) (fd int, err error) {
+	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening /dev/net/tun: %w", err)
+		return -1, fmt.Errorf("opening /dev/net/tun: %w", err)
 	}
 	i := uint32(index)
 	if err := ioctl(fd, unix.TUNSETIFINDEX, unsafe.Pointer(&i)); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("choosing the index of TAP %s: %w", name, err)
+		return -1, fmt.Errorf("choosing the index of TAP %s: %w", name, err)
 	}
 	var r ifreq
 	copy(r.name[:], name)
 	r.flags = unix.IFF_TAP | unix.IFF_NO_PI
 	if err := ioctl(fd, unix.TUNSETIFF, unsafe.Pointer(&r)); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("making TAP %s: %w", name, err)
+		return -1, fmt.Errorf("making TAP %s: %w", name, err)
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return fd, nil
 }

@@ -1,6 +1,11 @@
 package wired
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
 
 // A Reason says why the programs dropped a packet.
 type Reason int
@@ -38,6 +43,24 @@ func (p *Plane) Drops(slot int) (map[Reason]uint64, error) {
 		return nil, fmt.Errorf("reading drops of slot %d: %w", slot, err)
 	}
 	return counted(&t), nil
+}
+
+// AllDrops returns how many packets were dropped for each reason, by all slots and those that
+// belong to none.
+func (p *Plane) AllDrops() (map[Reason]uint64, error) {
+	var sum planeTally
+	keys, tallies := make([]uint32, MaxSlots+1), make([]planeTally, MaxSlots+1)
+	var at ebpf.MapBatchCursor
+	n, err := p.objects.Drops.BatchLookup(&at, keys, tallies, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, fmt.Errorf("reading drops: %w", err)
+	}
+	for _, t := range tallies[:n] {
+		for r := range t.N {
+			sum.N[r] += t.N[r]
+		}
+	}
+	return counted(&sum), nil
 }
 
 func counted(t *planeTally) map[Reason]uint64 {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Why says why the agent gets a frame.
@@ -17,6 +19,7 @@ const (
 	Carry                   // of a slot here, to an address whose route leads to the agent, or to the Gateway
 	deliver                 // from the agent to a slot
 	probe                   // from another host, to try the path
+	unwanted                // of a slot here, dropped because of its destination
 )
 
 // Room is what a frame has before its packet, in bytes.
@@ -32,34 +35,72 @@ type Frame struct {
 	raw    []byte     // Room and Packet
 }
 
-// A tap is a device whose other end is the agent.
-type tap struct{ file *os.File }
+// A tap is a device whose other end is the agent. Its readers wait in poll, each with a thread:
+// by the runtime's poller it would take another thread's waking up until a packet goes on.
+type tap struct {
+	fd   int
+	stop int // an eventfd, readable once the tap is closed
 
-func newTAP(f *os.File) *tap { return &tap{f} }
+	mu     sync.RWMutex // held for reading by who uses the descriptors
+	closed bool
+}
 
-func (t *tap) close() error { return t.file.Close() }
+func newTAP(fd int) (*tap, error) {
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("opening an eventfd: %w", err)
+	}
+	return &tap{fd: fd, stop: stop}, nil
+}
+
+// close wakes all readers and waits for them.
+func (t *tap) close() error {
+	one := native.AppendUint64(nil, 1)
+	if _, err := unix.Write(t.stop, one); err != nil {
+		return fmt.Errorf("stopping readers of frames: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	return errors.Join(unix.Close(t.fd), unix.Close(t.stop))
+}
 
 // recv waits for a frame that the programs sent.
 func (t *tap) recv(b []byte) (Frame, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.closed {
+		return Frame{}, ErrClosed
+	}
 	for {
-		n, err := t.file.Read(b)
-		if err != nil {
-			if errors.Is(err, os.ErrClosed) {
-				err = ErrClosed
+		n, err := unix.Read(t.fd, b)
+		switch {
+		case err == unix.EAGAIN:
+			wait := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}, {Fd: int32(t.stop), Events: unix.POLLIN}}
+			if _, err := unix.Poll(wait, -1); err != nil && err != unix.EINTR {
+				return Frame{}, fmt.Errorf("waiting for frames: %w", err)
 			}
+			if wait[1].Revents != 0 {
+				return Frame{}, ErrClosed
+			}
+		case err == unix.EINTR:
+		case err != nil:
 			return Frame{}, fmt.Errorf("reading frames: %w", err)
-		}
-		if f, ok := parseFrame(b[:n]); ok {
-			return f, nil
+		default:
+			if f, ok := parseFrame(b[:n]); ok {
+				return f, nil
+			}
 		}
 	}
 }
 
 func (t *tap) send(b []byte) error {
-	if _, err := t.file.Write(b); err != nil {
-		if errors.Is(err, os.ErrClosed) {
-			err = ErrClosed
-		}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.closed {
+		return ErrClosed
+	}
+	if _, err := unix.Write(t.fd, b); err != nil {
 		return fmt.Errorf("writing a frame: %w", err)
 	}
 	return nil
@@ -76,7 +117,7 @@ func parseFrame(b []byte) (Frame, bool) {
 	if f.Why == Stranger || f.Why == probe {
 		f.Remote = netip.AddrFrom4([4]byte(b[2:6]))
 	}
-	return f, f.VNI != 0 && f.Why >= Miss && f.Why <= probe && f.Why != deliver
+	return f, f.VNI != 0 && f.Why >= Miss && f.Why <= unwanted && f.Why != deliver
 }
 
 // putHeader writes the header of a frame of the agent's into its Room.
@@ -86,7 +127,8 @@ func putHeader(b []byte, why Why, vni uint32) {
 
 // RecvMiss waits for a packet that has no route: a Miss or a Stranger. It is read into b, which
 // should have the plane's MTU and Room. The agent sets the route and gives the packet to Resend.
-// Probes of other hosts and packets that are too large for their route are dealt with here.
+// Dealt with here are probes of other hosts, and packets that were dropped because they are too
+// large for their route, or it leads nowhere: the slot is told by ICMP.
 func (p *Plane) RecvMiss(b []byte) (Frame, error) {
 	for {
 		f, err := p.miss.recv(b)
@@ -95,6 +137,8 @@ func (p *Plane) RecvMiss(b []byte) (Frame, error) {
 			return f, err
 		case f.Why == tooBig:
 			p.refuseLarge(f)
+		case f.Why == unwanted:
+			p.refuse(f)
 		case f.Why == probe:
 			p.probed(f)
 		}

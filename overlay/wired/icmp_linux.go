@@ -29,24 +29,42 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
+const (
+	hostUnreachable     = 1 // codes of ICMP's "destination unreachable"
+	fragmentationNeeded = 4
+)
+
 // refuseLarge tells a slot that its packet does not fit the MTU of the slot that it is for
 // (RFC 1191), as a router would.
 func (p *Plane) refuseLarge(f Frame) {
 	var r planeRoute
 	dst := netip.AddrFrom4([4]byte(f.Packet[16:20]))
-	if p.objects.Routes.Lookup(planeKey{Vni: f.VNI, Ip: be(dst)}, &r) != nil || r.Mtu == 0 {
+	if p.objects.Routes.Lookup(planeKey{Vni: f.VNI, Ip: be(dst)}, &r) == nil && r.Mtu > 0 {
+		p.unreachable(f, fragmentationNeeded, r.Mtu)
+	}
+}
+
+// refuse tells a slot that nobody has the address, so that it does not wait.
+func (p *Plane) refuse(f Frame) { p.unreachable(f, hostUnreachable, 0) }
+
+// unreachable answers a packet in the name of the gateway (RFC 792). Of ICMP only questions of
+// ping are answered, of fragments only the first.
+func (p *Plane) unreachable(f Frame, code byte, mtu uint16) {
+	header := max(int(f.Packet[0]&15)*4, ipHeader)
+	const icmp, echo = 1, 8
+	if len(f.Packet) < header+8 || f.Packet[9] == icmp && f.Packet[header] != echo ||
+		binary.BigEndian.Uint16(f.Packet[6:])&0x1fff != 0 {
 		return
 	}
-	header := int(f.Packet[0]&15) * 4
-	quoted := f.Packet[:min(max(header, ipHeader)+8, len(f.Packet))]
+	quoted := f.Packet[:header+8]
 	b := make([]byte, Room+ipHeader+8+len(quoted))
 	m := b[Room+ipHeader:]
-	m[0], m[1] = 3, 4 // destination unreachable, fragmentation needed
-	binary.BigEndian.PutUint16(m[6:], r.Mtu)
+	m[0], m[1] = 3, code
+	binary.BigEndian.PutUint16(m[6:], mtu)
 	copy(m[8:], quoted)
 	binary.BigEndian.PutUint16(m[2:], checksum(m))
 	putIPv4(b[Room:], 1, netip.AddrFrom4(Gateway), netip.AddrFrom4([4]byte(f.Packet[12:16])))
 	if err := p.Deliver(f.VNI, b); err != nil {
-		p.log.Debug("refusing a large packet", "error", err)
+		p.log.Debug("refusing a packet", "error", err)
 	}
 }

@@ -108,6 +108,27 @@ func TestWrongNetwork(t *testing.T) {
 	wantNoUDP(t, q)
 }
 
+func TestRouteToASlotOfAnotherNetwork(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), a.endpoint(t, 8)
+	// As if the route of a slot that has gone were still there when its number serves again.
+	err := a.plane.objects.Routes.Put(planeKey{Vni: 7, Ip: be(y.addr)}, &planeRoute{Kind: uint32(Local), Dev: uint32(a.plane.claim.index(y.slot.Number()))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := y.udp(t)
+	sendUDP(t, x.udp(t), y.addr, "of another network")
+	wantDrops(t, a, x.slot.Number(), Unrouted, 1)
+	wantNoUDP(t, q)
+}
+
+func TestSameHost(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), a.endpoint(t, 7)
+	pour(t, x, y, 1<<20)
+	pour(t, y, x, 1<<20)
+}
+
 // raw sends a frame as it is.
 func (e *endpoint) raw(t *testing.T, frame []byte) {
 	t.Helper()

@@ -345,5 +345,14 @@ func drops(t testing.TB, h *host, slot int) map[Reason]uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	all, err := h.plane.AllDrops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r, n := range d {
+		if all[r] < n {
+			t.Errorf("%d were dropped as %v by slot %d, but %d in all", n, r, slot, all[r])
+		}
+	}
 	return d
 }

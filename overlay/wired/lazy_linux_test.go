@@ -5,10 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // waitFor tries until something is so, which tests do only where the kernel does it later.
@@ -105,13 +108,51 @@ func TestMissesAreBounded(t *testing.T) {
 
 func TestNowhere(t *testing.T) {
 	a, _ := twoHosts(t, Config{})
+	a.answering(t)
 	x := a.endpoint(t, 7)
-	dst := netip.MustParseAddr("10.77.0.1")
-	if err := a.plane.Route(7, dst, To{Way: Nowhere}); err != nil {
+	nobody := netip.MustParseAddr("10.77.0.1")
+	if err := a.plane.Route(7, nobody, To{Way: Nowhere}); err != nil {
 		t.Fatal(err)
 	}
-	sendUDP(t, x.udp(t), dst, "in vain")
+	if err := dial(x, nobody); !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Errorf("dialling an address that nobody has: %v, want %v", err, unix.EHOSTUNREACH)
+	}
 	wantDrops(t, a, x.slot.Number(), Refused, 1)
+}
+
+func TestTheWorldIsRefused(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	a.answering(t)
+	x := a.endpoint(t, 7)
+	err := in(x.ns, func() error { // by a default route, which slots of tasks need not have
+		r, err := openRTNL()
+		if err != nil {
+			return err
+		}
+		defer r.close()
+		m := request(unix.RTM_NEWROUTE, createNew)
+		m.b = append(m.b, unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0)
+		return r.batch(m.attr(unix.RTA_GATEWAY, Gateway[:]...))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dst := range []netip.Addr{netip.MustParseAddr("8.8.8.8"), a.at} {
+		if err := dial(x, dst); !errors.Is(err, unix.EHOSTUNREACH) {
+			t.Errorf("dialling %v: %v, want %v", dst, err, unix.EHOSTUNREACH)
+		}
+	}
+	wantDrops(t, a, x.slot.Number(), Outside, 2)
+}
+
+func dial(e *endpoint, to netip.Addr) error {
+	return in(e.ns, func() error {
+		c, err := net.DialTimeout("tcp4", netip.AddrPortFrom(to, 80).String(), 20*time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
 }
 
 // carry plays both agents: what one plane's slots send by them it delivers to the other.

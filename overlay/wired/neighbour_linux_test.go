@@ -88,6 +88,11 @@ func TestNeighboursOnTheMachine(t *testing.T) {
 	t.Run("addresses and routes in 10/8", func(t *testing.T) {
 		try(t, func(h *host) error { return ownAddress("u0", netip.MustParseAddr("10.1.0.1"), 8) })
 	})
+	t.Run("strict reverse paths", func(t *testing.T) {
+		try(t, func(*host) error {
+			return os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0)
+		})
+	})
 	t.Run("the port is taken", func(t *testing.T) {
 		var other *net.UDPConn
 		a := try(t, func(h *host) (err error) {

@@ -196,13 +196,16 @@ func (p *Plane) openTAPs() error {
 		at   int
 	}{{&p.miss, "miss", missIndex}, {&p.carry, "carry", carryIndex}} {
 		index := p.claim.index(t.at)
-		file, err := openTAP(p.claim.name(t.name), index)
+		fd, err := openTAP(p.claim.name(t.name), index)
 		if err != nil {
 			return err
 		}
-		*t.to = newTAP(file)
+		if *t.to, err = newTAP(fd); err != nil {
+			unix.Close(fd)
+			return err
+		}
 		if err := p.rtnl.batch(setMTU(index, p.mtu), quiet(index), clsact(index, createNew), setUp(index)); err != nil {
-			return fmt.Errorf("setting up TAP %s: %w", file.Name(), err)
+			return fmt.Errorf("setting up TAP %s: %w", t.name, err)
 		}
 	}
 	return nil
@@ -270,6 +273,10 @@ func (p *Plane) attachUnderlay(u underlay) error {
 	if !errors.Is(err, ebpf.ErrNotSupported) {
 		return err
 	}
+	return p.attachFilter(u)
+}
+
+func (p *Plane) attachFilter(u underlay) error {
 	_ = p.rtnl.batch(removeFilter(u.index, p.filterHandle())) // of a killed node
 	if err := p.rtnl.batch(clsact(u.index, createNew)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err

@@ -1,8 +1,6 @@
 package wired
 
-import (
-	"testing"
-)
+import "testing"
 
 func TestTwoHosts(t *testing.T) {
 	for _, way := range []Way{Direct, External} {
@@ -24,4 +22,58 @@ func TestTwoHosts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnpackedByTheDevice has no program on the underlay, as where the host puts together what a
+// router cut: then the kernel's device unpacks.
+func TestUnpackedByTheDevice(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, External, x, y)
+	for _, h := range []*host{a, b} {
+		if len(h.plane.links)+len(h.plane.filters) != 1 {
+			t.Fatalf("%d links and %d filters, want one of them", len(h.plane.links), len(h.plane.filters))
+		}
+		for _, l := range h.plane.links {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.plane.links = nil
+	}
+	pour(t, x, y, 1<<20)
+	pour(t, y, x, 1<<20)
+	q := y.udp(t)
+	if err := b.plane.Unroute(7, x.addr); err != nil {
+		t.Fatal(err)
+	}
+	sendUDP(t, x.udp(t), y.addr, "of a stranger")
+	f := b.miss(t)
+	if f.Why != Stranger || f.Remote != a.at {
+		t.Fatalf("missed %+v", f)
+	}
+	meet(t, External, x, y)
+	if err := b.plane.Resend(f); err != nil {
+		t.Fatal(err)
+	}
+	wantUDP(t, q, x.addr, "of a stranger")
+}
+
+// TestByAFilter has the program on the underlay by a filter of clsact, as on kernels before 6.6.
+func TestByAFilter(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	for _, h := range []*host{a, b} {
+		for _, l := range h.plane.links {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.plane.links = nil
+		if err := h.plane.attachFilter(h.plane.underlays[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, Direct, x, y)
+	pour(t, x, y, 1<<20)
 }

@@ -19,7 +19,7 @@ const (
 	Direct                  // a host in a trusted network; the programs write VXLAN's headers
 	External                // the same, by a device that the kernel has for that
 	Agent                   // the agent, which carries them
-	Nowhere                 // they are dropped, and counted as refused
+	Nowhere                 // they are dropped, and who sends them is told that there is no such host
 )
 
 func (w Way) String() string {

@@ -23,7 +23,7 @@
 enum { LOCAL = 1, DIRECT, EXTERNAL, AGENT, NOWHERE };
 
 // Why a frame goes up to the agent, or comes from it.
-enum { MISS = 1, STRANGER, TOOBIG, CARRY, DELIVER, PROBE };
+enum { MISS = 1, STRANGER, TOOBIG, CARRY, DELIVER, PROBE, UNWANTED };
 
 // Why a packet was dropped. Slot 0 counts those that have no slot.
 enum { UNBOUND, PROTOCOL, SOURCE, OUTSIDE, RATE, UNROUTED, REFUSED, ABSENT, SPOOFED, MALFORMED, FAILED, REASONS };
@@ -64,6 +64,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC); // all of it would be 8 MB
 	__uint(max_entries, ROUTES);
 	__type(key, struct key);
 	__type(value, struct route);
@@ -147,6 +148,14 @@ static __always_inline int up(struct __sk_buff *skb, __u32 dev, __u8 kind, __be3
 	return bpf_redirect(dev, 0);
 }
 
+// refuse drops a packet and has the slot be told, as often as it may miss.
+static __always_inline int refuse(struct __sk_buff *skb, __u32 slot, struct slot *s, __u32 why)
+{
+	int dropped = drop(slot, why);
+
+	return spend(s) ? up(skb, miss_dev, UNWANTED, 0, s->vni, slot) : dropped;
+}
+
 // enter gives a frame to a slot. It carries no address of the host end, so it was classed
 // OTHERHOST, and redirect_peer does not class it again: the slot's IP would drop it.
 static __always_inline int enter(struct __sk_buff *skb, __u32 dev)
@@ -214,7 +223,8 @@ static __always_inline int inner(struct __sk_buff *skb, struct pair *a)
 // it, so that it does not go in circles.
 static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot *s, int again)
 {
-	__u32 vni = s->vni;
+	__u32 vni = s->vni, to;
+	struct slot *other;
 	struct route *r;
 	struct pair a;
 
@@ -228,8 +238,11 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 	if (!r) {
 		if (again)
 			return drop(slot, UNROUTED);
-		if ((a.d & bpf_htonl(0xff000000)) != bpf_htonl(0x0a000000))
-			return drop(slot, OUTSIDE);
+		if ((a.d & bpf_htonl(0xff000000)) != bpf_htonl(0x0a000000)) {
+			if (bpf_ntohl(a.d) >= 0xe0000000) // nobody answers multicast and broadcast
+				return drop(slot, OUTSIDE);
+			return refuse(skb, slot, s, OUTSIDE);
+		}
 		if (!spend(s))
 			return drop(slot, RATE);
 		return up(skb, miss_dev, MISS, 0, vni, slot);
@@ -244,6 +257,10 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 	__sync_fetch_and_add(&r->tx_bytes, skb->len);
 	switch (r->kind) {
 	case LOCAL:
+		to = r->dev - first_dev;
+		other = bpf_map_lookup_elem(&slots, &to);
+		if (!other || other->vni != vni) // the slot has gone, its route not yet
+			return drop(slot, UNROUTED);
 		return enter(skb, r->dev);
 	case DIRECT:
 		return push(skb, slot, vni, r);
@@ -252,7 +269,7 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 	case AGENT:
 		return up(skb, carry_dev, CARRY, 0, vni, slot);
 	}
-	return drop(slot, REFUSED);
+	return refuse(skb, slot, s, REFUSED);
 }
 
 // accept checks a packet that came from another host: it must be for a slot that is here, from
