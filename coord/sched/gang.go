@@ -25,6 +25,7 @@ type gang struct {
 	tasks   []taskRef     // all that belong to it
 	members []*member     // the runs of those whose inputs are known
 	failed  uint8         // generations that ended in failures of the infrastructure
+	until   time.Duration // when it may begin again after one
 	vni     uint32        // of the network of this generation; 0 if it has none
 }
 
@@ -211,7 +212,7 @@ func (s *State) placeGang(g *gang) bool {
 	if s.gangFromMemo(g) { // whoever holds it may have come back
 		return true
 	}
-	if slices.ContainsFunc(g.members, func(m *member) bool { return s.starving(s.runs.at(m.run)) }) {
+	if s.now < g.until || slices.ContainsFunc(g.members, func(m *member) bool { return s.starving(s.runs.at(m.run)) }) {
 		return false
 	}
 	usable := (*node).steady
@@ -323,11 +324,22 @@ func (s *State) gangFailed(r runRef, f wire.Failure) {
 		}
 	default:
 		if g.failed++; g.failed < maxInfra {
+			g.until = s.now + firstBackoff<<(g.failed-1)
+			s.avoid(g, s.nodeOf[f.Node])
 			s.restartGang(g)
 			return
 		}
 	}
 	s.failGang(m, f)
+}
+
+// avoid has no member of a gang tried on a node next if there are others.
+func (s *State) avoid(g *gang, r nodeRef) {
+	for _, m := range g.members {
+		if run := s.runs.at(m.run); r != 0 && !slices.Contains(run.avoid, r) {
+			run.troubled().avoid = append(run.avoid, r)
+		}
+	}
 }
 
 // failGang fails one member, and so gives the others up.

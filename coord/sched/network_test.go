@@ -31,7 +31,7 @@ func (w *world) checkPlace(a Offer) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if (th.ABI == wire.ABINetworked) != (o.Net != nil) {
+	if th.ABI == wire.ABINetworked && o.Net == nil {
 		w.t.Fatalf("at %v %s, of profile %d, is offered with the place %v", w.now, o.Name, th.ABI, o.Net)
 	}
 	if o.Net == nil {
@@ -274,6 +274,56 @@ func TestGangLargerThanTheNodesWithNetworks(t *testing.T) {
 		t.Errorf("refused with %+v", f)
 	}
 	w.wantIdle()
+}
+
+// Where there is one node and never another nobody waits for one.
+func TestGangOnOneMachineAlone(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		networks bool
+		others   int
+		want     wire.Cause
+	}{{"too large", true, 3, wire.CauseTooLarge}, {"no networks", false, 2, wire.CauseNoPlatform}, {"just so", true, 2, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.cfg.Alone = true
+			w.begin()
+			n := w.addNode("here", 2)
+			n.beat()
+			if c.networks {
+				w.givesNetworks()
+			}
+			p := netPlan(t, gangSpec{name: "g", others: c.others})
+			id := w.submit(1, n, p, nil, "g-o0")
+			w.run(4*time.Second, w.ended(id))
+			if c.want == 0 {
+				w.wantValues(id, p, "g-o0")
+			} else if d := w.done[id]; d == nil || len(d.Failures) != 1 || d.Failures[0].Failure.Cause != c.want {
+				t.Errorf("after 4 s: %+v, want %s", d, c.want)
+			}
+		})
+	}
+}
+
+// A gang that a node fails is tried again after a moment, and elsewhere.
+func TestGangAvoidsWhereItFailed(t *testing.T) {
+	w, client := small(t, 3)
+	w.givesNetworks()
+	w.nodes[1].bad = func(*wire.Thunk) *wire.Failure {
+		return &wire.Failure{Cause: wire.CauseSandbox, Message: "no device"}
+	}
+	p := netPlan(t, gangSpec{name: "g", others: 3})
+	id := w.submit(1, client, p, nil, "g-o0", "g-o2")
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "g-o0", "g-o2")
+	if len(w.networks) != 2 {
+		t.Errorf("%d generations, want a second one without node1", len(w.networks))
+	}
+	for _, m := range w.networks[1].Members {
+		if m.Peer == w.nodes[1].peer {
+			t.Errorf("%s-%d is on node1 again", m.Task, m.Index)
+		}
+	}
 }
 
 func TestNoNodeGivesNetworks(t *testing.T) {

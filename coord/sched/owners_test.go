@@ -129,7 +129,7 @@ func TestTrustOwnersJudge(t *testing.T) {
 func TestTrustOwnersOfGang(t *testing.T) {
 	w, client := owners(t, "anna", "bert")
 	p := makePlan(t, "pa -> src; pb -> src2")
-	id := w.submit(1, client, p, func(s *Submitted) { trusting(2)(s); pair(s.Tasks) }, "pa", "pb")
+	id := w.submit(1, client, p, func(s *Submitted) { trusting(2)(s); pair(w.rng, false, s.Tasks) }, "pa", "pb")
 	if d := w.done[id]; d == nil || d.Error == nil || !strings.Contains(d.Error.Message, "gang") {
 		t.Errorf("done: %+v", d)
 	}

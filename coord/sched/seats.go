@@ -25,16 +25,20 @@ func (s *State) seats(g *gang, usable func(*node) bool, loaded bool) []*node {
 	chosen := make([]*node, len(g.members))
 	for i, m := range g.members {
 		run := s.runs.at(m.run)
+		last := func(r nodeRef) int { // in the order in which nodes are taken
+			if slices.Contains(run.avoid, r) {
+				return math.MaxInt32 + here[r]
+			}
+			return here[r]
+		}
 		for _, r := range run.class.nodes {
 			n, t := s.nodes[r], taken[r]
 			if !usable(n) || g.network && n.host == 0 || t.slots+run.hints.Slots(n.hello.Slots) > n.hello.Slots ||
 				n.hello.MemBytes != 0 && t.mem+run.hints.MemBytes > n.hello.MemBytes ||
-				chosen[i] != nil && here[r] >= here[chosen[i].ref] {
+				chosen[i] != nil && last(r) >= last(chosen[i].ref) {
 				continue
 			}
-			if chosen[i] == nil || !slices.Contains(run.avoid, r) {
-				chosen[i] = n
-			}
+			chosen[i] = n
 		}
 		if chosen[i] == nil {
 			return nil
@@ -104,9 +108,10 @@ func (s *State) neverFits(g *gang) bool {
 	if g.unfit == 0 {
 		g.unfit = s.now
 	}
-	// Some slots, but fewer than members, are hopeless at once; otherwise a node may only be away.
-	soon := slots > 0 && slots < g.size
-	if s.uptime() < recoveryWait || !soon && s.now-g.unfit < impossibleAfter || slots == 0 && !s.manned() {
+	// Some slots, but fewer than members, are hopeless at once, and so is what the only node that there
+	// will be cannot do; otherwise a node may only be away.
+	soon := slots > 0 && slots < g.size || s.cfg.Alone && s.manned()
+	if s.uptime() < recoveryWait && !s.cfg.Alone || !soon && s.now-g.unfit < impossibleAfter || slots == 0 && !s.manned() {
 		return false
 	}
 	if c := s.runs.at(g.members[0].run).class; s.foreign(c) {

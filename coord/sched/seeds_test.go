@@ -96,7 +96,7 @@ func faulty(t *testing.T, seed uint64) *world {
 				return &wire.Failure{Cause: wire.CauseSandbox, Message: "no space left on /tmp"}
 			}
 		}
-		n.owner = string(rune('a' + rng.IntN(3)))
+		n.owner, n.hello.Overlay = string(rune('a'+rng.IntN(3))), true
 		n.disconnect()
 		n.connect()
 		n.beat()
@@ -195,8 +195,9 @@ func tooSmall(done *wire.Done, trust wire.Trust) bool {
 	})
 }
 
-// pair makes a gang of the first two tasks that need no other and make no sub-graph.
-func pair(tasks []wire.TaskSpec) {
+// pair makes a gang of the first two tasks that need no other and make no sub-graph, on a network if
+// networks is set, or not. Their thunks stay those of the plan, so that their profile does not say so.
+func pair(rng *rand.Rand, networks bool, tasks []wire.TaskSpec) {
 	var free []int
 	for i := range tasks {
 		th, err := wire.DecodeThunk(tasks[i].Thunk)
@@ -204,10 +205,13 @@ func pair(tasks []wire.TaskSpec) {
 			free = append(free, i)
 		}
 	}
-	if len(free) == 2 {
-		for _, i := range free {
-			tasks[i].Gang = &wire.Gang{Name: "pair", Size: 2}
-		}
+	if len(free) < 2 {
+		return
+	}
+	g := wire.Gang{Name: "pair", Size: 2, Network: networks && rng.IntN(2) == 0, Task: "p", Count: 2, Deterministic: rng.IntN(2) == 0}
+	for k, i := range free {
+		tasks[i].Gang = new(g)
+		tasks[i].Gang.Index = k
 	}
 }
 
@@ -282,7 +286,7 @@ func simulate(t *testing.T, seed uint64) *world {
 					s.Trust, s.Twice, s.Verify = wire.TrustAny, false, 0
 				}
 				if w.lying() == 0 && w.rng.IntN(4) == 0 && s.Trust.Owners() == 0 {
-					pair(s.Tasks)
+					pair(w.rng, true, s.Tasks)
 				}
 				trust[s.Job] = s.Trust
 				if !slices.ContainsFunc(s.Tasks, func(t wire.TaskSpec) bool { return t.Gang != nil }) {

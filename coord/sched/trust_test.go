@@ -133,7 +133,7 @@ func TestTrustOwnGang(t *testing.T) {
 	for _, owner := range []string{"anna", "dora"} {
 		w, client := owners(t, "bert", owner, "carl")
 		p := makePlan(t, "pa -> src; pb -> src2")
-		id := w.submit(1, client, p, func(s *Submitted) { trusting(wire.TrustOwn)(s); pair(s.Tasks) }, "pa", "pb")
+		id := w.submit(1, client, p, func(s *Submitted) { trusting(wire.TrustOwn)(s); pair(w.rng, false, s.Tasks) }, "pa", "pb")
 		w.run(10*time.Minute, w.ended(id))
 		if owner == "anna" {
 			w.wantValues(id, p, "pa", "pb")
