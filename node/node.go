@@ -15,6 +15,7 @@ import (
 	"gaggle/blobstore"
 	"gaggle/blobstore/exchange"
 	"gaggle/node/worker"
+	"gaggle/overlay"
 	"gaggle/overlay/peer"
 	"gaggle/sandbox"
 	"gaggle/wire"
@@ -78,7 +79,9 @@ type node struct {
 	engine   *sandbox.Engine
 	host     *peer.Host
 	exchange *exchange.Exchange
-	pages    sync.WaitGroup // serving /metrics
+	agent    *overlay.Agent
+	networks worker.Networks // the agent, nil if it can give none
+	pages    sync.WaitGroup  // serving /metrics
 }
 
 // open starts all parts but the worker. The store comes first: its lock is that of the whole
@@ -118,12 +121,26 @@ func (n *node) open(ctx context.Context, ticket *wire.Ticket) error {
 		return err
 	}
 	n.trouble = trouble{out: n.out, addrs: n.settings.Addrs}
-	n.engine, err = sandbox.New(sandbox.Config{Dir: n.dir.path("scratch"), Slots: n.slots(),
+	if err := n.openNetwork(); err != nil {
+		return err
+	}
+	return n.openEngine(ctx)
+}
+
+// openEngine starts the sandbox, with networks if there can be any.
+func (n *node) openEngine(ctx context.Context) (err error) {
+	n.agent = overlay.New(overlay.Config{Self: n.host.ID(), Peers: overlay.Over(n.host), Logger: n.log})
+	n.engine, err = sandbox.New(sandbox.Config{Dir: n.dir.path("scratch"), Slots: n.slots(), Networks: n.agent,
 		Logger: n.log})
 	if err != nil {
 		return err
 	}
-	return n.openNetwork()
+	if err := n.agent.Try(ctx, n.engine); err != nil {
+		n.log.Info("tasks can be on no network here: see node doctor", "error", err)
+		return nil
+	}
+	n.networks = n.agent
+	return nil
 }
 
 // maxSlots is what a coordinator accepts of one node.
@@ -199,7 +216,7 @@ func (n *node) serve(ctx context.Context) error {
 	w, err := worker.New(worker.Config{
 		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs, Paths: n.host.Paths,
 		Dial: n.dial, HangUp: func() { n.host.Disconnect(n.member.coordinator) }, AddPeers: n.addPeers, Trusted: n.trusted, EpochFile: n.dir.path("epoch"),
-		Paused: n.paused(), Takes: n.takes(), Room: n.room, Welcomed: n.welcomed, Logger: n.log,
+		Paused: n.paused(), Takes: n.takes(), Room: n.room, Welcomed: n.welcomed, Logger: n.log, Networks: n.networks,
 	})
 	if err != nil {
 		return err
@@ -343,6 +360,9 @@ func (n *node) renewNow(ctx context.Context) error {
 // the log.
 func (n *node) close() {
 	var errs []error
+	if n.agent != nil {
+		errs = append(errs, n.agent.Close())
+	}
 	if n.exchange != nil {
 		errs = append(errs, n.exchange.Close())
 	}

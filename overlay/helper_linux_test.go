@@ -250,6 +250,7 @@ func (b *box) listen(port int, f func(net.Conn)) {
 		return err
 	})
 	var serving sync.WaitGroup
+	ctx, end := context.WithCancel(context.Background()) // what it talks to may be gone without a word
 	serving.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -257,12 +258,14 @@ func (b *box) listen(port int, f func(net.Conn)) {
 				return
 			}
 			serving.Go(func() {
+				defer context.AfterFunc(ctx, func() { c.Close() })()
 				defer c.Close()
 				f(c)
 			})
 		}
 	})
 	b.t.Cleanup(func() {
+		end()
 		l.Close()
 		serving.Wait()
 	})

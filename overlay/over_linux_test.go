@@ -10,15 +10,13 @@ import (
 	"gaggle/wire"
 )
 
-// overPeers returns machines whose agents talk over libp2p on loopback.
-func overPeers(t testing.TB, n int, listen string) []*machine {
+// overPeers returns hosts of libp2p on loopback, and machines whose agents talk over them.
+func overPeers(t testing.TB, n int, listen string) (hosts []*peer.Host, all []*machine) {
 	t.Helper()
 	_, mesh, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*machine
-	var hosts []*peer.Host
 	for i := range n {
 		_, k, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
@@ -39,13 +37,13 @@ func overPeers(t testing.TB, n int, listen string) []*machine {
 		hosts = append(hosts, h)
 		all = append(all, newMachine(t, uint16(i+1), Config{Self: h.ID(), Peers: Over(h)}))
 	}
-	return all
+	return hosts, all
 }
 
 func TestOverTheMesh(t *testing.T) {
 	for name, listen := range map[string]string{"QUIC": "/ip4/127.0.0.1/udp/0/quic-v1", "TCP": "/ip4/127.0.0.1/tcp/0"} {
 		t.Run(name, func(t *testing.T) {
-			ms := overPeers(t, 2, listen)
+			_, ms := overPeers(t, 2, listen)
 			learn(t, 7, []wire.NetMember{ms[0].member("a", 0, 1), ms[1].member("b", 0, 1)}, ms...)
 			a, b := ms[0].join(7, 0), ms[1].join(7, 1)
 			a.listen(80, echo)

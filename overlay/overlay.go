@@ -34,6 +34,7 @@
 package overlay
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -153,6 +154,18 @@ func (a *Agent) Learn(n *wire.Network) {
 		return
 	}
 	a.nets[n.VNI] = made
+}
+
+// Try has an engine, whose Networks the agent is, make an endpoint and give it up, as if this machine
+// had a number. The error says what is missing for networks.
+func (a *Agent) Try(ctx context.Context, e *sandbox.Engine) error {
+	a.mu.Lock()
+	was := a.host
+	a.host = cmp.Or(was, 1)
+	a.mu.Unlock()
+	err := e.TryNetwork(ctx)
+	a.SetHost(was)
+	return err
 }
 
 // lingerFor is how long a network that has ended is remembered, so that those who still talk to its

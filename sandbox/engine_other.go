@@ -21,6 +21,9 @@ func New(Config) (*Engine, error) { return nil, unsupported() }
 // Run fails as New does.
 func (e *Engine) Run(context.Context, Spec) (Report, error) { return Report{}, unsupported() }
 
+// TryNetwork fails as New does.
+func (e *Engine) TryNetwork(context.Context) error { return unsupported() }
+
 // Close does nothing.
 func (e *Engine) Close() error { return nil }
 

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -44,6 +45,39 @@ func (s *slot) weave() error {
 		return fmt.Errorf("laying a network: %w", err)
 	}
 	return nil
+}
+
+// TryNetwork makes a namespace for a command, lays it and gives it up: what is missing is in the
+// error, which is a *wire.Error of CauseSandbox. It waits for a slot.
+func (e *Engine) TryNetwork(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.ctx.Done():
+		return errClosed
+	case <-e.idle.some:
+	}
+	s := e.idle.take(true)
+	defer e.idle.put(s)
+	if e.ctx.Err() != nil {
+		return errClosed
+	}
+	for again := true; ; again = false {
+		if s.zygote == nil {
+			if err := s.start(); err != nil {
+				return err
+			}
+		}
+		err := s.weave()
+		if err == nil {
+			s.unplug()
+			return nil
+		}
+		s.stop()
+		if !again || !errors.Is(err, errDiedIdle) {
+			return sandboxError(err)
+		}
+	}
 }
 
 // refill gives an idle slot a namespace for its next command on a network.

@@ -16,6 +16,7 @@ import (
 	"gaggle/blobstore/exchange"
 	"gaggle/coord/server"
 	"gaggle/node/worker"
+	"gaggle/overlay"
 	"gaggle/sandbox"
 	"gaggle/wire"
 )
@@ -29,6 +30,7 @@ type localMesh struct {
 	server *server.Server
 	worker *worker.Worker
 	engine *sandbox.Engine
+	agent  *overlay.Agent
 	cert   *wire.Certificate // this process is the only member
 	ctx    context.Context   // of the coordinator and all streams
 	end    context.CancelFunc
@@ -46,7 +48,9 @@ func (b *backend) openLocal() (*link, error) {
 		return nil, err
 	}
 	slots := runtime.NumCPU()
-	engine, err := sandbox.New(sandbox.Config{Dir: scratch, Slots: slots, Logger: b.log})
+	self := wire.PeerOf(b.key)
+	agent := overlay.New(overlay.Config{Self: self, Logger: b.log.With("part", "networks")})
+	engine, err := sandbox.New(sandbox.Config{Dir: scratch, Slots: slots, Networks: agent, Logger: b.log})
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +62,7 @@ func (b *backend) openLocal() (*link, error) {
 	if err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
-	m := &localMesh{engine: engine, cert: cert}
+	m := &localMesh{engine: engine, agent: agent, cert: cert}
 	m.server, err = server.New(server.Config{
 		Key: b.key, Mesh: "this machine", Alone: true, Journal: journal, Fetch: b.readGraph,
 		Versions: versions(true), Logger: b.log.With("part", "coordinator"),
@@ -66,10 +70,16 @@ func (b *backend) openLocal() (*link, error) {
 	if err != nil {
 		return nil, errors.Join(err, journal.Close(), engine.Close())
 	}
-	self := wire.PeerOf(b.key)
+	var networks worker.Networks
+	if err := agent.Try(b.ctx, engine); err != nil {
+		b.log.Info("tasks can be on no network here", "error", err)
+	} else {
+		networks = agent
+	}
 	m.worker, err = worker.New(worker.Config{
 		Store: b.store, Exchange: alone{}, Engine: engine, Key: b.key, Hello: b.hello(slots), Dial: m.dialNode,
 		Trusted: func(p wire.PeerID) bool { return p == self }, EpochFile: b.dir.path("local", "epoch"), Logger: b.log.With("part", "node"),
+		Networks: networks,
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close(), engine.Close())
@@ -181,7 +191,7 @@ func (m *localMesh) Close() error {
 	<-m.worked
 	m.end()
 	m.loops.Wait()
-	return m.engine.Close()
+	return errors.Join(m.agent.Close(), m.engine.Close())
 }
 
 // alone is the exchange of a machine without peers. It is a worker.Exchange.
