@@ -87,14 +87,20 @@ func TestTenantNetwork(t *testing.T) {
 	m.AddNode("n3", 1)
 	anna := m.Client("anna")
 	dir := filepath.Join(anna.Dir, "work")
-	WriteFiles(t, dir, map[string]string{"peers.yaml": peersGraph, "peers.py": peersPy, "redis.yaml": `
+	WriteFiles(t, dir, map[string]string{"peers.yaml": peersGraph, "peers.py": peersPy, "warm.yaml": `
 gaggle: 1
-defaults: {gang: g, network: overlay}
 tasks:
-  db: {service: true, ready: {tcp: 6379}, tools: [redis-server], run: [redis-server, --bind, 0.0.0.0, --protected-mode, "no", --save, ""]}
-  load: {count: 4, tools: [redis-cli, sh, seq], shell: "for i in $(seq 25); do redis-cli -h db incr n; done > out", outputs: [out]}
+  w: {for: {n: {range: [0, 10]}}, tools: [python3], run: [python3, -c, "import time; time.sleep(1); print({{n}})"], outputs: [stdout]}
+targets: {w/: "@w/stdout"}
+`, "redis.yaml": `
+gaggle: 1
+tasks:
+  db: {gang: g, network: overlay, service: true, ready: {tcp: 6379}, tools: [redis-server], run: [redis-server, --bind, 0.0.0.0, --protected-mode, "no", --save, ""]}
+  load: {gang: g, network: overlay, count: 4, tools: [redis-cli, sh, seq], shell: "for i in $(seq 25); do redis-cli -h db incr n; done > out", outputs: [out]}
 targets: {all/: "@load/out"}
 `})
+	warm, _ := anna.Submit(dir, "warm.yaml", "--out", "warm") // the programs are there
+	t.Logf("warm in %.1f s", warm.Wall)
 	sum, events := anna.Submit(dir, "peers.yaml", "--out", "out")
 	t.Logf("%d members in %.1f s, shares %v", sum.Tasks, sum.Wall, Shares(events))
 	for i := range 5 {
