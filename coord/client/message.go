@@ -297,6 +297,8 @@ type Shell struct {
 	JobDir  string          `cbor:"job_dir,omitempty"`  // as in wire.Thunk
 	WorkDir string          `cbor:"work_dir,omitempty"` // likewise
 	Hints   wire.Hints      `cbor:"hints"`
+	// Network says that the task has one, which is not here.
+	Network bool `cbor:"network,omitempty"`
 }
 
 // Building says how tools of a build reach the agent.

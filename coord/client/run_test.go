@@ -264,8 +264,9 @@ func TestOnlyAMemberOfAGang(t *testing.T) {
 	if want := []string{"in", "db", "load[0]", "load[1]"}; !slices.Equal(names, want) || len(p.Targets) != 1 || p.Targets[0].Path != "load[1]/stdout" {
 		t.Errorf("keeps %v with targets %v, want %v", names, p.Targets, want)
 	}
-	if err := keepOnly(plan(), "db"); wire.CauseOf(err) != wire.CauseInvalid || !strings.Contains(err.Error(), "is a service") {
-		t.Errorf("a service alone gives %v", err)
+	p = plan()
+	if err := keepOnly(p, "db"); err != nil || len(p.Tasks) != 4 || len(p.Targets) != 2 || p.Targets[1].Path != "load[1]/stdout" {
+		t.Errorf("a service is kept with %d tasks and targets %v, %v, want those of its gang", len(p.Tasks), p.Targets, err)
 	}
 }
 

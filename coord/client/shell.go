@@ -28,7 +28,7 @@ func (s *session) shell(ctx context.Context, l *link, arg *TaskArg) (*End, error
 		return nil, fmt.Errorf("laying out the sandbox of task %s: %w", t.Name, err)
 	}
 	defer release()
-	sh := &Shell{Task: t.Name, Node: t.NodeName, Root: spec.Root, Argv: spec.Argv, Env: spec.Env, Stdin: th.Stdin, Outputs: spec.Outputs, JobDir: spec.JobDir, WorkDir: spec.WorkDir, Hints: hints}
+	sh := &Shell{Task: t.Name, Node: t.NodeName, Root: spec.Root, Argv: spec.Argv, Env: spec.Env, Stdin: th.Stdin, Outputs: spec.Outputs, JobDir: spec.JobDir, WorkDir: spec.WorkDir, Hints: hints, Network: th.ABI == wire.ABINetworked}
 	if err := s.sendShell(sh, spec.Inputs); err != nil {
 		return nil, err
 	}

@@ -164,6 +164,9 @@ func (v *shellView) greet(spec *sandbox.Spec) error {
 	if err == nil && sh.Stdin != "" {
 		_, err = fmt.Fprintf(v.err, " <%s", printable(quote(sh.Stdin)))
 	}
+	if err == nil && sh.Network {
+		_, err = fmt.Fprint(v.err, "\nThe others of its gang, and their network, are not here.")
+	}
 	if err == nil {
 		_, err = fmt.Fprint(v.err, "\nNothing that you change here stays; exit leaves.\n")
 	}

@@ -122,7 +122,7 @@ func (s *session) expand(ctx context.Context, cmd *Command, l *link, f *graph.Fi
 
 // keepOnly cuts a plan down to one task, by name or by the name of a task in its sub-graph, or to
 // all instances of one, and what it needs, which of a member of a gang is all others. Its outputs
-// become the targets, below its name.
+// become the targets, below its name; of a service, which has none, those of its gang.
 func keepOnly(p *graph.Plan, only string) error {
 	kept := named(p, only)
 	if len(kept) == 0 {
@@ -167,16 +167,22 @@ func keepOnly(p *graph.Plan, only string) error {
 			p.Tasks, p.Thunks, p.IDs = append(p.Tasks, last.Tasks[i]), append(p.Thunks, last.Thunks[i]), append(p.IDs, last.IDs[i])
 		}
 	}
-	for _, at := range kept {
-		for _, o := range last.Thunks[at].Outputs {
-			path := strings.Map(pathRune, last.Tasks[at].Name) + "/" + o.Path
-			p.Targets = append(p.Targets, wire.TargetSpec{Path: path, Thunk: last.IDs[at], Output: o.Path})
+	for i := range last.Tasks {
+		t := &last.Tasks[i]
+		if !slices.Contains(kept, i) && !slices.ContainsFunc(kept, func(at int) bool { return serves(&last.Tasks[at], t) }) {
+			continue
+		}
+		for _, o := range last.Thunks[i].Outputs {
+			path := strings.Map(pathRune, t.Name) + "/" + o.Path
+			p.Targets = append(p.Targets, wire.TargetSpec{Path: path, Thunk: last.IDs[i], Output: o.Path})
 		}
 	}
-	if len(p.Targets) == 0 {
-		return wire.Errorf(wire.CauseInvalid, "name a task of its gang that has outputs: the service runs with it", "task %q is a service, and has no outputs", only)
-	}
 	return nil
+}
+
+// serves reports whether a task is a service of another's gang.
+func serves(s, t *wire.TaskSpec) bool {
+	return s.Gang != nil && s.Gang.Service && t.Gang != nil && t.Gang.Name == s.Gang.Name
 }
 
 // named returns where in the plan the task of a name is, or the one in whose sub-graph it is; else

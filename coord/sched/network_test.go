@@ -382,6 +382,12 @@ func TestServiceThatEndsEarly(t *testing.T) {
 			if s := w.s.Tasks(id, "g-o0"); s[0].Waiting != `waiting for task "g-s0" of its gang to listen on port 80` {
 				t.Errorf("waits: %q", s[0].Waiting)
 			}
+			if j := w.s.Jobs()[0]; j.State != "waiting" || !strings.Contains(j.Waiting, "to listen on port 80") {
+				t.Errorf("the job is %s, %q", j.State, j.Waiting)
+			}
+			if w.run(c.starts+time.Second, nil); c.want == "" && w.s.Jobs()[0].State != "running" {
+				t.Errorf("later the job is %s", w.s.Jobs()[0].State)
+			}
 			w.run(time.Minute, w.ended(id))
 			if c.want == "" {
 				w.wantValues(id, p, "g-o0")

@@ -45,9 +45,9 @@ func (s *State) jobStatus(j *job) wire.JobStatus {
 		st.State, st.Waiting = "waiting", "waiting for copies of the inputs on other machines"
 	case j.open == 0:
 		st.State, st.Waiting = "waiting", "waiting for the targets to be stored"
-	case j.counts.Running == 0:
-		if i := slices.IndexFunc(s.gangs, func(g *gang) bool { return g.job == j.ref && !g.running && len(g.members) == g.size }); i >= 0 {
-			st.State, st.Waiting = "waiting", s.whyGangWaits(s.gangs[i])
+	default:
+		if why := s.whyGangsWait(j); why != "" {
+			st.State, st.Waiting = "waiting", why
 		}
 	}
 	for _, t := range j.targets {

@@ -66,6 +66,33 @@ func (s *State) whyGangWaits(g *gang) string {
 	return fmt.Sprintf("waiting for slots for all %d of gang %q", g.size, g.name)
 }
 
+// whyGangsWait says what a job waits for of which nothing runs but services; "" if something does, or
+// if it has no gang that waits.
+func (s *State) whyGangsWait(j *job) (why string) {
+	services := 0
+	for _, g := range s.gangs {
+		if g.job != j.ref {
+			continue
+		}
+		if why == "" && !g.running && len(g.members) == g.size {
+			why = s.whyGangWaits(g)
+		}
+		for _, m := range g.members {
+			run := s.runs.at(m.run)
+			if l := run.lease(); l != nil && l.began && m.service {
+				services++
+			}
+			if why == "" {
+				why = s.whyMemberWaits(run)
+			}
+		}
+	}
+	if j.counts.Running > services {
+		return ""
+	}
+	return why
+}
+
 // whyMemberWaits says what keeps a member of a running gang from starting; "" if nothing does.
 func (s *State) whyMemberWaits(run *run) string {
 	g, l := run.gang, run.lease()
