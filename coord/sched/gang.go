@@ -22,6 +22,7 @@ type gang struct {
 	running bool
 	since   time.Duration // when it became whole
 	unfit   time.Duration // since when the mesh is too small for it; 0 if it is not
+	fits    bool          // it was not when that was looked at last
 	tasks   []taskRef     // all that belong to it
 	members []*member     // the runs of those whose inputs are known
 	failed  uint8         // generations that ended in failures of the infrastructure
@@ -192,7 +193,7 @@ func (s *State) reserved() bool {
 		return false
 	}
 	gs := s.waitingGangs()
-	return len(gs) > 0 && s.now-gs[0].since > gangPatience && s.seats(gs[0], (*node).steady, false) != nil
+	return len(gs) > 0 && s.now-gs[0].since > gangPatience && gs[0].fits
 }
 
 // placeGangs starts the gangs for which there are slots.
@@ -218,6 +219,9 @@ func (s *State) placeGang(g *gang) bool {
 	usable := (*node).steady
 	if s.now-g.since > impossibleAfter { // better a node on trial than none
 		usable = (*node).offerable
+	}
+	if s.freeSlots(usable) < g.size { // as it is mostly; no need to look at each member
+		return false
 	}
 	chosen := s.seats(g, usable, true)
 	if chosen == nil {
@@ -361,6 +365,7 @@ func (s *State) leaveGang(r runRef) {
 // inputs made again.
 func (s *State) watchGangs() {
 	for _, g := range s.waitingGangs() {
+		g.fits = s.seats(g, (*node).steady, false) != nil
 		if s.neverFits(g) {
 			continue
 		}

@@ -66,7 +66,7 @@ type gangSpec struct {
 }
 
 // netPlan makes gangs tasks of a plan. Their tasks are called NAME-sI and NAME-oI.
-func netPlan(t *testing.T, gangs ...gangSpec) *plan {
+func netPlan(t testing.TB, gangs ...gangSpec) *plan {
 	p := &plan{ids: map[string]wire.ThunkID{}, leaves: []wire.Object{testRoot}}
 	for _, g := range gangs {
 		size := g.services + g.others

@@ -50,6 +50,16 @@ func (s *State) seats(g *gang, usable func(*node) bool, loaded bool) []*node {
 	return chosen
 }
 
+// freeSlots returns how many slots of usable nodes nothing has.
+func (s *State) freeSlots(usable func(*node) bool) (slots int) {
+	for _, n := range s.nodes[1:] {
+		if usable(n) {
+			slots += max(0, n.hello.Slots-n.taken)
+		}
+	}
+	return slots
+}
+
 // whyGangWaits says what a gang waits for, or its members that have ended.
 func (s *State) whyGangWaits(g *gang) string {
 	if g.running {
