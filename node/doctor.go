@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gaggle/node/worker"
+	"gaggle/overlay"
 	"gaggle/overlay/peer"
 	"gaggle/sandbox/doctor"
 	"gaggle/wire"
@@ -46,9 +47,11 @@ func newDoctor() *cobra.Command {
 				listen = peer.ListenFlag(s.Listen)
 			}
 			found := doctor.Look(cmd.Context(), doctor.Config{Dir: dir, UDP: hostPorts(string(listen)), Build: program(), Thunk: worker.SelfTest})
-			if s != nil && s.Mesh != "" { // before the thunk, which has the last word
-				found = slices.Insert(found, len(found)-1, reach(cmd.Context(), s))
+			more := []doctor.Finding{networks(cmd.Context())}
+			if s != nil && s.Mesh != "" {
+				more = append(more, reach(cmd.Context(), s))
 			}
+			found = slices.Insert(found, len(found)-1, more...) // before the thunk, which has the last word
 			if err := doctor.Print(cmd.OutOrStdout(), found); err != nil {
 				return err
 			}
@@ -61,6 +64,19 @@ func newDoctor() *cobra.Command {
 	cmd.Flags().StringVar(&state, "state", "", "`DIR` that the node has or will have (default "+defaultState()+")")
 	cmd.Flags().Var(&listen, "listen", "`ADDR` that it would listen on")
 	return cmd
+}
+
+// networks says whether tasks can be on networks here.
+func networks(ctx context.Context) doctor.Finding {
+	f := doctor.Finding{Name: "networks"}
+	how, err := overlay.Trial(ctx)
+	if err != nil {
+		e := wire.AsError(err)
+		f.State, f.Found, f.Fix, f.Works = doctor.Limited, e.Message, e.Hint, "all tasks without network: overlay"
+		return f
+	}
+	f.Found = "a task can be on one, by " + how
+	return f
 }
 
 // reach says how the coordinator of the node's mesh answers, and until when the node is a member.

@@ -30,8 +30,16 @@ func checkEcho(t *testing.T, c net.Conn, n int) {
 }
 
 func TestMembersTalk(t *testing.T) {
+	for name, far := range map[string]bool{"TUN devices": false, "a pair of devices": true} {
+		t.Run(name, func(t *testing.T) { membersTalk(t, far) })
+	}
+}
+
+// membersTalk has members on two hosts, of which one may be without /dev/net/tun.
+func membersTalk(t *testing.T, far bool) {
 	h := newHub(t)
 	a, b := h.machine(t, 1), h.machine(t, 8191)
+	b.far = far
 	members := []wire.NetMember{a.member("Web", 0, 1), b.member("load", 0, 3), a.member("load", 1, 3), b.member("load", 2, 3)}
 	learn(t, 7, members, a, b)
 	web := a.join(7, 0)
@@ -69,6 +77,7 @@ func TestMembersTalk(t *testing.T) {
 func TestDatagrams(t *testing.T) {
 	h := newHub(t)
 	a, b := h.machine(t, 1), h.machine(t, 2)
+	b.far = true
 	learn(t, 7, []wire.NetMember{a.member("a", 0, 1), b.member("b", 0, 1)}, a, b)
 	one, two := a.join(7, 0), b.join(7, 1)
 	var server net.PacketConn

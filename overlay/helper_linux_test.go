@@ -100,6 +100,7 @@ type machine struct {
 	t    testing.TB
 	id   wire.PeerID
 	host uint16
+	far  bool // its endpoints have a pair of devices
 }
 
 func (h *hub) machine(t testing.TB, host uint16) *machine {
@@ -174,10 +175,16 @@ func (m *machine) box() *box {
 	var n *sandbox.Namespace
 	b.do(func() error {
 		var err error
+		if m.far {
+			if n, err = namespace(); err == nil {
+				err = addFar(n)
+			}
+			return err
+		}
 		n, err = namespace()
 		return err
 	})
-	if n.Tun == nil {
+	if n.Tun == nil && n.Far == nil {
 		m.t.Skip("no /dev/net/tun")
 	}
 	c, err := m.Lay(n)
@@ -239,6 +246,23 @@ func namespace() (*sandbox.Namespace, error) {
 		err6 = unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, r)
 	}
 	return n, errors.Join(err1, err2, err3, err4, err5, err6)
+}
+
+// addFar puts a Far in the place of the TUN device.
+func addFar(n *sandbox.Namespace) error {
+	err := n.Tun.Close()
+	n.Tun, n.Far = nil, &sandbox.Far{}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and left so
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		ns, err1 := os.Open("/proc/thread-self/ns/net")
+		route, err2 := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+		packets, err3 := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		n.Far.NS, n.Far.Route, n.Far.Packets = ns, os.NewFile(uintptr(route), "route"), os.NewFile(uintptr(packets), "packets")
+		done <- errors.Join(err, err1, err2, err3)
+	}()
+	return errors.Join(err, <-done)
 }
 
 // listen listens in the box and serves each connection with f.

@@ -36,8 +36,10 @@ package overlay
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,6 +97,7 @@ type Agent struct {
 
 	slots [MaxSlot + 1]atomic.Pointer[endpoint] // by number
 	count counters
+	how   atomic.Value // string: the kind of device that was laid last
 
 	mu     sync.Mutex // guards the fields below
 	host   uint16     // 0: not known
@@ -102,6 +105,7 @@ type Agent struct {
 	nets   map[uint32]*network
 	links  map[wire.PeerID]*link
 	guests map[wire.PeerID]*guest
+	past   NetTraffic // of networks that were dropped
 }
 
 // New makes an agent, which serves peers at once.
@@ -149,6 +153,7 @@ func (a *Agent) Learn(n *wire.Network) {
 	a.sweep(time.Now())
 	if old := a.nets[n.VNI]; old != nil {
 		old.end()
+		a.drop(old)
 	} else if len(a.nets) >= maxNetworks {
 		a.log.Warn("a network is left out, of too many", "vni", n.VNI)
 		return
@@ -168,6 +173,26 @@ func (a *Agent) Try(ctx context.Context, e *sandbox.Engine) error {
 	return err
 }
 
+// Trial says by which kind of device a task could be on a network here, or what is missing.
+func Trial(ctx context.Context) (how string, err error) {
+	dir, err := os.MkdirTemp("", "gaggle-trial")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	a := New(Config{})
+	defer a.Close()
+	e, err := sandbox.New(sandbox.Config{Dir: dir, Slots: 1, Networks: a})
+	if err != nil {
+		return "", err
+	}
+	err = a.Try(ctx, e)
+	if err = errors.Join(err, e.Close()); err != nil {
+		return "", err
+	}
+	return a.how.Load().(string), nil
+}
+
 // lingerFor is how long a network that has ended is remembered, so that those who still talk to its
 // members here are told that they have gone.
 const lingerFor = time.Minute
@@ -184,11 +209,19 @@ func (a *Agent) Forget(vni uint32) {
 
 // sweep drops networks that ended long ago. Called with mu held.
 func (a *Agent) sweep(now time.Time) {
-	for vni, n := range a.nets {
+	for _, n := range a.nets {
 		if n.ended.Load() && now.Sub(n.endedAt) > lingerFor {
-			delete(a.nets, vni)
+			a.drop(n)
 		}
 	}
+}
+
+// drop forgets all of a network but its traffic. Called with mu held.
+func (a *Agent) drop(n *network) {
+	t := n.stats()
+	t.Here = 0
+	a.past.add(t)
+	delete(a.nets, n.vni)
 }
 
 // network returns the network of a VNI, which may have ended; nil if it is not known.

@@ -156,3 +156,13 @@ func TestNetworkedCommandIsConfined(t *testing.T) {
 		t.Errorf("one that is on no network prints %q", got)
 	}
 }
+
+func TestTrial(t *testing.T) {
+	how, err := Trial(soon(t))
+	if err != nil {
+		t.Skip("no networks here: ", err)
+	}
+	if want := os.Getenv("GAGGLE_HOW"); want != "" && !strings.HasPrefix("by "+how, want) {
+		t.Errorf("a task is on a network by %s, want it %s", how, want)
+	}
+}

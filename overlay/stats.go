@@ -62,14 +62,15 @@ type Stats struct {
 	Queued    int64                 // bytes that wait for other hosts
 	Asked     uint64                // questions put to other agents
 	Names     uint64                // questions for names that commands have put
-	Drops     map[Drop]uint64       // without those that are 0
-	Networks  map[uint32]NetTraffic // by VNI
+	Drops     map[Drop]uint64       // by reason, without those that are 0
+	Total     NetTraffic            // of all networks, ended ones too
+	Networks  map[uint32]NetTraffic // by VNI, those that the agent knows
 }
 
-// NetTraffic is what the endpoints of one network here have sent and received.
+// NetTraffic is what endpoints here have sent and received.
 type NetTraffic struct {
-	Space                wire.Space
-	Members, Here        int
+	Space                wire.Space // of one network, as are Members
+	Members, Here        int        // of the gang; of those, running here
 	PacketsOut, BytesOut uint64
 	PacketsIn, BytesIn   uint64
 }
@@ -93,13 +94,30 @@ func (a *Agent) Stats() Stats {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	s.Total = a.past
 	for vni, n := range a.nets {
-		n.mu.Lock()
-		here := len(n.here)
-		n.mu.Unlock()
-		t := &n.traffic
-		s.Networks[vni] = NetTraffic{Space: n.space, Members: len(n.members), Here: here, PacketsOut: t.packetsOut.Load(),
-			BytesOut: t.bytesOut.Load(), PacketsIn: t.packetsIn.Load(), BytesIn: t.bytesIn.Load()}
+		t := n.stats()
+		s.Networks[vni] = t
+		s.Total.add(t)
 	}
 	return s
+}
+
+// stats returns the traffic of the network.
+func (n *network) stats() NetTraffic {
+	n.mu.Lock()
+	here := len(n.here)
+	n.mu.Unlock()
+	t := &n.traffic
+	return NetTraffic{Space: n.space, Members: len(n.members), Here: here, PacketsOut: t.packetsOut.Load(),
+		BytesOut: t.bytesOut.Load(), PacketsIn: t.packetsIn.Load(), BytesIn: t.bytesIn.Load()}
+}
+
+// add adds the traffic of a network.
+func (t *NetTraffic) add(o NetTraffic) {
+	t.Here += o.Here
+	t.PacketsOut += o.PacketsOut
+	t.BytesOut += o.BytesOut
+	t.PacketsIn += o.PacketsIn
+	t.BytesIn += o.BytesIn
 }

@@ -30,10 +30,6 @@ func (a *Agent) Lay(n *sandbox.Namespace) (_ sandbox.Cable, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if n.Tun == nil {
-		return nil, wire.Errorf(wire.CauseSandbox, "load the module tun, and let everybody use it: sudo modprobe tun && sudo chmod 666 /dev/net/tun",
-			"/dev/net/tun is not there for a slot's process")
-	}
 	if err := a.takeSlot(e); err != nil {
 		return nil, err
 	}
@@ -42,14 +38,27 @@ func (a *Agent) Lay(n *sandbox.Namespace) (_ sandbox.Cable, err error) {
 			a.slots[e.slot].CompareAndSwap(e, nil)
 		}
 	}()
-	t, err := openTun(n)
+	var flags uint32
+	var how string
+	switch {
+	case n.Tun != nil:
+		how = "a TUN device"
+		e.dev, err = openTun(n)
+	case n.Far != nil:
+		how = "a pair of devices, which is slower than a TUN device, but /dev/net/tun is closed"
+		e.dev, err = openPair(n)
+		flags = unix.IFF_NOARP
+	default:
+		err = wire.Errorf(wire.CauseSandbox, "load the module tun, and let everybody use it: sudo modprobe tun && sudo chmod 666 /dev/net/tun",
+			"/dev/net/tun is closed, and there is nothing in its place")
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := configure(n, e.addr); err != nil {
-		return nil, errors.Join(err, t.Close())
+	if err := configure(n, e.addr, flags); err != nil {
+		return nil, errors.Join(err, e.dev.Close())
 	}
-	e.dev = t
+	a.how.Store(how)
 	return e, nil
 }
 
@@ -67,7 +76,7 @@ type tun struct {
 
 // openTun makes the namespace's device, with the kernel's offloads: it hands over TCP in pieces of up
 // to 64 KiB without checksums.
-func openTun(n *sandbox.Namespace) (*tun, error) {
+func openTun(n *sandbox.Namespace) (device, error) {
 	var open *os.File
 	open, n.Tun = n.Tun, nil
 	defer open.Close()
@@ -89,9 +98,17 @@ func openTun(n *sandbox.Namespace) (*tun, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting the offloads of a TUN device: %w", err)
 	}
-	// Only now can it be waited for: Go's poller takes a descriptor in once, and there was nothing
-	// to wait for before.
-	fd, err := unix.FcntlInt(open.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	f, err := polled(open)
+	if err != nil {
+		return nil, err
+	}
+	return &tun{f: f, in: make([]byte, vnetHead+maxPacket), out: make([]byte, vnetHead+maxPacket)}, nil
+}
+
+// polled returns the same file once more, for Go's poller to wait for. That takes a descriptor in once,
+// when there must be something to wait for already.
+func polled(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("duplicating a descriptor: %w", err)
 	}
@@ -99,14 +116,14 @@ func openTun(n *sandbox.Namespace) (*tun, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("setting a descriptor's mode: %w", err)
 	}
-	return &tun{f: os.NewFile(uintptr(fd), "tun"), in: make([]byte, vnetHead+maxPacket), out: make([]byte, vnetHead+maxPacket)}, nil
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 // Read is as in device.
 func (t *tun) Read() (packet, error) {
 	n, err := t.f.Read(t.in)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		n, err = t.rest()
+		n, err = rest(t.f, t.in)
 	}
 	if err != nil {
 		return packet{}, err
@@ -115,13 +132,13 @@ func (t *tun) Read() (packet, error) {
 }
 
 // rest reads what is left after Stop.
-func (t *tun) rest() (n int, err error) {
-	c, err := t.f.SyscallConn()
+func rest(f *os.File, b []byte) (n int, err error) {
+	c, err := f.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
 	// Control, not Read, which heeds the deadline.
-	if e := c.Control(func(fd uintptr) { n, err = unix.Read(int(fd), t.in) }); e != nil {
+	if e := c.Control(func(fd uintptr) { n, err = unix.Read(int(fd), b) }); e != nil {
 		return 0, e
 	}
 	if err == unix.EAGAIN {

@@ -18,6 +18,7 @@ type Networks interface {
 type Namespace struct {
 	NS    *os.File // the namespace itself: for setns(2), or IFLA_NET_NS_FD
 	Tun   *os.File // /dev/net/tun, which is no device before TUNSETIFF; nil where that is closed to us
+	Far   *Far     // where Tun is nil
 	Route *os.File // a socket of NETLINK_ROUTE
 	// NamesUDP and NamesTCP are bound to port 53 of Resolver, whether the namespace has that
 	// address yet or not; the second listens.
@@ -26,13 +27,24 @@ type Namespace struct {
 	Tables []*os.File
 }
 
+// A Far is another namespace, for the other end of a pair of devices. It is nobody's and empty.
+type Far struct {
+	NS      *os.File // the namespace itself
+	Route   *os.File // a socket of NETLINK_ROUTE
+	Packets *os.File // a socket of AF_PACKET, for whole frames, that is bound to nothing yet
+}
+
 // Resolver is the address at which commands on a network ask for names.
 var Resolver = netip.AddrFrom4([4]byte{169, 254, 1, 1})
 
 // Close closes the files that are left: those that were taken over may be set to nil.
 func (n *Namespace) Close() error {
 	var err error
-	for _, f := range append([]*os.File{n.NS, n.Tun, n.Route, n.NamesUDP, n.NamesTCP}, n.Tables...) {
+	all := append([]*os.File{n.NS, n.Tun, n.Route, n.NamesUDP, n.NamesTCP}, n.Tables...)
+	if n.Far != nil {
+		all = append(all, n.Far.NS, n.Far.Route, n.Far.Packets)
+	}
+	for _, f := range all {
 		if f != nil {
 			err = errors.Join(err, f.Close())
 		}

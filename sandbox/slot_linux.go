@@ -161,7 +161,7 @@ func sockets() (ours []int, theirs []*os.File, err error) {
 func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 	e := s.engine
 	arg, err := json.Marshal(zygoteConfig{Distinct: e.distinct, Program: e.program != nil,
-		Terminals: e.config.Terminals, Lookups: e.config.Lookups, Networks: e.config.Networks != nil})
+		Terminals: e.config.Terminals, Lookups: e.config.Lookups, Networks: e.config.Networks != nil, Far: e.config.Networks != nil && tunClosed()})
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (s *slot) command(theirs []*os.File) (*exec.Cmd, error) {
 		Credential: &syscall.Credential{Uid: insideID, Gid: insideID,
 			NoSetGroups: !e.distinct},
 		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT, unix.CAP_SETPCAP,
-			unix.CAP_SYS_RESOURCE, unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE},
+			unix.CAP_SYS_RESOURCE, unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_RAW},
 		Setsid: true, // the terminal's Ctrl-C is for the engine
 	}
 	return cmd, nil

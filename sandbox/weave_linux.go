@@ -16,8 +16,9 @@ import (
 // filter of the commands' thread keeps it from some of this. No command ever has that thread's
 // credentials, and none of the descriptors it opens is left in the zygote but that of a namespace.
 type weaver struct {
-	net   int // /proc/sys/net of whichever namespace the thread is in; -1 if closed
-	tun   int // a detached mount of /dev/net/tun, which no command can name; -1 if there is none
+	net   int  // /proc/sys/net of whichever namespace the thread is in; -1 if closed
+	tun   int  // a detached mount of /dev/net/tun, which no command can name; -1 if there is none
+	far   bool // /dev/net/tun is closed to the engine, and so to us
 	asked chan struct{}
 	made  chan weft
 }
@@ -30,16 +31,18 @@ type weft struct {
 }
 
 // woven tells which descriptors come along: the namespace, a socket of NETLINK_ROUTE, the sockets for
-// names over UDP and TCP, then Tables tables of sockets, and /dev/net/tun if Tun.
+// names over UDP and TCP, then Tables tables of sockets, and /dev/net/tun if Tun; before all of them, if
+// Far, those of a Far.
 type woven struct {
 	Tables int  `cbor:"tables"`
 	Tun    bool `cbor:"tun,omitempty"`
+	Far    bool `cbor:"far,omitempty"`
 }
 
 // newWeaver starts a weaver while the machine's /proc and /dev are in sight.
-func newWeaver() *weaver {
+func newWeaver(far bool) *weaver {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
-	w := &weaver{asked: make(chan struct{}), made: make(chan weft)}
+	w := &weaver{far: far, asked: make(chan struct{}), made: make(chan weft)}
 	var err error
 	if w.net, err = unix.Open("/proc/sys/net", flags, 0); err != nil {
 		w.net = -1
@@ -66,6 +69,11 @@ func (w *weaver) work() {
 
 // weave makes a namespace.
 func (w *weaver) weave(f *weft) error {
+	if w.far {
+		if err := w.weaveFar(f); err != nil {
+			return err
+		}
+	}
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("making a network namespace: %w", err)
 	}
@@ -74,30 +82,18 @@ func (w *weaver) weave(f *weft) error {
 	}
 	w.tune("ipv4/ip_unprivileged_port_start", "0")
 	w.tune("ipv4/ping_group_range", strconv.Itoa(insideID)+" "+strconv.Itoa(insideID))
-	add := func(what string, fd int, err error) error {
-		if err != nil {
-			return fmt.Errorf("opening %s: %w", what, err)
-		}
-		f.fds = append(f.fds, fd)
-		return nil
-	}
-	open := func(name string, flags int) (int, error) { return unix.Open(name, flags|unix.O_CLOEXEC, 0) }
-	ns, err := open("/proc/thread-self/ns/net", unix.O_RDONLY)
-	if err := add("the network namespace", ns, err); err != nil {
-		return err
-	}
-	route, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err := add("a routing socket", route, err); err != nil {
+	if err := f.addNamespace(); err != nil {
 		return err
 	}
 	for _, kind := range []int{unix.SOCK_DGRAM, unix.SOCK_STREAM} {
 		s, err := nameSocket(kind)
-		if err := add("a socket for names", s, err); err != nil {
+		if err := f.add("a socket for names", s, err); err != nil {
 			return err
 		}
 	}
+	open := func(name string, flags int) (int, error) { return unix.Open(name, flags|unix.O_CLOEXEC, 0) }
 	table, err := open("/proc/thread-self/net/tcp", unix.O_RDONLY)
-	if err := add("the table of sockets", table, err); err != nil {
+	if err := f.add("the table of sockets", table, err); err != nil {
 		return err
 	}
 	f.Tables = 1
@@ -110,6 +106,37 @@ func (w *weaver) weave(f *weft) error {
 			f.fds, f.Tun = append(f.fds, tun), true
 		}
 	}
+	return nil
+}
+
+// weaveFar makes the namespace of the other end of a pair of devices.
+func (w *weaver) weaveFar(f *weft) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("making a network namespace: %w", err)
+	}
+	if err := f.addNamespace(); err != nil {
+		return err
+	}
+	f.Far = true
+	s, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	return f.add("a packet socket", s, err)
+}
+
+// addNamespace adds the thread's namespace and a routing socket.
+func (f *weft) addNamespace() error {
+	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err := f.add("the network namespace", ns, err); err != nil {
+		return err
+	}
+	route, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	return f.add("a routing socket", route, err)
+}
+
+func (f *weft) add(what string, fd int, err error) error {
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", what, err)
+	}
+	f.fds = append(f.fds, fd)
 	return nil
 }
 
@@ -152,7 +179,7 @@ func (z *zygote) weave() error {
 	f := <-z.weaver.made
 	defer closeAll(f.fds)
 	if f.err == nil {
-		z.spare, f.err = unix.FcntlInt(uintptr(f.fds[0]), unix.F_DUPFD_CLOEXEC, 0)
+		z.spare, f.err = unix.FcntlInt(uintptr(f.fds[f.first()]), unix.F_DUPFD_CLOEXEC, 0)
 	}
 	if f.err != nil {
 		z.spare = -1
@@ -191,9 +218,26 @@ func (z *zygote) goOut() (back func(), err error) {
 	}, nil
 }
 
+// first is the index of the namespace's own descriptor.
+func (w *woven) first() int {
+	if w.Far {
+		return 3
+	}
+	return 0
+}
+
+// tunClosed reports whether /dev/net/tun cannot be used.
+func tunClosed() bool {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err != nil
+}
+
 // namespace takes what a weaver sent.
 func (w *woven) namespace(fds []int) (*Namespace, error) {
-	want := 4 + w.Tables
+	want := w.first() + 4 + w.Tables
 	if w.Tun {
 		want++
 	}
@@ -206,13 +250,17 @@ func (w *woven) namespace(fds []int) (*Namespace, error) {
 		fds = fds[1:]
 		return f
 	}
-	n := &Namespace{NS: take("net"), Route: take("route"), NamesUDP: take("names"), NamesTCP: take("names")}
+	var far *Far
+	if w.Far {
+		far = &Far{NS: take("net"), Route: take("route"), Packets: take("packets")}
+	}
+	n := &Namespace{Far: far, NS: take("net"), Route: take("route"), NamesUDP: take("names"), NamesTCP: take("names")}
 	for range w.Tables {
 		n.Tables = append(n.Tables, take("tcp"))
 	}
 	if w.Tun {
 		n.Tun = take("tun")
-	} else if os.Geteuid() == 0 { // as in /dev without udev, which is closed to the slots' users
+	} else if os.Geteuid() == 0 && !w.Far { // as in /dev without udev, which is closed to the slots' users
 		n.Tun = openTun(n.NS)
 	}
 	return n, nil

@@ -70,6 +70,7 @@ type zygoteConfig struct {
 	Terminals bool `json:"terminals"` // commands may have one
 	Lookups   bool `json:"lookups"`   // what they look for is noted
 	Networks  bool `json:"networks"`  // commands may be on one
+	Far       bool `json:"far"`       // by a pair of devices, for want of /dev/net/tun
 }
 
 // A zygote is the helper process of a slot.
@@ -129,7 +130,7 @@ func (z *zygote) setup() error {
 		return fmt.Errorf("bringing loopback up: %w", err)
 	}
 	if z.Networks {
-		z.weaver = newWeaver()
+		z.weaver = newWeaver(z.Far)
 	}
 	if err := z.enter(); err != nil {
 		return err
