@@ -218,26 +218,10 @@ func (o *ours) prepare(n int) error {
 			return err
 		}
 	}
-	// What agents do at a miss, without the round trip between them.
-	o.agents = make(chan error, 1)
-	go func() {
-		b := make([]byte, 2048)
-		for {
-			f, err := o.a.plane.RecvMiss(b)
-			if err == nil && f.VNI != 7 { // looked up in vain
-				err = o.a.plane.Route(f.VNI, netip.AddrFrom4([4]byte(f.Packet[16:])), To{Way: Nowhere})
-			} else if err == nil {
-				err = o.route(f.VNI, netip.AddrFrom4([4]byte(f.Packet[12:])), netip.AddrFrom4([4]byte(f.Packet[16:])))
-			}
-			if err == nil {
-				err = o.a.plane.Resend(f)
-			}
-			if err != nil {
-				o.agents <- err
-				return
-			}
-		}
-	}()
+	o.agents = make(chan error, 2)
+	for _, h := range []*host{o.a, o.b} {
+		go func() { o.agents <- o.agent(h) }()
+	}
 	var err error
 	if o.far, err = fresh(o.b); err == nil {
 		if err = o.b.plane.Bind(o.far.slot, 7, o.far.addr); err == nil {
@@ -303,6 +287,29 @@ func (o *ours) warmUp() error {
 		return err
 	}
 	return in(e.ns, func() error { return exchange(int(e.ns.Fd()), e.addr, o.far.addr) })
+}
+
+// agent does what agents do at a miss, without the round trip between them.
+func (o *ours) agent(h *host) error {
+	b := make([]byte, 2048)
+	for {
+		f, err := h.plane.RecvMiss(b)
+		if err != nil {
+			return err
+		}
+		near, far := netip.AddrFrom4([4]byte(f.Packet[12:])), netip.AddrFrom4([4]byte(f.Packet[16:]))
+		if near == o.far.addr {
+			near, far = far, near
+		}
+		if f.VNI == 7 {
+			err = o.route(f.VNI, near, far)
+		} else { // looked up in vain
+			err = h.plane.Route(f.VNI, far, To{Way: Nowhere})
+		}
+		if err := errors.Join(err, h.plane.Resend(f)); err != nil {
+			return err
+		}
+	}
 }
 
 func (o *ours) route(vni uint32, near, far netip.Addr) error {
@@ -410,8 +417,10 @@ func (o *ours) wait() error {
 	o.stop()
 	o.far.ns.Close()
 	err := errors.Join(o.a.plane.Close(), o.b.plane.Close())
-	if e := <-o.agents; !errors.Is(e, ErrClosed) {
-		err = errors.Join(err, e)
+	for range cap(o.agents) {
+		if e := <-o.agents; !errors.Is(e, ErrClosed) {
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }

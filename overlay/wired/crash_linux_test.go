@@ -14,14 +14,17 @@ import (
 const childEnv = "GAGGLE_TEST_PLANE"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
+	switch os.Getenv(childEnv) {
+	case "":
+		os.Exit(m.Run())
+	case "sleep":
+		_, _ = os.Stdin.Read(make([]byte, 1))
+	default:
 		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		return
 	}
-	os.Exit(m.Run())
 }
 
 // child is a node that is going to be killed: a plane with a slot in the namespace of descriptor

@@ -27,7 +27,6 @@ const (
 	createNew         = unix.NLM_F_CREATE | unix.NLM_F_EXCL
 	createOrLeave     = unix.NLM_F_CREATE
 	queuesOfSlot      = 1 // veth takes one for each CPU, all of which appear in sysfs
-	agentQueueLength  = 1000
 	eth0              = "eth0"
 	networkOrderProto = uint32(unix.ETH_P_ALL&0xff)<<8 | unix.ETH_P_ALL>>8
 )

@@ -125,8 +125,8 @@ func TestRouteToASlotOfAnotherNetwork(t *testing.T) {
 func TestSameHost(t *testing.T) {
 	a, _ := twoHosts(t, Config{})
 	x, y := a.endpoint(t, 7), a.endpoint(t, 7)
-	pour(t, x, y, 1<<20)
-	pour(t, y, x, 1<<20)
+	pour(t, x, y, 1<<18)
+	pour(t, y, x, 1<<18)
 }
 
 // raw sends a frame as it is.

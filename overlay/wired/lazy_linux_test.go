@@ -193,7 +193,7 @@ func TestAgentCarries(t *testing.T) {
 	wantUDP(t, q, x.addr, "ping")
 	sendUDP(t, q, x.addr, "pong")
 	wantUDP(t, p, y.addr, "pong")
-	pour(t, x, y, 1<<20)
+	pour(t, x, y, 1<<18)
 }
 
 func TestGatewayAnswers(t *testing.T) {
@@ -247,7 +247,7 @@ func TestLargePacketIsRefused(t *testing.T) {
 	small := string(make([]byte, 1230-28))
 	sendUDP(t, p, y.addr, small)
 	wantUDP(t, q, x.addr, small)
-	pour(t, x, y, 1<<20)
+	pour(t, x, y, 1<<18)
 	if err := a.plane.Close(); err != nil {
 		t.Fatal(err)
 	}

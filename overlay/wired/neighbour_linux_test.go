@@ -28,7 +28,7 @@ func TestMTU(t *testing.T) {
 			t.Errorf("host MTU %d: slots have %d, want %d", c.host, a.plane.MTU(), c.slots)
 		}
 		meet(t, Direct, x, y)
-		pour(t, x, y, 1<<20)
+		pour(t, x, y, 1<<18)
 	}
 }
 
@@ -80,8 +80,8 @@ func TestNeighboursOnTheMachine(t *testing.T) {
 		for _, way := range []Way{Direct, External} {
 			x, y := a.endpoint(t, 7), b.endpoint(t, 7)
 			meet(t, way, x, y)
-			pour(t, x, y, 1<<20)
-			pour(t, y, x, 1<<20)
+			pour(t, x, y, 1<<18)
+			pour(t, y, x, 1<<18)
 		}
 		return a
 	}
@@ -122,7 +122,7 @@ func TestNeighboursOnTheMachine(t *testing.T) {
 		}
 		x, y := a.endpoint(t, 7), b.endpoint(t, 7)
 		meet(t, Direct, x, y)
-		pour(t, x, y, 1<<20)
+		pour(t, x, y, 1<<18)
 	})
 }
 

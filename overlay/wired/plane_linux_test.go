@@ -1,6 +1,15 @@
 package wired
 
-import "testing"
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
 
 func TestTwoHosts(t *testing.T) {
 	for _, way := range []Way{Direct, External} {
@@ -13,8 +22,8 @@ func TestTwoHosts(t *testing.T) {
 			wantUDP(t, q, x.addr, "ping")
 			sendUDP(t, q, x.addr, "pong")
 			wantUDP(t, p, y.addr, "pong")
-			pour(t, x, y, 4<<20)
-			pour(t, y, x, 4<<20)
+			pour(t, x, y, 1<<20)
+			pour(t, y, x, 1<<20)
 			for _, h := range []*host{a, b} {
 				if d := drops(t, h, 1); len(d) > 0 {
 					t.Errorf("dropped %v", d)
@@ -76,4 +85,44 @@ func TestByAFilter(t *testing.T) {
 	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
 	meet(t, Direct, x, y)
 	pour(t, x, y, 1<<20)
+}
+
+// TestNamespaceOfAUser has slots in namespaces that belong to a user namespace, as those of the
+// slots of tasks do.
+func TestNamespaceOfAUser(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childEnv+"=sleep")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Skip("needs user namespaces: ", err)
+	}
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	s, err := a.plane.Lay(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &endpoint{host: a, ns: ns, slot: s, addr: netip.MustParseAddr("10.1.0.1")}
+	if err := dress(ns, x.addr); err != nil {
+		t.Fatal(err)
+	}
+	x.bind(t, 7)
+	y := b.endpoint(t, 7)
+	meet(t, Direct, x, y)
+	pour(t, x, y, 1<<16)
+	a.plane.Unbind(s)
+	stdin.Close() // and with the process all but our file holds the namespace
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	ns.Close()
+	waitFor(t, "the slot to go", func() bool { return len(a.devices(t)) == 2 })
 }

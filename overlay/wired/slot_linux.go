@@ -14,8 +14,7 @@ import (
 // A Slot is an endpoint: eth0 in a namespace, and its host end with the program on it. It is laid
 // once, bound at most once, and gone after that: no namespace serves two networks.
 type Slot struct {
-	plane *Plane
-	n     int
+	n int
 
 	mu    sync.Mutex // guards the fields below
 	state slotState
@@ -95,7 +94,7 @@ func (p *Plane) number() (*Slot, error) {
 	if len(p.free) == 0 {
 		return nil, ErrExhausted
 	}
-	s := &Slot{plane: p, n: p.free[0]}
+	s := &Slot{n: p.free[0]}
 	p.free = p.free[1:]
 	p.slots[s.n] = s
 	return s, nil
