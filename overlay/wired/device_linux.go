@@ -28,6 +28,7 @@ const (
 	createOrLeave     = unix.NLM_F_CREATE
 	queuesOfSlot      = 1 // veth takes one for each CPU, all of which appear in sysfs
 	eth0              = "eth0"
+	offloads          = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN
 	networkOrderProto = uint32(unix.ETH_P_ALL&0xff)<<8 | unix.ETH_P_ALL>>8
 )
 
@@ -124,8 +125,9 @@ func removeFilter(index int, handle uint32) *message {
 	return m.text(unix.TCA_KIND, "bpf")
 }
 
-// openTAP makes a TAP in the caller's namespace; it lasts as long as it is open.
-func openTAP(name string, index int) (fd int, err error) {
+// openTAP makes a TAP in the caller's namespace; it lasts as long as it is open. A large one takes and
+// gives TCP and UDP in pieces of up to 64 KiB, and without checksums.
+func openTAP(name string, index int, large bool) (fd int, err error) {
 	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return -1, fmt.Errorf("opening /dev/net/tun: %w", err)
@@ -137,10 +139,20 @@ func openTAP(name string, index int) (fd int, err error) {
 	}
 	var r ifreq
 	copy(r.name[:], name)
-	r.flags = unix.IFF_TAP | unix.IFF_NO_PI
+	r.flags = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
 	if err := ioctl(fd, unix.TUNSETIFF, unsafe.Pointer(&r)); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("making TAP %s: %w", name, err)
 	}
-	return fd, nil
+	if !large {
+		return fd, nil
+	}
+	// Kernels before 6.2 do not know segmentation of UDP.
+	for _, flags := range []int{offloads | unix.TUN_F_USO4 | unix.TUN_F_USO6, offloads} {
+		if err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, flags); err == nil {
+			return fd, nil
+		}
+	}
+	unix.Close(fd)
+	return -1, fmt.Errorf("setting the offloads of TAP %s: %w", name, err)
 }

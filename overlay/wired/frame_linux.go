@@ -22,8 +22,16 @@ const (
 	unwanted                // of a slot here, dropped because of its destination
 )
 
-// Room is what a frame has before its packet, in bytes.
-const Room = 14
+const (
+	// Room is what a frame has before its packet, in bytes: struct virtio_net_hdr, and the Ethernet
+	// header.
+	Room     = vnetHead + ethHead
+	vnetHead = 10
+	ethHead  = 14
+
+	// MaxPacket is how large a packet can be that is yet to be cut up.
+	MaxPacket = 1<<16 - 1
+)
 
 // A Frame is a packet between slots and agent.
 type Frame struct {
@@ -32,7 +40,8 @@ type Frame struct {
 	Slot   int        // the number of the slot here
 	Remote netip.Addr // Stranger: underlay address of the host that sent it
 	Packet []byte     // IPv4
-	raw    []byte     // Room and Packet
+	Offload
+	raw []byte // Room and Packet
 }
 
 // A tap is a device whose other end is the agent. Its readers wait in poll, each with a thread:
@@ -109,24 +118,29 @@ func (t *tap) send(b []byte) error {
 // parseFrame reads the header that the programs write; it is false for what the host's own
 // stack may send on the device.
 func parseFrame(b []byte) (Frame, bool) {
-	if len(b) < Room+20 || b[0] != 2 || b[6] != 2 || b[12] != 8 || b[13] != 0 {
+	if len(b) < Room+ipHeader {
 		return Frame{}, false
 	}
-	f := Frame{Why: Why(b[1]), VNI: uint32(b[7])<<16 | uint32(b[8])<<8 | uint32(b[9]),
-		Slot: int(b[10])<<8 | int(b[11]), Packet: b[Room:], raw: b}
+	e := b[vnetHead:Room]
+	if e[0] != 2 || e[6] != 2 || e[12] != 8 || e[13] != 0 {
+		return Frame{}, false
+	}
+	f := Frame{Why: Why(e[1]), VNI: uint32(e[7])<<16 | uint32(e[8])<<8 | uint32(e[9]),
+		Slot: int(e[10])<<8 | int(e[11]), Packet: b[Room:], Offload: parseOffload(b), raw: b}
 	if f.Why == Stranger || f.Why == probe {
-		f.Remote = netip.AddrFrom4([4]byte(b[2:6]))
+		f.Remote = netip.AddrFrom4([4]byte(e[2:6]))
 	}
 	return f, f.VNI != 0 && f.Why >= Miss && f.Why <= unwanted && f.Why != deliver
 }
 
 // putHeader writes the header of a frame of the agent's into its Room.
 func putHeader(b []byte, why Why, vni uint32) {
-	copy(b[:Room], []byte{2, byte(why), 0, 0, 0, 0, 2, byte(vni >> 16), byte(vni >> 8), byte(vni), 0, 0, 8, 0})
+	clear(b[:vnetHead])
+	copy(b[vnetHead:Room], []byte{2, byte(why), 0, 0, 0, 0, 2, byte(vni >> 16), byte(vni >> 8), byte(vni), 0, 0, 8, 0})
 }
 
 // RecvMiss waits for a packet that has no route: a Miss or a Stranger. It is read into b, which
-// should have the plane's MTU and Room. The agent sets the route and gives the packet to Resend.
+// should have Room and the plane's MTU. The agent sets the route and gives the packet to Resend.
 // Dealt with here are probes of other hosts, and packets that were dropped because they are too
 // large for their route, or it leads nowhere: the slot is told by ICMP.
 func (p *Plane) RecvMiss(b []byte) (Frame, error) {
@@ -146,7 +160,8 @@ func (p *Plane) RecvMiss(b []byte) (Frame, error) {
 }
 
 // Recv waits for a packet that the agent is to carry: one to the Gateway, or to an address
-// whose route leads to the agent. It is read into b, which should have the plane's MTU and Room.
+// whose route leads to the agent. It is read into b, which should have Room and MaxPacket: a packet
+// that is to be cut up comes as a whole.
 func (p *Plane) Recv(b []byte) (Frame, error) { return p.carry.recv(b) }
 
 // Resend has a frame of RecvMiss go on, as if it came just now. If there still is no route it is
@@ -159,12 +174,16 @@ func (p *Plane) Resend(f Frame) error {
 }
 
 // Deliver gives a packet that the agent brought, or that the Gateway answers, to the slot it is
-// for. The frame b is Room followed by the IPv4 packet. It is dropped, and counted, if its destination
-// is not bound here, or its source has no route that leads to the agent.
-func (p *Plane) Deliver(vni uint32, b []byte) error {
-	if len(b) < Room+20 || vni == 0 || vni > MaxVNI {
+// for. The frame b is Room followed by the IPv4 packet, which o speaks of. It is dropped, and
+// counted, if its destination is not bound here, or its source has no route that leads to the agent.
+// A packet that is not what o says is an error.
+func (p *Plane) Deliver(vni uint32, b []byte, o Offload) error {
+	if len(b) < Room+ipHeader || len(b) > Room+MaxPacket || vni == 0 || vni > MaxVNI {
 		return fmt.Errorf("no packet for network %d in %d bytes", vni, len(b))
 	}
 	putHeader(b, deliver, vni)
+	if err := o.put(b); err != nil {
+		return fmt.Errorf("packet for network %d: %w", vni, err)
+	}
 	return p.carry.send(b)
 }

@@ -64,7 +64,7 @@ func (p *Plane) unreachable(f Frame, code byte, mtu uint16) {
 	copy(m[8:], quoted)
 	binary.BigEndian.PutUint16(m[2:], checksum(m))
 	putIPv4(b[Room:], 1, netip.AddrFrom4(Gateway), netip.AddrFrom4([4]byte(f.Packet[12:16])))
-	if err := p.Deliver(f.VNI, b); err != nil {
+	if err := p.Deliver(f.VNI, b, Offload{}); err != nil {
 		p.log.Debug("refusing a packet", "error", err)
 	}
 }

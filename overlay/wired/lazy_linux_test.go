@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestMissIsSentAgain(t *testing.T) {
 	wantUDP(t, p, y.addr, "answer")
 
 	// A frame of a slot that has changed its network meanwhile is nobody's.
-	f.raw[9]++
+	f.raw[vnetHead+9]++
 	if err := a.plane.Resend(f); err != nil {
 		t.Fatal(err)
 	}
@@ -156,17 +157,19 @@ func dial(e *endpoint, to netip.Addr) error {
 }
 
 // carry plays both agents: what one plane's slots send by them it delivers to the other.
-func carry(t *testing.T, from, to *host) {
+func carry(t *testing.T, from, to *host) (largest *atomic.Int64) {
 	var done sync.WaitGroup
+	largest = new(atomic.Int64)
 	done.Go(func() {
-		b := make([]byte, 1<<16)
+		b := make([]byte, Room+MaxPacket)
 		for {
 			f, err := from.plane.Recv(b)
 			if errors.Is(err, ErrClosed) {
 				return
 			}
 			if err == nil {
-				err = to.plane.Deliver(f.VNI, f.raw)
+				largest.Store(max(largest.Load(), int64(len(f.Packet))))
+				err = to.plane.Deliver(f.VNI, f.raw, f.Offload)
 			}
 			if err != nil {
 				t.Error("carrying: ", err)
@@ -180,20 +183,24 @@ func carry(t *testing.T, from, to *host) {
 		}
 		done.Wait()
 	})
+	return largest
 }
 
 func TestAgentCarries(t *testing.T) {
 	a, b := twoHosts(t, Config{})
 	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
 	meet(t, Agent, x, y)
-	carry(t, a, b)
+	there := carry(t, a, b)
 	carry(t, b, a)
 	p, q := x.udp(t), y.udp(t)
 	sendUDP(t, p, y.addr, "ping")
 	wantUDP(t, q, x.addr, "ping")
 	sendUDP(t, q, x.addr, "pong")
 	wantUDP(t, p, y.addr, "pong")
-	pour(t, x, y, 1<<18)
+	pour(t, x, y, 1<<20)
+	if there.Load() <= int64(a.plane.MTU()) {
+		t.Errorf("the largest packet has %d bytes: TCP does not come in large pieces", there.Load())
+	}
 }
 
 func TestGatewayAnswers(t *testing.T) {
@@ -202,7 +209,7 @@ func TestGatewayAnswers(t *testing.T) {
 	p := x.udp(t)
 	gateway := netip.AddrFrom4(Gateway)
 	sendUDP(t, p, gateway, "who is y?")
-	f, err := a.plane.Recv(make([]byte, 2048))
+	f, err := a.plane.Recv(make([]byte, Room+MaxPacket))
 	if err != nil || f.Why != Carry || f.VNI != 7 {
 		t.Fatalf("received %+v (%v)", f, err)
 	}
@@ -213,11 +220,11 @@ func TestGatewayAnswers(t *testing.T) {
 	for i := range 2 {
 		f.Packet[20+i], f.Packet[22+i] = f.Packet[22+i], f.Packet[20+i]
 	}
-	if err := a.plane.Deliver(7, f.raw); err != nil {
+	if err := a.plane.Deliver(7, f.raw, f.Offload); err != nil {
 		t.Fatal(err)
 	}
 	wantUDP(t, p, gateway, "who is y?")
-	if err := a.plane.Deliver(8, f.raw); err != nil { // no slot of that network has the address
+	if err := a.plane.Deliver(8, f.raw, f.Offload); err != nil { // no slot of that network has the address
 		t.Fatal(err)
 	}
 	wantDrops(t, a, 0, Absent, 1)
@@ -340,5 +347,46 @@ func TestChecksum(t *testing.T) {
 	putIPv4(b, 1, netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("10.4.5.6"))
 	if checksum(b) != 0 || binary.BigEndian.Uint16(b[2:]) != ipHeader {
 		t.Errorf("header %x does not sum to 0", b)
+	}
+}
+
+func TestOffloadFitsThePacket(t *testing.T) {
+	src, dst := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.2.0.1")
+	frame := func(protocol byte, size int) []byte {
+		b := make([]byte, Room+size)
+		putIPv4(b[Room:], protocol, src, dst)
+		if protocol == 6 && size >= 40 {
+			b[Room+ipHeader+12] = 5 << 4
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name string
+		b    []byte
+		o    Offload
+		ok   bool
+	}{
+		{"nothing to do", frame(1, 28), Offload{}, true},
+		{"checksum of UDP", frame(17, 28), Offload{Sum: true}, true},
+		{"checksum of TCP", frame(6, 40), Offload{Sum: true}, true},
+		{"TCP", frame(6, 4000), Offload{Sum: true, Cut: CutTCP, Segment: 1360, ECN: true}, true},
+		{"UDP", frame(17, 4000), Offload{Sum: true, Cut: CutUDP, Segment: 1360}, true},
+		{"checksum of ICMP", frame(1, 28), Offload{Sum: true}, false},
+		{"short TCP", frame(6, 30), Offload{Sum: true}, false},
+		{"TCP without a header", make([]byte, Room+40), Offload{Sum: true}, false},
+		{"TCP as UDP", frame(6, 4000), Offload{Sum: true, Cut: CutUDP, Segment: 1360}, false},
+		{"UDP as TCP", frame(17, 4000), Offload{Sum: true, Cut: CutTCP, Segment: 1360}, false},
+		{"segments of nothing", frame(6, 4000), Offload{Sum: true, Cut: CutTCP}, false},
+		{"segments without checksum", frame(6, 4000), Offload{Cut: CutTCP, Segment: 1360}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			putHeader(c.b, deliver, 7)
+			if err := c.o.put(c.b); (err == nil) != c.ok {
+				t.Fatalf("put: %v, want ok: %v", err, c.ok)
+			}
+			if got := parseOffload(c.b); c.ok && got != c.o {
+				t.Errorf("%+v after %+v", got, c.o)
+			}
+		})
 	}
 }

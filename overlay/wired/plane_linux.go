@@ -191,12 +191,13 @@ func (p *Plane) tearDown() error {
 
 func (p *Plane) openTAPs() error {
 	for _, t := range []struct {
-		to   **tap
-		name string
-		at   int
-	}{{&p.miss, "miss", missIndex}, {&p.carry, "carry", carryIndex}} {
+		to    **tap
+		name  string
+		at    int
+		large bool
+	}{{&p.miss, "miss", missIndex, false}, {&p.carry, "carry", carryIndex, true}} {
 		index := p.claim.index(t.at)
-		fd, err := openTAP(p.claim.name(t.name), index)
+		fd, err := openTAP(p.claim.name(t.name), index, t.large)
 		if err != nil {
 			return err
 		}

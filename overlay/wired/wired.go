@@ -22,10 +22,11 @@
 // Packets without a route, and those that the agent carries, pass between programs and agent as
 // Ethernet frames on two TAPs:
 //
-//	02 | why | IPv4 of the other host, or 0 (4) | 02 | VNI (3) | slot (2) | 08 00 | IPv4 packet
+//	struct virtio_net_hdr (10) | 02 | why | IPv4 of the other host, or 0 (4) | 02 | VNI (3) | slot (2) | 08 00 | IPv4 packet
 //
 // so that the agent need keep nothing of a packet that waits for its route: it hands the same bytes
-// back (Resend).
+// back (Resend). What the agent carries comes in pieces of up to 64 KiB of TCP, without checksums
+// (Offload), and goes into the other slot as it is.
 //
 // The package knows nothing of peers, names and tasks; package overlay decides where routes lead.
 package wired
