@@ -25,18 +25,14 @@ const (
 	bpfActDirect      = 1          // TCA_BPF_FLAG_ACT_DIRECT
 	filterPriority    = 0x6767     // of our filters, that they be told from others'
 	createNew         = unix.NLM_F_CREATE | unix.NLM_F_EXCL
-	createOrLeave     = unix.NLM_F_CREATE
 	queuesOfSlot      = 1 // veth takes one for each CPU, all of which appear in sysfs
 	eth0              = "eth0"
 	offloads          = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN
 	networkOrderProto = uint32(unix.ETH_P_ALL&0xff)<<8 | unix.ETH_P_ALL>>8
 )
 
-// Gateway is the address that every slot sends to, and that of its resolver.
-var Gateway = [4]byte{169, 254, 1, 1}
-
-// SlotMAC is the address of every slot's eth0, and that of its gateway: a permanent neighbour of
-// the slot, so that nobody ever asks.
+// SlotMAC is the Ethernet address of every slot's eth0. It has no ARP, so packets go from it to it
+// whatever their destination, and nobody ever asks.
 var SlotMAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 
 func setUp(index int) *message {
@@ -86,7 +82,7 @@ func newVeth(name string, index int, group uint32, mtu, ns int) *message {
 		m.attr(unix.IFLA_INFO_KIND, []byte("veth")...)
 		m.nest(unix.IFLA_INFO_DATA, func() {
 			m.nest(vethInfoPeer, func() {
-				m.link(0, 0, 0)
+				m.link(0, unix.IFF_NOARP, unix.IFF_NOARP)
 				end(eth0, SlotMAC)
 				m.number(unix.IFLA_NET_NS_FD, uint32(ns))
 			})

@@ -16,10 +16,11 @@ const (
 	Miss     Why = 1 + iota // of a slot here, to an address without a route
 	Stranger                // from another host to a slot here, from an address without a route
 	tooBig                  // of a slot here, larger than its route takes
-	Carry                   // of a slot here, to an address whose route leads to the agent, or to the Gateway
+	Carry                   // of a slot here, to an address whose route leads to the agent
 	deliver                 // from the agent to a slot
 	probe                   // from another host, to try the path
 	unwanted                // of a slot here, dropped because of its destination
+	toAnswer                // from the agent to a slot, of its own
 )
 
 const (
@@ -130,7 +131,7 @@ func parseFrame(b []byte) (Frame, bool) {
 	if f.Why == Stranger || f.Why == probe {
 		f.Remote = netip.AddrFrom4([4]byte(e[2:6]))
 	}
-	return f, f.VNI != 0 && f.Why >= Miss && f.Why <= unwanted && f.Why != deliver
+	return f, f.VNI != 0 && f.Why >= Miss && f.Why < toAnswer && f.Why != deliver
 }
 
 // putHeader writes the header of a frame of the agent's into its Room.
@@ -159,8 +160,8 @@ func (p *Plane) RecvMiss(b []byte) (Frame, error) {
 	}
 }
 
-// Recv waits for a packet that the agent is to carry: one to the Gateway, or to an address
-// whose route leads to the agent. It is read into b, which should have Room and MaxPacket: a packet
+// Recv waits for a packet that the agent is to carry: one to an address whose route
+// leads to the agent. It is read into b, which should have Room and MaxPacket: a packet
 // that is to be cut up comes as a whole.
 func (p *Plane) Recv(b []byte) (Frame, error) { return p.carry.recv(b) }
 
@@ -173,15 +174,19 @@ func (p *Plane) Resend(f Frame) error {
 	return p.miss.send(f.raw)
 }
 
-// Deliver gives a packet that the agent brought, or that the Gateway answers, to the slot it is
-// for. The frame b is Room followed by the IPv4 packet, which o speaks of. It is dropped, and
+// Deliver gives a packet that the agent brought to the slot it is for. The frame b is Room followed by the IPv4 packet, which o speaks of. It is dropped, and
 // counted, if its destination is not bound here, or its source has no route that leads to the agent.
 // A packet that is not what o says is an error.
-func (p *Plane) Deliver(vni uint32, b []byte, o Offload) error {
+func (p *Plane) Deliver(vni uint32, b []byte, o Offload) error { return p.give(deliver, vni, b, o) }
+
+// Answer is as Deliver, for packets that the agent makes itself: they may be from anywhere.
+func (p *Plane) Answer(vni uint32, b []byte, o Offload) error { return p.give(toAnswer, vni, b, o) }
+
+func (p *Plane) give(why Why, vni uint32, b []byte, o Offload) error {
 	if len(b) < Room+ipHeader || len(b) > Room+MaxPacket || vni == 0 || vni > MaxVNI {
 		return fmt.Errorf("no packet for network %d in %d bytes", vni, len(b))
 	}
-	putHeader(b, deliver, vni)
+	putHeader(b, why, vni)
 	if err := o.put(b); err != nil {
 		return fmt.Errorf("packet for network %d: %w", vni, err)
 	}

@@ -47,7 +47,7 @@ func (p *Plane) refuseLarge(f Frame) {
 // refuse tells a slot that nobody has the address, so that it does not wait.
 func (p *Plane) refuse(f Frame) { p.unreachable(f, hostUnreachable, 0) }
 
-// unreachable answers a packet in the name of the gateway (RFC 792). Of ICMP only questions of
+// unreachable answers a packet in the name of whom it is for (RFC 792). Of ICMP only questions of
 // ping are answered, of fragments only the first.
 func (p *Plane) unreachable(f Frame, code byte, mtu uint16) {
 	header := max(int(f.Packet[0]&15)*4, ipHeader)
@@ -63,8 +63,9 @@ func (p *Plane) unreachable(f Frame, code byte, mtu uint16) {
 	binary.BigEndian.PutUint16(m[6:], mtu)
 	copy(m[8:], quoted)
 	binary.BigEndian.PutUint16(m[2:], checksum(m))
-	putIPv4(b[Room:], 1, netip.AddrFrom4(Gateway), netip.AddrFrom4([4]byte(f.Packet[12:16])))
-	if err := p.Deliver(f.VNI, b, Offload{}); err != nil {
+	src, dst := [4]byte(f.Packet[12:16]), [4]byte(f.Packet[16:20])
+	putIPv4(b[Room:], icmp, netip.AddrFrom4(dst), netip.AddrFrom4(src))
+	if err := p.Answer(f.VNI, b, Offload{}); err != nil {
 		p.log.Debug("refusing a packet", "error", err)
 	}
 }

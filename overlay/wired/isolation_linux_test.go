@@ -164,7 +164,7 @@ func TestWhatASlotMayNotSend(t *testing.T) {
 	t.Run("unassigned", func(t *testing.T) {
 		x := a.lay(t)
 		n := uint64(0)
-		for _, dst := range []netip.Addr{b.at, a.at, netip.AddrFrom4(Gateway), netip.MustParseAddr("10.1.0.1")} {
+		for _, dst := range []netip.Addr{b.at, a.at, netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("10.1.0.1")} {
 			x.raw(t, frameOf(ip, x.addr, dst))
 			n++
 		}

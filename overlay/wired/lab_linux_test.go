@@ -43,8 +43,8 @@ func newNS() (ns *os.File, err error) {
 	return ns, err
 }
 
-// dress does what the owner of a slot's namespace does: it gives eth0 its address and the way to
-// the gateway, in one message.
+// dress does what the owner of a slot's namespace does: it gives eth0 its address and its only
+// route, in one message.
 func dress(ns *os.File, a netip.Addr) error {
 	return in(ns, func() error {
 		r, err := openRTNL()
@@ -52,32 +52,22 @@ func dress(ns *os.File, a netip.Addr) error {
 			return err
 		}
 		defer r.close()
-		i, err := net.InterfaceByName(eth0)
+		index, err := indexOf(r, eth0)
 		if err != nil {
 			return err
 		}
-		return r.batch(dressing(i.Index, a)...)
+		return r.batch(dressing(index, a)...)
 	})
 }
 
 func dressing(index int, a netip.Addr) []*message {
 	address := a.As4()
-	route := func(bits byte, dst []byte, gateway []byte, scope byte) *message {
-		m := request(unix.RTM_NEWROUTE, createNew)
-		m.b = append(m.b, unix.AF_INET, bits, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, scope, unix.RTN_UNICAST, 0, 0, 0, 0)
-		m.attr(unix.RTA_DST, dst...)
-		if gateway != nil {
-			m.attr(unix.RTA_GATEWAY, gateway...)
-		}
-		return m.number(unix.RTA_OIF, uint32(index))
-	}
 	add := request(unix.RTM_NEWADDR, createNew)
 	add.b = append(add.b, unix.AF_INET, 32, 0, 0)
 	add.uint32s(uint32(index)).attr(unix.IFA_LOCAL, address[:]...).attr(unix.IFA_ADDRESS, address[:]...)
-	neighbour := request(unix.RTM_NEWNEIGH, createOrLeave)
-	neighbour.uint32s(unix.AF_INET, uint32(index), unix.NUD_PERMANENT).attr(unix.NDA_DST, Gateway[:]...).attr(unix.NDA_LLADDR, SlotMAC...)
-	return []*message{setUp(1), quiet(index), setUp(index), add, neighbour,
-		route(32, Gateway[:], nil, unix.RT_SCOPE_LINK), route(8, []byte{10, 0, 0, 0}, Gateway[:], unix.RT_SCOPE_UNIVERSE)}
+	route := request(unix.RTM_NEWROUTE, createNew)
+	route.b = append(route.b, unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_LINK, unix.RTN_UNICAST, 0, 0, 0, 0)
+	return []*message{setUp(1), quiet(index), setUp(index), add, route.number(unix.RTA_OIF, uint32(index))}
 }
 
 // A host is a namespace with a plane, and u0 to the other host.

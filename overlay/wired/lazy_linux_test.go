@@ -125,19 +125,6 @@ func TestTheWorldIsRefused(t *testing.T) {
 	a, _ := twoHosts(t, Config{})
 	a.answering(t)
 	x := a.endpoint(t, 7)
-	err := in(x.ns, func() error { // by a default route, which slots of tasks need not have
-		r, err := openRTNL()
-		if err != nil {
-			return err
-		}
-		defer r.close()
-		m := request(unix.RTM_NEWROUTE, createNew)
-		m.b = append(m.b, unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0)
-		return r.batch(m.attr(unix.RTA_GATEWAY, Gateway[:]...))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, dst := range []netip.Addr{netip.MustParseAddr("8.8.8.8"), a.at} {
 		if err := dial(x, dst); !errors.Is(err, unix.EHOSTUNREACH) {
 			t.Errorf("dialling %v: %v, want %v", dst, err, unix.EHOSTUNREACH)
@@ -203,12 +190,15 @@ func TestAgentCarries(t *testing.T) {
 	}
 }
 
-func TestGatewayAnswers(t *testing.T) {
+func TestAgentAnswers(t *testing.T) {
 	a, _ := twoHosts(t, Config{})
 	x := a.endpoint(t, 7)
 	p := x.udp(t)
-	gateway := netip.AddrFrom4(Gateway)
-	sendUDP(t, p, gateway, "who is y?")
+	nobody := netip.MustParseAddr("10.77.0.1")
+	if err := a.plane.Route(7, nobody, To{Way: Agent}); err != nil {
+		t.Fatal(err)
+	}
+	sendUDP(t, p, nobody, "who are you?")
 	f, err := a.plane.Recv(make([]byte, Room+MaxPacket))
 	if err != nil || f.Why != Carry || f.VNI != 7 {
 		t.Fatalf("received %+v (%v)", f, err)
@@ -220,14 +210,22 @@ func TestGatewayAnswers(t *testing.T) {
 	for i := range 2 {
 		f.Packet[20+i], f.Packet[22+i] = f.Packet[22+i], f.Packet[20+i]
 	}
-	if err := a.plane.Deliver(7, f.raw, f.Offload); err != nil {
+	if err := a.plane.Unroute(7, nobody); err != nil {
 		t.Fatal(err)
 	}
-	wantUDP(t, p, gateway, "who is y?")
-	if err := a.plane.Deliver(8, f.raw, f.Offload); err != nil { // no slot of that network has the address
+	if err := a.plane.Deliver(7, f.raw, f.Offload); err != nil { // its source is nowhere
+		t.Fatal(err)
+	}
+	wantDrops(t, a, x.slot.Number(), Unrouted, 1)
+	if err := a.plane.Answer(8, f.raw, f.Offload); err != nil { // no slot of that network has the address
 		t.Fatal(err)
 	}
 	wantDrops(t, a, 0, Absent, 1)
+	wantNoUDP(t, p)
+	if err := a.plane.Answer(7, f.raw, f.Offload); err != nil {
+		t.Fatal(err)
+	}
+	wantUDP(t, p, nobody, "who are you?")
 }
 
 func TestLargePacketIsRefused(t *testing.T) {

@@ -16,14 +16,13 @@
 
 #define SLOTS 2048
 #define ROUTES 65536
-#define GATEWAY bpf_htonl(0xa9fe0101) // 169.254.1.1
 #define OTHERHOST 3
 
 // What a route leads to.
 enum { LOCAL = 1, DIRECT, EXTERNAL, AGENT, NOWHERE };
 
 // Why a frame goes up to the agent, or comes from it.
-enum { MISS = 1, STRANGER, TOOBIG, CARRY, DELIVER, PROBE, UNWANTED };
+enum { MISS = 1, STRANGER, TOOBIG, CARRY, DELIVER, PROBE, UNWANTED, ANSWER };
 
 // Why a packet was dropped. Slot 0 counts those that have no slot.
 enum { UNBOUND, PROTOCOL, SOURCE, OUTSIDE, RATE, UNROUTED, REFUSED, ABSENT, SPOOFED, MALFORMED, FAILED, REASONS };
@@ -232,8 +231,6 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 		return drop(slot, PROTOCOL);
 	if (a.s != s->ip)
 		return drop(slot, SOURCE);
-	if (a.d == GATEWAY)
-		return again ? drop(slot, UNROUTED) : up(skb, carry_dev, CARRY, 0, vni, slot);
 	r = find(vni, a.d);
 	if (!r) {
 		if (again)
@@ -355,12 +352,12 @@ SEC("tc") int from_agent(struct __sk_buff *skb)
 			return tunnel(skb, 0, probe_vni, d);
 		return drop(0, UNROUTED);
 	}
-	if (h[1] != DELIVER && h[1] != STRANGER)
-		return drop(0, MALFORMED);
-	if (a.s == GATEWAY && h[1] == DELIVER) {
+	if (h[1] == ANSWER) { // the agent's own, whatever its source
 		d = find(vni, a.d);
 		if (!d || d->kind != LOCAL)
 			return drop(0, ABSENT);
+	} else if (h[1] != DELIVER && h[1] != STRANGER) {
+		return drop(0, MALFORMED);
 	} else {
 		d = accept(skb, vni, h[1] == DELIVER ? 0 : remote, &a, &n, &why);
 		if (why)
