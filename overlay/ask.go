@@ -90,7 +90,10 @@ func (a *Agent) answer(s Stream) error {
 	defer cancel()
 	var r answer
 	if q.Listen {
-		r.Listen = a.listening(ctx, n, q.Members) == nil
+		r.Listen = true
+		for _, i := range q.Members {
+			r.Listen = r.Listen && a.await(ctx, n, i) == nil
+		}
 	} else {
 		r.Addrs = n.wait(ctx, q.Members)
 	}

@@ -77,10 +77,14 @@ func (e *endpoint) start() error {
 	return nil
 }
 
+// drainFor bounds how long what a command sent last may hold up its end.
+const drainFor = time.Second
+
 // stop ends that, when all that was sent has gone out.
 func (e *endpoint) stop() {
 	e.names.close()
 	e.dev.Stop()
+	defer time.AfterFunc(drainFor, func() { e.net.Store(nil) }).Stop()
 	e.reading.Wait()
 }
 

@@ -3,6 +3,7 @@ package overlay
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"io"
 	"sync"
 	"time"
@@ -11,14 +12,19 @@ import (
 )
 
 const (
-	// maxQueue bounds the packets that wait for one host: 16 of the largest.
-	maxQueue = 1 << 20
-	// maxQueues bounds those that wait for all hosts.
+	// maxLane bounds the packets of one network that wait for one host: 8 of the largest.
+	maxLane = 512 << 10
+	// maxQueues bounds those of all networks that wait for all hosts.
 	maxQueues = 64 << 20
-	// waitQueue is how long an endpoint that sends is held up by a full queue before its packet is
-	// dropped. To wait slows TCP down without a loss; the stream below loses nothing, so whoever
-	// drops only makes it send again what it has sent.
-	waitQueue = 200 * time.Millisecond
+	// turn is what a network may send before the next that shares a host has its turn.
+	turn = 64 << 10
+	// waitLane is how long an endpoint that sends is held up by a full lane before its packet is
+	// dropped, and what follows at once until the lane moves on. To wait slows TCP down without a loss
+	// where that is soon; what the endpoint sends to others waits with it.
+	waitLane = 20 * time.Millisecond
+	// stallAfter is how long one write may take before the host is taken for stuck: what waits for
+	// it is dropped, and what comes meanwhile at once.
+	stallAfter = 2 * time.Second
 	// openTimeout bounds the making of a stream. A dial over all addresses takes 20 s at most.
 	openTimeout = 20 * time.Second
 	// stallTimeout is how long a stream may take nothing before it is given up for a new one. A
@@ -34,19 +40,32 @@ const (
 	maxGuest = 4
 )
 
-// A link is the packets that go to one host.
+// A link is the packets that go to one host. The networks that share it take turns.
 type link struct {
 	agent *Agent
 	peer  wire.PeerID
-	kick  chan struct{} // capacity 1: something is queued
+	kick  chan struct{} // capacity 1: something waits
 
-	mu      sync.Mutex    // guards the fields below
-	queue   []byte        // frames
-	spare   []byte        // the other of two buffers
-	drained chan struct{} // closed and replaced when the queue was taken
-	down    time.Time     // nothing is taken before
-	ended   bool          // its goroutine has
+	mu    sync.Mutex       // guards the fields below, and the lanes
+	lanes map[uint32]*lane // by VNI, those in which something waits
+	turns []*lane          // the same, the next first
+	rest  *lane            // an empty one, for its buffers
+	began time.Time        // of the write under way; zero if there is none
+	down  time.Time        // nothing is taken before
+	ended bool             // its goroutine has
 }
+
+// A lane is the packets of one network that go to one host.
+type lane struct {
+	vni   uint32
+	queue []byte        // frames
+	now   []byte        // frames that came first and are written now
+	spare []byte        // a buffer for one of them
+	moved chan struct{} // closed and replaced when there is room again
+	full  bool          // somebody has waited in vain since it moved, so nobody else does
+}
+
+func (n *lane) bytes() int { return len(n.queue) + len(n.now) }
 
 // link returns the link to a peer, which it starts if need be; nil once the agent has ended.
 func (a *Agent) link(p wire.PeerID) *link {
@@ -58,7 +77,7 @@ func (a *Agent) link(p wire.PeerID) *link {
 	if a.peers == nil || a.ctx.Err() != nil {
 		return nil
 	}
-	l := &link{agent: a, peer: p, kick: make(chan struct{}, 1), drained: make(chan struct{})}
+	l := &link{agent: a, peer: p, kick: make(chan struct{}, 1), lanes: map[uint32]*lane{}}
 	a.links[p] = l
 	a.work.Go(l.run)
 	return l
@@ -71,81 +90,155 @@ func (a *Agent) send(p wire.PeerID, n *network, k *packet) {
 		if l == nil {
 			break
 		}
-		if l.push(n.vni, k) {
+		if why, ok := l.push(n.vni, k); ok {
+			return
+		} else if why != DropUnreachable {
+			a.count.drop(why)
 			return
 		}
 	}
 	a.count.drop(DropUnreachable)
 }
 
-// push queues a packet. It returns false if the link has ended; a packet that is dropped it counts.
-func (l *link) push(vni uint32, k *packet) bool {
+// push queues a packet, or returns why not.
+func (l *link) push(vni uint32, k *packet) (why Drop, ok bool) {
 	need := frameHead + len(k.b)
 	var late <-chan time.Time
 	l.mu.Lock()
-	for !l.ended && len(l.queue)+need > maxQueue {
-		drained := l.drained
-		l.mu.Unlock()
+	defer l.mu.Unlock()
+	for {
+		now := time.Now()
+		switch {
+		case l.ended || now.Before(l.down):
+			return DropUnreachable, false
+		case !l.began.IsZero() && now.Sub(l.began) > stallAfter:
+			l.clear()
+			return DropQueue, false
+		}
+		n := l.lane(vni)
+		if n.bytes()+need <= maxLane {
+			return l.add(n, need, k)
+		}
+		if n.full {
+			return DropQueue, false
+		}
 		if late == nil {
-			t := time.NewTimer(waitQueue)
+			t := time.NewTimer(waitLane)
 			defer t.Stop()
 			late = t.C
 		}
-		select {
-		case <-drained:
-		case <-late:
-			l.agent.count.drop(DropQueue)
-			return true
-		case <-l.agent.ctx.Done():
-			return false
+		if moved := n.moved; !l.wait(moved, late) {
+			n.full = n.moved == moved
+			return DropQueue, false
 		}
-		l.mu.Lock()
 	}
-	defer l.mu.Unlock()
-	switch {
-	case l.ended:
+}
+
+// wait waits until a lane has moved on, without mu. It returns false if that takes too long.
+func (l *link) wait(moved <-chan struct{}, late <-chan time.Time) bool {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	select {
+	case <-moved:
+		return true
+	case <-late:
 		return false
-	case !l.down.IsZero() && time.Now().Before(l.down):
-		l.agent.count.drop(DropUnreachable)
-		return true
-	case l.agent.count.queued.Add(int64(need)) > maxQueues:
-		l.agent.count.queued.Add(int64(-need))
-		l.agent.count.drop(DropQueue)
-		return true
+	case <-l.agent.ctx.Done():
+		return false
 	}
-	l.queue = appendFrame(l.queue, vni, k)
+}
+
+// lane returns the lane of a network. Called with mu held.
+func (l *link) lane(vni uint32) *lane {
+	n := l.lanes[vni]
+	if n == nil {
+		if n, l.rest = l.rest, nil; n == nil {
+			n = new(lane)
+		}
+		n.vni, n.moved, n.full = vni, make(chan struct{}), false
+	}
+	return n
+}
+
+// add queues a packet in a lane. Called with mu held.
+func (l *link) add(n *lane, need int, k *packet) (Drop, bool) {
+	if l.agent.count.queued.Add(int64(need)) > maxQueues {
+		l.agent.count.queued.Add(int64(-need))
+		return DropQueue, false
+	}
+	if l.lanes[n.vni] == nil {
+		l.lanes[n.vni] = n
+		l.turns = append(l.turns, n)
+	}
+	n.queue = appendFrame(n.queue, n.vni, k)
 	select {
 	case l.kick <- struct{}{}:
 	default:
 	}
-	return true
+	return 0, true
 }
 
-// take returns what is queued.
-func (l *link) take() []byte {
+// clear drops all that waits. Called with mu held.
+func (l *link) clear() {
+	for _, n := range l.turns {
+		l.agent.count.queued.Add(int64(-n.bytes()))
+		n.queue, n.now, n.spare = nil, nil, nil
+		close(n.moved)
+		n.moved = make(chan struct{})
+	}
+	clear(l.lanes)
+	l.turns = l.turns[:0]
+}
+
+// take returns the frames that are to be written next, nil if nothing waits.
+func (l *link) take() (n *lane, b []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.queue
-	l.queue, l.spare = l.spare[:0], nil
-	close(l.drained)
-	l.drained = make(chan struct{})
-	return b
+	if len(l.turns) == 0 {
+		return nil, nil
+	}
+	n = l.turns[0]
+	if len(n.now) == 0 {
+		n.now, n.queue, n.spare = n.queue, n.spare[:0], n.queue[:0]
+	}
+	size := 0
+	for size < len(n.now) {
+		next := frameHead + int(binary.BigEndian.Uint16(n.now[size:]))
+		if size > 0 && size+next > turn {
+			break
+		}
+		size += next
+	}
+	b, n.now = n.now[:size:size], n.now[size:]
+	return n, b
 }
 
-// done gives the room of what take returned back. A host that could not be reached is left alone for
-// a while.
-func (l *link) done(b []byte, err error) {
+// done ends what take began. A host that could not be reached is left alone for a while.
+func (l *link) done(n *lane, b []byte, err error) {
 	l.agent.count.queued.Add(int64(-len(b)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.spare = b[:0]
-	l.down = time.Time{}
+	l.began, l.down = time.Time{}, time.Time{}
 	if err != nil {
 		l.down = time.Now().Add(againAfter)
+		l.clear()
+		return
 	}
+	if l.lanes[n.vni] != n { // cleared meanwhile
+		return
+	}
+	l.turns = l.turns[1:]
+	if n.bytes() > 0 {
+		l.turns = append(l.turns, n)
+	} else {
+		delete(l.lanes, n.vni)
+		l.rest = n
+	}
+	close(n.moved)
+	n.moved, n.full = make(chan struct{}), false
 }
 
-// run writes what is queued until the link has been idle for long, or the agent ends.
+// run writes what waits until the link has been idle for long, or the agent ends.
 func (l *link) run() {
 	var s Stream
 	defer func() {
@@ -166,19 +259,16 @@ func (l *link) run() {
 		case <-l.agent.ctx.Done():
 			return
 		}
+		for n, b := l.take(); b != nil; n, b = l.take() {
+			var err error
+			s, err = l.write(s, b)
+			if err != nil && l.agent.ctx.Err() == nil {
+				l.agent.log.Info("packets for a host are dropped", "peer", l.peer, "error", err)
+				l.agent.count.drop(DropUnreachable)
+			}
+			l.done(n, b, err)
+		}
 		idle.Reset(linkIdle)
-		b := l.take()
-		if len(b) == 0 {
-			l.done(b, nil)
-			continue
-		}
-		var err error
-		s, err = l.write(s, b)
-		if err != nil && l.agent.ctx.Err() == nil {
-			l.agent.log.Info("packets for a host are dropped", "peer", l.peer, "error", err)
-			l.agent.count.drop(DropUnreachable)
-		}
-		l.done(b, err)
 	}
 }
 
@@ -195,7 +285,9 @@ func (l *link) write(s Stream, b []byte) (Stream, error) {
 				return nil, err
 			}
 		}
-		err := writeAll(s, b)
+		end := context.AfterFunc(l.agent.ctx, s.Reset)
+		err := l.writeAll(s, b)
+		end()
 		if err == nil {
 			return s, nil
 		}
@@ -206,28 +298,33 @@ func (l *link) write(s Stream, b []byte) (Stream, error) {
 	}
 }
 
-// writeAll writes b, at no less than a floor rate of 6.5 KB/s.
-func writeAll(s Stream, b []byte) error {
+// writeAll writes b, at no less than a floor rate of 1.6 KB/s.
+func (l *link) writeAll(s Stream, b []byte) error {
+	const part = 16 << 10
 	for len(b) > 0 {
-		part := b[:min(len(b), 64<<10)]
-		if err := s.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
+		now := time.Now()
+		l.mu.Lock()
+		l.began = now
+		l.mu.Unlock()
+		if err := s.SetWriteDeadline(now.Add(stallTimeout)); err != nil {
 			return err
 		}
-		if _, err := s.Write(part); err != nil {
+		n, err := s.Write(b[:min(len(b), part)])
+		if err != nil {
 			return err
 		}
-		b = b[len(part):]
+		b = b[n:]
 	}
 	return nil
 }
 
-// retire ends an idle link. It returns false if something was queued just now.
+// retire ends an idle link. It returns false if something came just now.
 func (l *link) retire() bool {
 	l.agent.mu.Lock()
 	defer l.agent.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) > 0 {
+	if len(l.turns) > 0 {
 		return false
 	}
 	l.ended = true
@@ -235,7 +332,7 @@ func (l *link) retire() bool {
 	return true
 }
 
-// drop ends the link with all that is queued.
+// drop ends the link with all that waits.
 func (l *link) drop() {
 	l.agent.mu.Lock()
 	defer l.agent.mu.Unlock()
@@ -245,10 +342,7 @@ func (l *link) drop() {
 	if l.agent.links[l.peer] == l {
 		delete(l.agent.links, l.peer)
 	}
-	l.agent.count.queued.Add(int64(-len(l.queue)))
-	l.queue = nil
-	close(l.drained)
-	l.drained = make(chan struct{})
+	l.clear()
 }
 
 // A guest is a peer whose packets come here.

@@ -29,6 +29,7 @@ type network struct {
 	here    map[int]*endpoint // members that run here
 	over    map[int]bool      // members that ran here and have ended
 	places  map[int]address   // of members elsewhere, as far as they were asked for
+	watches map[int]*watch    // of members that somebody waits for, or that listen
 	changed chan struct{}     // closed and replaced when here or over change
 }
 
@@ -38,7 +39,7 @@ func newNetwork(n *wire.Network) (*network, error) {
 		return nil, wire.Errorf(wire.CauseInvalid, "", "%v", err)
 	}
 	net := &network{vni: n.VNI, space: n.Space, members: slices.Clone(n.Members), hosts: map[uint16]wire.PeerID{},
-		names: map[string][]int{}, here: map[int]*endpoint{}, over: map[int]bool{}, places: map[int]address{},
+		names: map[string][]int{}, here: map[int]*endpoint{}, over: map[int]bool{}, places: map[int]address{}, watches: map[int]*watch{},
 		changed: make(chan struct{})}
 	for i := range net.members {
 		m := &net.members[i]
@@ -163,6 +164,7 @@ func (m *membership) leave(n *network, e *endpoint) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.here, m.member)
+	delete(n.watches, m.member)
 	n.over[m.member] = true
 	n.change()
 	e.net.CompareAndSwap(n, nil)

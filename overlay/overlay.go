@@ -19,8 +19,8 @@
 // each, all numbers big endian:
 //
 //	0  length of the packet, 20 to 65,535 (uint16)
-//	2  kind: bit 0 the checksum is yet to be completed; bits 1 and 2 to be cut up as TCP (1) or UDP
-//	   (2) segments; bit 3 with explicit congestion notification
+//	2  kind: bit 0 the checksum is yet to be completed; bit 1 it is to be cut up into TCP segments,
+//	   bit 2 with explicit congestion notification
 //	3  VNI (24 bits)
 //	6  bytes of payload in each segment, 0 unless it is to be cut up (uint16)
 //	8  the IPv4 packet
@@ -154,7 +154,7 @@ func (a *Agent) Learn(n *wire.Network) {
 	if old := a.nets[n.VNI]; old != nil {
 		old.end()
 		a.drop(old)
-	} else if len(a.nets) >= maxNetworks {
+	} else if len(a.nets) >= maxNetworks && !a.dropOldest() {
 		a.log.Warn("a network is left out, of too many", "vni", n.VNI)
 		return
 	}
@@ -214,6 +214,22 @@ func (a *Agent) sweep(now time.Time) {
 			a.drop(n)
 		}
 	}
+}
+
+// dropOldest makes room by forgetting the network that ended first. It returns false if none has.
+// Called with mu held.
+func (a *Agent) dropOldest() bool {
+	var oldest *network
+	for _, n := range a.nets {
+		if n.ended.Load() && (oldest == nil || n.endedAt.Before(oldest.endedAt)) {
+			oldest = n
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	a.drop(oldest)
+	return true
 }
 
 // drop forgets all of a network but its traffic. Called with mu held.

@@ -27,11 +27,8 @@ type kind byte
 
 const (
 	kindSum kind = 1 << 0
-	kindTCP kind = 1 << 1
-	kindUDP kind = 2 << 1
-	kindECN kind = 1 << 3
-
-	kindCut = kindTCP | kindUDP
+	kindCut kind = 1 << 1
+	kindECN kind = 1 << 2
 )
 
 // A packet is an IPv4 packet and what is left to do with it.
@@ -88,10 +85,8 @@ func (p *packet) sound() bool {
 	switch p.kind &^ (kindSum | kindECN) {
 	case 0:
 		return p.segment == 0 && p.kind&kindECN == 0
-	case kindTCP:
+	case kindCut:
 		return p.proto() == protoTCP && p.segment >= minSegment && len(p.b) > length
-	case kindUDP:
-		return p.proto() == protoUDP && p.kind&kindECN == 0 && p.segment >= minSegment && len(p.b) > length
 	}
 	return false
 }

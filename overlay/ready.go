@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -30,13 +29,12 @@ func (a *Agent) Ready(ctx context.Context, vni uint32) error {
 			waited = append(waited, i)
 		}
 	}
-	groups := n.byPeer(waited)
-	errs := make(chan error, len(groups))
-	var asking sync.WaitGroup
-	for p, is := range groups {
-		asking.Go(func() { errs <- a.readyAt(ctx, n, p, is) })
+	errs := make(chan error, len(waited))
+	var waiting sync.WaitGroup
+	for _, i := range waited {
+		waiting.Go(func() { errs <- a.await(ctx, n, i) })
 	}
-	asking.Wait()
+	waiting.Wait()
 	close(errs)
 	for e := range errs {
 		err = errors.Join(err, e)
@@ -44,29 +42,87 @@ func (a *Agent) Ready(ctx context.Context, vni uint32) error {
 	return err
 }
 
-// readyAt waits for the members on one host.
-func (a *Agent) readyAt(ctx context.Context, n *network, p wire.PeerID, members []int) error {
-	if p == a.self {
-		return a.listening(ctx, n, members)
+// A watch waits for one member to listen, for all who want to know.
+type watch struct {
+	waiters int           // guarded by the network's mu
+	done    chan struct{} // closed when it is over
+	err     error         // set before
+	cancel  context.CancelFunc
+}
+
+// await waits until a member listens.
+func (a *Agent) await(ctx context.Context, n *network, i int) error {
+	n.mu.Lock()
+	w := n.watches[i]
+	if w == nil {
+		w = &watch{done: make(chan struct{})}
+		var wctx context.Context
+		wctx, w.cancel = context.WithCancel(a.ctx)
+		n.watches[i] = w
+		go func() {
+			defer close(w.done)
+			w.err = a.watch(wctx, n, i)
+		}()
 	}
-	for _, i := range members {
-		for {
-			r, err := a.ask(ctx, p, question{VNI: n.vni, Members: []int{i}, Listen: true, Wait: maxWait.Milliseconds()})
-			if err == nil && r.Listen {
-				break
-			}
-			if err != nil {
-				a.log.Debug("asking whether a service listens", "peer", p, "vni", n.vni, "error", err)
-			}
-			if n.ended.Load() {
-				return errNetworkEnded
-			}
-			if !pause(ctx, askAgain) {
-				return n.silent(ctx, i)
-			}
+	w.waiters++
+	n.mu.Unlock()
+	defer func() {
+		if n.unwatch(i, w) {
+			<-w.done
+		}
+	}()
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		return n.silent(ctx, i)
+	}
+}
+
+// unwatch takes one off who waits, and reports whether the watch ends with that. That a member listens
+// is remembered until it leaves.
+func (n *network) unwatch(i int, w *watch) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w.waiters--
+	select {
+	case <-w.done:
+		if w.err == nil {
+			return true
+		}
+	default:
+		if w.waiters > 0 {
+			return false
 		}
 	}
-	return nil
+	w.cancel()
+	if n.watches[i] == w {
+		delete(n.watches, i)
+	}
+	return true
+}
+
+// watch waits until a member listens, here or on its host.
+func (a *Agent) watch(ctx context.Context, n *network, i int) error {
+	p := n.members[i].Peer
+	if p == a.self {
+		return a.listening(ctx, n, i)
+	}
+	for {
+		r, err := a.ask(ctx, p, question{VNI: n.vni, Members: []int{i}, Listen: true, Wait: maxWait.Milliseconds()})
+		if err == nil && r.Listen {
+			return nil
+		}
+		if err != nil {
+			a.log.Debug("asking whether a service listens", "peer", p, "vni", n.vni, "error", err)
+		}
+		if n.ended.Load() {
+			return errNetworkEnded
+		}
+		if !pause(ctx, askAgain) {
+			return n.silent(ctx, i)
+		}
+	}
 }
 
 // silent is the error of a member that does not listen.
@@ -83,19 +139,17 @@ const (
 	lastLook  = 100 * time.Millisecond
 )
 
-// listening waits until members that run here listen on their Ready ports.
-func (a *Agent) listening(ctx context.Context, n *network, members []int) error {
+// listening waits until a member that runs here listens on its Ready port.
+func (a *Agent) listening(ctx context.Context, n *network, i int) error {
 	every := firstLook
-	for _, i := range members {
-		for !n.listens(i) {
-			if n.ended.Load() {
-				return errNetworkEnded
-			}
-			if !pause(ctx, every) {
-				return n.silent(ctx, i)
-			}
-			every = min(lastLook, every*3/2)
+	for !n.listens(i) {
+		if n.ended.Load() {
+			return errNetworkEnded
 		}
+		if !pause(ctx, every) {
+			return n.silent(ctx, i)
+		}
+		every = min(lastLook, every*3/2)
 	}
 	return nil
 }
@@ -157,5 +211,3 @@ func reaches(at string, addr address) bool {
 	}
 	return bytes.Equal(b, want[:])
 }
-
-var _ io.ReaderAt = (*os.File)(nil)

@@ -88,14 +88,9 @@ func openTun(n *sandbox.Namespace) (device, error) {
 	if err := unix.IoctlIfreq(int(open.Fd()), unix.TUNSETIFF, r); err != nil {
 		return nil, fmt.Errorf("making a TUN device: %w", err)
 	}
-	// Without UDP segmentation, which kernels before 6.2 do not know.
-	for _, flags := range []int{unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN | unix.TUN_F_USO4 | unix.TUN_F_USO6,
-		unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN} {
-		if err = unix.IoctlSetInt(int(open.Fd()), unix.TUNSETOFFLOAD, flags); err == nil {
-			break
-		}
-	}
-	if err != nil {
+	// Without those of UDP, which the other host's kernel may not know before Linux 6.2.
+	const offloads = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO_ECN
+	if err := unix.IoctlSetInt(int(open.Fd()), unix.TUNSETOFFLOAD, offloads); err != nil {
 		return nil, fmt.Errorf("setting the offloads of a TUN device: %w", err)
 	}
 	f, err := polled(open)
@@ -167,7 +162,6 @@ func (t *tun) Close() error { return t.f.Close() }
 const (
 	vnetNeedsSum = 1
 	vnetTCP4     = 1
-	vnetUDP      = 5 // VIRTIO_NET_HDR_GSO_UDP_L4
 	vnetECN      = 0x80
 )
 
@@ -180,17 +174,12 @@ func readVnet(b []byte) (p packet) {
 	if b[0]&vnetNeedsSum != 0 {
 		p.kind |= kindSum
 	}
-	switch b[1] &^ vnetECN {
-	case vnetTCP4:
-		p.kind |= kindTCP
-	case vnetUDP:
-		p.kind |= kindUDP
-	}
-	if b[1]&vnetECN != 0 {
-		p.kind |= kindECN
-	}
-	if p.kind&kindCut != 0 {
+	if b[1]&^vnetECN == vnetTCP4 {
+		p.kind |= kindCut
 		p.segment = binary.NativeEndian.Uint16(b[4:])
+		if b[1]&vnetECN != 0 {
+			p.kind |= kindECN
+		}
 	}
 	return p
 }
@@ -205,16 +194,12 @@ func writeVnet(b []byte, p *packet) {
 	b[0] = vnetNeedsSum
 	binary.NativeEndian.PutUint16(b[6:], ipHead)
 	binary.NativeEndian.PutUint16(b[8:], uint16(sum))
-	switch p.kind & kindCut {
-	case kindTCP:
-		b[1] = vnetTCP4
-		if p.kind&kindECN != 0 {
-			b[1] |= vnetECN
-		}
-	case kindUDP:
-		b[1] = vnetUDP
-	default:
+	if p.kind&kindCut == 0 {
 		return
+	}
+	b[1] = vnetTCP4
+	if p.kind&kindECN != 0 {
+		b[1] |= vnetECN
 	}
 	binary.NativeEndian.PutUint16(b[2:], uint16(length))
 	binary.NativeEndian.PutUint16(b[4:], p.segment)

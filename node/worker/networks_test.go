@@ -290,20 +290,23 @@ func TestNetworksThatCannotBe(t *testing.T) {
 		"a name twice":       func(_ *lab, f *wire.ToNode) { f.Networks[0].Members[2].Index = 0 },
 		"the same twice":     func(l *lab, f *wire.ToNode) { f.Networks = append(f.Networks, l.db(5, 1)) },
 		"a number too high":  func(_ *lab, f *wire.ToNode) { f.Host = wire.MaxHost + 1 },
-		"to who gives none":  func(l *lab, _ *wire.ToNode) { l.w.cfg.Networks = nil },
+		"to who gives none":  nil,
 		"too many in a list": func(_ *lab, f *wire.ToNode) { f.Networks = make([]wire.Network, wire.MaxBatch+1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, nets := netLab(t, 3)
-				l.forever()
+				if change == nil {
+					l.cfg.Networks = nil
+				}
 				l.start()
 				s := l.accept()
 				f := &wire.ToNode{Host: 7, Networks: []wire.Network{l.db(5, 2)}}
-				change(l, f)
+				if change != nil {
+					change(l, f)
+				}
 				s.send(f)
 				<-s.ended
-				l.w.cfg.Networks = nets
 				l.accept()
 				synctest.Wait()
 				if got := nets.vnis(); len(got) > 0 {
