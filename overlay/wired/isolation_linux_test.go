@@ -12,7 +12,11 @@ import (
 // wantDrops waits until the programs have dropped n packets for a reason, and wants no other.
 func wantDrops(t *testing.T, h *host, slot int, want Reason, n uint64) {
 	t.Helper()
-	d := drops(t, h, slot)
+	var d map[Reason]uint64
+	waitFor(t, "packets to be dropped", func() bool {
+		d = drops(t, h, slot)
+		return d[want] >= n
+	})
 	if d[want] != n || len(d) != 1 {
 		t.Errorf("dropped %v, want %d of %v", d, n, want)
 	}
@@ -93,6 +97,35 @@ func TestSpoofedSource(t *testing.T) {
 	wantNoUDP(t, q)
 }
 
+// wireFrame is a packet of VXLAN to host b, from an address of the outer network.
+func wireFrame(b *host, outer netip.Addr, vni uint32, src, dst netip.Addr) []byte {
+	in := frameOf([]byte{8, 0}, src, dst)
+	p := make([]byte, 20+8+8, 36+len(in))
+	p = append(p, in...)
+	putIPv4(p, 17, outer, b.at)
+	port := b.plane.Here()[0].Port()
+	copy(p[20:], []byte{0x80, 0, byte(port >> 8), byte(port), byte((len(p) - 20) >> 8), byte(len(p) - 20), 0, 0, 8, 0, 0, 0, byte(vni >> 16), byte(vni >> 8), byte(vni), 0})
+	return append([]byte{255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 9, 8, 0}, p...)
+}
+
+// TestHostWithoutAnAddress speaks, from the trusted network, for a member that the agent reaches.
+func TestHostWithoutAnAddress(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	y := b.endpoint(t, 7)
+	member := netip.MustParseAddr("10.9.0.1")
+	if err := b.plane.Route(7, member, To{Way: Agent}); err != nil {
+		t.Fatal(err)
+	}
+	q := y.udp(t)
+	for i, outer := range []netip.Addr{netip.IPv4Unspecified(), a.at} {
+		if err := in(a.ns, func() error { return sendRaw("u0", wireFrame(b, outer, 7, member, y.addr)) }); err != nil {
+			t.Fatal(err)
+		}
+		wantDrops(t, b, y.slot.Number(), Spoofed, uint64(i+1))
+	}
+	wantNoUDP(t, q)
+}
+
 func TestWrongNetwork(t *testing.T) {
 	a, b := twoHosts(t, Config{})
 	x, y := a.endpoint(t, 7), b.endpoint(t, 9)
@@ -132,21 +165,22 @@ func TestSameHost(t *testing.T) {
 // raw sends a frame as it is.
 func (e *endpoint) raw(t *testing.T, frame []byte) {
 	t.Helper()
-	err := in(e.ns, func() error {
-		i, err := net.InterfaceByName(eth0)
-		if err != nil {
-			return err
-		}
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: i.Index, Halen: 6})
-	})
-	if err != nil {
+	if err := in(e.ns, func() error { return sendRaw(eth0, frame) }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func sendRaw(device string, frame []byte) error {
+	i, err := net.InterfaceByName(device)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: i.Index, Halen: 6})
 }
 
 // frameOf makes a frame to everybody, with what stands between addresses and packet.
@@ -190,9 +224,9 @@ func TestWhatASlotMayNotSend(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := drops(t, a, x.slot.Number())[c.want]
 			x.raw(t, c.frame)
-			if after := drops(t, a, x.slot.Number())[c.want]; after != before+1 {
-				t.Errorf("dropped %d as %v, want 1", after-before, c.want)
-			}
+			waitFor(t, "it to be dropped as "+c.want.String(), func() bool {
+				return drops(t, a, x.slot.Number())[c.want] == before+1
+			})
 		})
 	}
 	t.Run("after it was unbound", func(t *testing.T) {
@@ -205,9 +239,9 @@ func TestWhatASlotMayNotSend(t *testing.T) {
 			t.Fatal(err)
 		}
 		x.raw(t, frameOf(ip, x.addr, y.addr))
-		if after := drops(t, a, x.slot.Number())[Unbound]; after != before+1 {
-			t.Errorf("dropped %d as unbound, want 1", after-before)
-		}
+		waitFor(t, "it to be dropped as unbound", func() bool {
+			return drops(t, a, x.slot.Number())[Unbound] == before+1
+		})
 	})
 }
 
@@ -231,4 +265,54 @@ func TestExhausted(t *testing.T) {
 		s, err := a.plane.Lay(ns)
 		return err == nil && s.Number() == x.slot.Number()
 	})
+}
+
+func TestNamespaceWithAnEth0(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	x := a.lay(t)
+	if _, err := a.plane.Lay(x.ns); err == nil || errors.Is(err, ErrExhausted) {
+		t.Errorf("a second slot in a namespace: %v", err)
+	}
+	if n := len(a.devices(t)); n != 3 {
+		t.Errorf("%d devices, want the TAPs and the first slot", n)
+	}
+}
+
+func TestShareOfRoutes(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)}) }
+	for i := range MaxShare {
+		if err := a.plane.Route(7, at(i), To{Way: Nowhere}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.plane.Route(7, at(MaxShare), To{Way: Nowhere}); !errors.Is(err, ErrManyRoutes) {
+		t.Errorf("one route more than a network's share: %v, want %v", err, ErrManyRoutes)
+	}
+	if err := a.plane.Route(7, at(0), To{Way: Agent}); err != nil {
+		t.Errorf("replacing one: %v", err)
+	}
+	if err := a.plane.Route(8, at(0), To{Way: Nowhere}); err != nil {
+		t.Errorf("another network's: %v", err)
+	}
+	a.endpoint(t, 7)
+	if err := a.plane.Unroute(7, at(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.plane.Route(7, at(MaxShare), To{Way: Nowhere}); err != nil {
+		t.Errorf("in the room of another: %v", err)
+	}
+}
+
+// TestManySlotsGoWithTheirNamespaces removes slots whose devices are gone already: each is an
+// answer, and the socket has no room for all.
+func TestManySlotsGoWithTheirNamespaces(t *testing.T) {
+	a, _ := twoHosts(t, Config{})
+	var all []*Slot
+	for n := range 1000 {
+		all = append(all, &Slot{n: n + 1})
+	}
+	if err := a.plane.removeSlots(all); err != nil {
+		t.Error(err)
+	}
 }

@@ -293,6 +293,9 @@ func TestTry(t *testing.T) {
 	if _, err := a.plane.Try(ctx, netip.MustParseAddrPort("192.168.77.9:7071")); !errors.Is(err, ErrNoWay) {
 		t.Errorf("Try of nobody: %v, want %v", err, ErrNoWay)
 	}
+	if all, err := b.plane.Routes(); err != nil || len(all) > 0 {
+		t.Errorf("being asked left routes %v (%v)", all, err)
+	}
 	// Where the programs cannot send, the kernel's device can.
 	if err := b.plane.try(ctx, a.plane.Here()[0], External); err != nil {
 		t.Errorf("trying %v: %v", External, err)

@@ -106,13 +106,22 @@ func openRTNL() (*rtnl, error) {
 	return &rtnl{fd: fd, in: make([]byte, 64<<10)}, nil
 }
 
-func (r *rtnl) close() { unix.Close(r.fd) }
+// close waits for requests under way; later ones fail with ErrClosed.
+func (r *rtnl) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	unix.Close(r.fd)
+	r.fd = -1
+}
 
 // batch has all requests carried out in one system call, and waits for the last; the error is a
 // *batchError of the first that was refused, or of the socket.
 func (r *rtnl) batch(requests ...*message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.fd < 0 {
+		return ErrClosed
+	}
 	first := r.seq + 1
 	r.out = r.out[:0]
 	for i, m := range requests {
@@ -148,6 +157,9 @@ func (r *rtnl) batch(requests ...*message) error {
 func (r *rtnl) ask(m *message) (answer []byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.fd < 0 {
+		return nil, ErrClosed
+	}
 	r.seq++
 	native.PutUint32(m.b, uint32(len(m.b)))
 	native.PutUint32(m.b[8:], r.seq)

@@ -35,11 +35,13 @@ type planeRoute struct {
 }
 
 type planeSlot struct {
-	_      structs.HostLayout
-	Vni    uint32
-	Ip     uint32
-	Window uint32
-	Misses uint32
+	_       structs.HostLayout
+	Vni     uint32
+	Ip      uint32
+	Window  uint32
+	Misses  uint32
+	Turn    uint32
+	Carried uint32
 }
 
 type planeTally struct {
@@ -54,6 +56,7 @@ const (
 	planeMapDrops      = "drops"
 	planeMapRoutes     = "routes"
 	planeMapSlots      = "slots"
+	planeMapTried      = "tried"
 	planeProgFromAgent = "from_agent"
 	planeProgFromSlot  = "from_slot"
 	planeProgFromVxlan = "from_vxlan"
@@ -123,6 +126,7 @@ type planeMapSpecs struct {
 	Drops  *ebpf.MapSpec `ebpf:"drops"`
 	Routes *ebpf.MapSpec `ebpf:"routes"`
 	Slots  *ebpf.MapSpec `ebpf:"slots"`
+	Tried  *ebpf.MapSpec `ebpf:"tried"`
 }
 
 // planeVariableSpecs contains global variables before they are loaded into the kernel.
@@ -162,6 +166,7 @@ type planeMaps struct {
 	Drops  *ebpf.Map `ebpf:"drops"`
 	Routes *ebpf.Map `ebpf:"routes"`
 	Slots  *ebpf.Map `ebpf:"slots"`
+	Tried  *ebpf.Map `ebpf:"tried"`
 }
 
 func (m *planeMaps) Close() error {
@@ -169,6 +174,7 @@ func (m *planeMaps) Close() error {
 		m.Drops,
 		m.Routes,
 		m.Slots,
+		m.Tried,
 	)
 }
 

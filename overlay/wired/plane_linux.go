@@ -83,13 +83,15 @@ type Plane struct {
 	janitor   sync.WaitGroup
 	dying     chan *Slot
 
-	mu     sync.Mutex // guards the fields below
-	closed bool
-	free   []int // numbers; the one that has rested longest first
-	slots  map[int]*Slot
-	vxlan  bool                    // the device is there
-	probes map[nonce]chan struct{} // who waits for an answer
-	ways   map[netip.Addr]wayTo
+	mu        sync.Mutex // guards the fields below
+	closed    bool
+	free      []int // numbers; the one that has rested longest first
+	slots     map[int]*Slot
+	vxlan     bool                    // the device is there
+	probes    map[nonce]chan struct{} // who waits for an answer
+	ways      map[netip.Addr]wayTo
+	routed    map[uint32]int // routes that are not Local, by VNI
+	allRouted int
 }
 
 // ErrClosed is returned by methods of a Plane after Close.
@@ -99,7 +101,7 @@ var ErrClosed = errors.New("the network plane is closed")
 // of processes that are gone left there. It needs CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, or
 // CAP_SYS_ADMIN, and /dev/net/tun.
 func Open(config Config) (_ *Plane, err error) {
-	p := &Plane{config: config, log: config.Log, slots: map[int]*Slot{}, probes: map[nonce]chan struct{}{}, ways: map[netip.Addr]wayTo{}, dying: make(chan *Slot, MaxSlots)}
+	p := &Plane{config: config, log: config.Log, slots: map[int]*Slot{}, probes: map[nonce]chan struct{}{}, ways: map[netip.Addr]wayTo{}, routed: map[uint32]int{}, dying: make(chan *Slot, MaxSlots)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

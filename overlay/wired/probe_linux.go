@@ -79,8 +79,12 @@ func (p *Plane) sendProbe(what string, id nonce, host netip.AddrPort, way Way) e
 	if err != nil {
 		return err
 	}
-	if err := p.route(probeVNI, host.Addr(), To{Way: way, Host: host}); err != nil {
+	r, err := p.routeOf(host.Addr(), To{Way: way, Host: host})
+	if err != nil {
 		return err
+	}
+	if err := p.objects.Tried.Put(be(host.Addr()), &r); err != nil {
+		return fmt.Errorf("trying the way to %s: %w", host, err)
 	}
 	b := make([]byte, Room+p.mtu)
 	putHeader(b, probe, probeVNI)

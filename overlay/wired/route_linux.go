@@ -37,55 +37,88 @@ type To struct {
 	MTU  int            // of the slots there, in bytes, if less than here; 0: not known
 }
 
-// ErrManyRoutes says that the table of routes is full.
+const (
+	maxRoutes = 1 << 16 // as in plane.c; MaxSlots of them are kept for slots here
+
+	// MaxShare is how many routes one network may have, beside those of its slots here: four times
+	// the members that there can be.
+	MaxShare = 4096
+)
+
+// ErrManyRoutes says that the table of routes, or a network's share of it, is full.
 var ErrManyRoutes = errors.New("no room for more routes between network slots")
 
 // Route has packets to dst in network vni go where to says, and packets from dst believed if
-// they come from there. It replaces an older route with its counters, but not that of a slot
+// they come from there. It fails with ErrManyRoutes if the network has MaxShare. It replaces an older route with its counters, but not that of a slot
 // which is bound here: then the error is ErrTaken.
 func (p *Plane) Route(vni uint32, dst netip.Addr, to To) error {
 	if vni == 0 || vni > MaxVNI || !dst.Is4() {
 		return fmt.Errorf("route to %s in network %d: out of range", dst, vni)
 	}
-	return p.route(vni, dst, to)
+	r, err := p.routeOf(dst, to)
+	if err != nil {
+		return err
+	}
+	return p.setRoute(planeKey{Vni: vni, Ip: be(dst)}, &r)
 }
 
-func (p *Plane) route(vni uint32, dst netip.Addr, to To) error {
+// routeOf makes what stands in the table.
+func (p *Plane) routeOf(dst netip.Addr, to To) (planeRoute, error) {
 	r := planeRoute{Kind: uint32(to.Way), Mtu: uint16(min(to.MTU, 1<<16-1)), Used: coarse()}
 	switch to.Way {
 	case Direct, External:
 		u, err := p.towards(to.Host.Addr())
 		if err != nil {
-			return fmt.Errorf("route to %s: %w", dst, err)
+			return r, fmt.Errorf("route to %s: %w", dst, err)
 		}
 		r.Remote, r.Source, r.Dev = be(to.Host.Addr()), be(u.addr), uint32(u.index)
 		r.Port = to.Host.Port()<<8 | to.Host.Port()>>8
 		if to.Way == External {
 			if to.Host.Port() != p.port {
-				return fmt.Errorf("route to %s: its host has VXLAN at port %d, this one at %d: %w", dst, to.Host.Port(), p.port, ErrUntrusted)
+				return r, fmt.Errorf("route to %s: its host has VXLAN at port %d, this one at %d: %w", dst, to.Host.Port(), p.port, ErrUntrusted)
 			}
 			if err := p.makeVXLAN(); err != nil {
-				return err
+				return r, err
 			}
 		}
 	case Agent, Nowhere:
 	default:
-		return fmt.Errorf("route to %s: no way %d", dst, to.Way)
+		return r, fmt.Errorf("route to %s: no way %d", dst, to.Way)
 	}
-	key := planeKey{Vni: vni, Ip: be(dst)}
+	return r, nil
+}
+
+// setRoute writes a route that is not of a slot here, within the share of its network.
+func (p *Plane) setRoute(key planeKey, r *planeRoute) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return ErrClosed
 	}
 	var old planeRoute
-	if p.objects.Routes.Lookup(key, &old) == nil && Way(old.Kind) == Local {
-		return fmt.Errorf("route to %s: %w", dst, ErrTaken)
+	known := p.objects.Routes.Lookup(key, &old) == nil
+	switch {
+	case known && Way(old.Kind) == Local:
+		return fmt.Errorf("route to %s: %w", addr(key.Ip), ErrTaken)
+	case !known && (p.routed[key.Vni] >= MaxShare || p.allRouted >= maxRoutes-MaxSlots):
+		return fmt.Errorf("route to %s: %w", addr(key.Ip), ErrManyRoutes)
 	}
-	if err := full(p.objects.Routes.Put(key, &r)); err != nil {
-		return fmt.Errorf("route to %s: %w", dst, err)
+	if err := full(p.objects.Routes.Put(key, r)); err != nil {
+		return fmt.Errorf("route to %s: %w", addr(key.Ip), err)
+	}
+	if !known {
+		p.routed[key.Vni]++
+		p.allRouted++
 	}
 	return nil
+}
+
+// unrouted counts a route less. p.mu is held.
+func (p *Plane) unrouted(vni uint32) {
+	p.allRouted--
+	if p.routed[vni]--; p.routed[vni] <= 0 {
+		delete(p.routed, vni)
+	}
 }
 
 // routeLocal sets the route of a slot that is being bound.
@@ -103,7 +136,11 @@ func (p *Plane) routeLocal(key planeKey, r *planeRoute) error {
 	if p.objects.Routes.Lookup(key, &old) == nil && Way(old.Kind) == Local {
 		return ErrTaken
 	}
-	return full(p.objects.Routes.Put(key, r))
+	if err := full(p.objects.Routes.Put(key, r)); err != nil {
+		return err
+	}
+	p.unrouted(key.Vni)
+	return nil
 }
 
 func full(err error) error {
@@ -123,9 +160,10 @@ func (p *Plane) Unroute(vni uint32, dst netip.Addr) error {
 	if err := p.objects.Routes.Lookup(key, &old); err != nil || Way(old.Kind) == Local {
 		return nil
 	}
-	if err := p.objects.Routes.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := p.objects.Routes.Delete(key); err != nil {
 		return fmt.Errorf("taking away the route to %s: %w", dst, err)
 	}
+	p.unrouted(vni)
 	return nil
 }
 
@@ -173,7 +211,7 @@ func (p *Plane) Expire(idle time.Duration) (int, error) {
 	}
 	n := 0
 	for _, s := range all {
-		if s.Way == Local || s.Idle < idle || s.VNI == probeVNI {
+		if s.Way == Local || s.Idle < idle {
 			continue
 		}
 		if err := p.Unroute(s.VNI, s.Dst); err != nil {

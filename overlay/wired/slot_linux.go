@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -65,11 +66,20 @@ func (p *Plane) Lay(ns *os.File) (*Slot, error) {
 			_ = p.rtnl.batch(removeLink(p.claim.index(s.n)))
 		}
 		p.rest(s)
+		if first && refused.err == unix.EEXIST && !p.there(s.n) {
+			return nil, fmt.Errorf("laying network slot %d: the namespace has an %s", s.n, eth0)
+		}
 		if !first || refused.err != unix.EEXIST { // of a namespace that the kernel still takes down
 			return nil, fmt.Errorf("laying network slot %d: %w", s.n, err)
 		}
 	}
 	return nil, fmt.Errorf("interfaces of slots that were given up are still there: %w", ErrExhausted)
+}
+
+// there reports whether the host end of a slot is.
+func (p *Plane) there(n int) bool {
+	_, err := p.rtnl.ask(request(unix.RTM_GETLINK, 0).link(p.claim.index(n), 0, 0))
+	return err == nil
 }
 
 func (p *Plane) lay(s *Slot, ns *os.File) error {
@@ -168,16 +178,30 @@ func (p *Plane) bury() {
 				more = false
 			}
 		}
-		var requests []*message
-		for _, s := range all {
-			requests = append(requests, setGroup(p.claim.index(s.n), p.claim.dying()))
-		}
-		// Devices may be gone with their namespaces.
-		if err := p.rtnl.batch(append(requests, removeGroup(p.claim.dying()))...); err != nil && !errors.Is(err, unix.ENODEV) {
+		if err := p.removeSlots(all); err != nil {
 			p.log.Warn("removing network slots", "slots", len(all), "error", err)
 		}
 		for _, s := range all {
 			p.rest(s)
 		}
 	}
+}
+
+// removeSlots removes devices, of which some may be gone with their namespaces.
+func (p *Plane) removeSlots(all []*Slot) error {
+	gone := func(m *message) *message {
+		m.ok = unix.ENODEV
+		return m
+	}
+	const most = 100 // answers of a batch, which the socket has to hold
+	for some := range slices.Chunk(all, most) {
+		var requests []*message
+		for _, s := range some {
+			requests = append(requests, gone(setGroup(p.claim.index(s.n), p.claim.dying())))
+		}
+		if err := p.rtnl.batch(requests...); err != nil {
+			return err
+		}
+	}
+	return p.rtnl.batch(gone(removeGroup(p.claim.dying())))
 }

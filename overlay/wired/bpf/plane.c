@@ -3,8 +3,8 @@
 //   from_slot   ingress of the host end of a slot's veth: what the slot sends
 //   from_agent  ingress of the TAPs: what the agent gives back or brings
 //   from_wire   ingress of a trusted underlay: VXLAN, unpacked here
-//   from_vxlan  ingress of the "vxlan external" device, where the kernel unpacks
-// Formats are drawn in the package comment; the Go side is state_linux.go.
+//   from_vxlan  ingress of the "vxlan external" device, which only sends
+// Formats are drawn in the package comment.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -32,6 +32,8 @@ struct slot {
 	__be32 ip;    // the only source that it may use
 	__u32 window; // in which it has missed
 	__u32 misses; // so often
+	__u32 turn;    // in which the agent has carried for it
+	__u32 carried; // so many frames
 };
 
 struct key {
@@ -49,6 +51,9 @@ struct route {
 	__u32 used;    // when it was last used, in 2^30 ns of CLOCK_MONOTONIC
 	__u64 tx_packets, tx_bytes, rx_packets, rx_bytes;
 };
+
+// frames that the agent carries for a slot in 2^24 ns: 15,000 a second, of up to 64 KiB
+#define CARRIED 256
 
 struct tally {
 	__u64 n[REASONS];
@@ -68,6 +73,14 @@ struct {
 	__type(key, struct key);
 	__type(value, struct route);
 } routes SEC(".maps");
+
+// tried are the ways to hosts that are being tried; the oldest make room.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __be32);
+	__type(value, struct route);
+} tried SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -264,14 +277,21 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 	case EXTERNAL:
 		return tunnel(skb, slot, vni, r);
 	case AGENT:
+		to = bpf_ktime_get_coarse_ns() >> 24;
+		if (s->turn != to) {
+			s->turn = to;
+			s->carried = 0;
+		}
+		if (__sync_fetch_and_add(&s->carried, 1) >= CARRIED)
+			return drop(slot, RATE);
 		return up(skb, carry_dev, CARRY, 0, vni, slot);
 	}
 	return refuse(skb, slot, s, REFUSED);
 }
 
 // accept checks a packet that came from another host: it must be for a slot that is here, from
-// an address that lives where it came from. It returns where to, or says why not in *why.
-static __always_inline struct route *accept(struct __sk_buff *skb, __u32 vni, __be32 remote, struct pair *a, __u32 *slot, __u32 *why)
+// an address that lives where it came from: the host remote, or one that the agent speaks for. It returns where to, or says why not in *why.
+static __always_inline struct route *accept(struct __sk_buff *skb, __u32 vni, int agent, __be32 remote, struct pair *a, __u32 *slot, __u32 *why)
 {
 	struct route *d = find(vni, a->d), *s;
 	struct slot *sl;
@@ -290,7 +310,7 @@ static __always_inline struct route *accept(struct __sk_buff *skb, __u32 vni, __
 		return d;
 	}
 	*why = SPOOFED;
-	if (remote ? s->remote != remote : s->kind != AGENT)
+	if (agent ? s->kind != AGENT : (s->kind != DIRECT && s->kind != EXTERNAL) || s->remote != remote)
 		return 0;
 	touch(s);
 	__sync_fetch_and_add(&s->rx_packets, 1);
@@ -345,7 +365,7 @@ SEC("tc") int from_agent(struct __sk_buff *skb)
 	if (inner(skb, &a))
 		return drop(0, MALFORMED);
 	if (h[1] == PROBE) {
-		d = find(probe_vni, a.d);
+		d = bpf_map_lookup_elem(&tried, &a.d);
 		if (d && d->kind == DIRECT)
 			return push(skb, 0, probe_vni, d);
 		if (d && d->kind == EXTERNAL)
@@ -359,7 +379,7 @@ SEC("tc") int from_agent(struct __sk_buff *skb)
 	} else if (h[1] != DELIVER && h[1] != STRANGER) {
 		return drop(0, MALFORMED);
 	} else {
-		d = accept(skb, vni, h[1] == DELIVER ? 0 : remote, &a, &n, &why);
+		d = accept(skb, vni, h[1] == DELIVER, remote, &a, &n, &why);
 		if (why)
 			return drop(n, why == REASONS ? UNROUTED : why);
 		if (!d)
@@ -397,7 +417,7 @@ SEC("tc") int from_wire(struct __sk_buff *skb)
 	if (!vni)
 		return drop(0, MALFORMED);
 	if (vni != probe_vni) {
-		d = accept(skb, vni, h.ip.saddr, &a, &n, &why);
+		d = accept(skb, vni, 0, h.ip.saddr, &a, &n, &why);
 		if (why && why != REASONS)
 			return drop(n, why);
 		if (!d)
@@ -421,27 +441,12 @@ SEC("tc") int from_wire(struct __sk_buff *skb)
 	return enter(skb, dev);
 }
 
+// from_vxlan drops all: the device's socket listens on every interface, and only what from_wire has
+// seen came by a trusted one.
 SEC("tc") int from_vxlan(struct __sk_buff *skb)
 {
-	struct bpf_tunnel_key t = {};
-	struct route *d;
-	__be32 remote;
-	struct pair a;
-	__u32 n, why;
-
-	if (inner(skb, &a) || bpf_skb_get_tunnel_key(skb, &t, sizeof(t), 0) || !t.tunnel_id)
-		return drop(0, MALFORMED);
-	remote = bpf_htonl(t.remote_ipv4); // which is in host order
-	if (t.tunnel_id == probe_vni)
-		return !probing() ? drop(0, RATE) : up(skb, miss_dev, PROBE, remote, probe_vni, 0);
-	d = accept(skb, t.tunnel_id, remote, &a, &n, &why);
-	if (why == REASONS)
-		return up(skb, miss_dev, STRANGER, remote, t.tunnel_id, n);
-	if (why)
-		return drop(n, why);
-	if (!d)
-		return drop(n, ABSENT);
-	return enter(skb, d->dev);
+	(void)skb;
+	return drop(0, ABSENT);
 }
 
 char LICENSE[] SEC("license") = "GPL";
