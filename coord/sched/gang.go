@@ -365,21 +365,63 @@ func (s *State) leaveGang(r runRef) {
 // inputs made again.
 func (s *State) watchGangs() {
 	for _, g := range s.waitingGangs() {
+		if len(g.members) < g.size { // another of its job was refused
+			continue
+		}
 		g.fits = s.seats(g, (*node).steady, false) != nil
 		if s.neverFits(g) {
 			continue
 		}
 		s.taskWaits(s.runs.at(g.members[0].run).waiters[0], s.whyGangWaits(g))
-		for _, m := range g.members {
-			run := s.runs.at(m.run)
-			for _, ref := range run.need {
-				if o := s.objects.at(ref); !s.heldLive(o) {
-					if p := s.maker(run.waiters[0], o.id); p != 0 {
-						s.rewind(p, o.id)
-					}
+		s.remakeInputs(g)
+		s.moved = true
+	}
+	if s.reserved() {
+		s.spare(s.seats(s.waitingGangs()[0], (*node).steady, false))
+	}
+}
+
+// remakeInputs has lost inputs of a gang's members made again. To find that one cannot be made ends the
+// gang.
+func (s *State) remakeInputs(g *gang) {
+	type lost struct {
+		maker taskRef
+		id    wire.Digest
+	}
+	var all []lost
+	for _, m := range g.members {
+		run := s.runs.at(m.run)
+		for _, ref := range run.need {
+			if o := s.objects.at(ref); !s.heldLive(o) {
+				if p := s.maker(run.waiters[0], o.id); p != 0 {
+					all = append(all, lost{p, o.id})
 				}
 			}
 		}
-		s.moved = true
+	}
+	for _, l := range all {
+		if len(g.members) == g.size {
+			s.rewind(l.maker, l.id)
+		}
+	}
+}
+
+// spare leaves nodes to a gang that waits for slots on them, until it is called again. What is for
+// others goes on there, and what has no other node waits.
+func (s *State) spare(nodes []*node) {
+	if s.spared == 0 && len(nodes) == 0 {
+		return
+	}
+	wanted := make(map[*node]bool, len(nodes))
+	for _, n := range nodes {
+		wanted[n] = true
+	}
+	s.spared = len(wanted)
+	for _, n := range s.nodes[1:] {
+		if n.spared != wanted[n] {
+			n.spared = wanted[n]
+			s.reload(n)
+			s.moved = true
+		}
 	}
 }

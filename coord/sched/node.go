@@ -53,6 +53,7 @@ type node struct {
 
 	load   uint64 // taken per slot, in 2^-20
 	listed bool   // stands in State.byLoad
+	spared bool   // for a gang that waits, see State.spare
 	stamp  uint64 // of the last placement it was a candidate of
 
 	quarantine *quarantine // nil of one that is trusted
@@ -90,10 +91,10 @@ func (n *node) offerable() bool {
 
 // room reports whether the node takes one more offer: about as many run ahead of its slots as it
 // has. One that takes several slots may exceed that, or narrow ones would keep it out for ever.
-func (n *node) room() bool { return n.taken < 2*n.hello.Slots }
+func (n *node) room() bool { return !n.spared && n.taken < 2*n.hello.Slots }
 
-// idle reports whether a slot is free.
-func (n *node) idle() bool { return n.taken < n.hello.Slots }
+// idle reports whether a slot is free, and for anybody.
+func (n *node) idle() bool { return !n.spared && n.taken < n.hello.Slots }
 
 func (n *node) lostAfter() time.Duration {
 	if n.hello.Slots == 0 || n.hello.Labels["laptop"] == "true" {
@@ -316,6 +317,9 @@ func (s *State) reload(n *node) {
 		return
 	}
 	n.load = uint64(n.taken) << 20 / uint64(n.hello.Slots)
+	if n.spared { // after all that are not
+		n.load |= 1 << 63
+	}
 	i, _ := slices.BinarySearchFunc(s.byLoad, n, s.byLoadCmp)
 	s.byLoad = slices.Insert(s.byLoad, i, n.ref)
 }

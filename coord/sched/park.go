@@ -92,7 +92,7 @@ func (s *State) unparkFree() {
 		return
 	}
 	for _, n := range s.nodes[1:] {
-		for k := 2*n.hello.Slots - n.taken; k > 0 && n.parked.n > 0; k-- {
+		for k := 2*n.hello.Slots - n.taken; k > 0 && n.parked.n > 0 && !n.spared; k-- {
 			r := n.parked.runs[n.parked.head]
 			s.unpark(r)
 			s.enqueue(r)

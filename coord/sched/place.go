@@ -48,8 +48,8 @@ func (s *State) place() {
 	s.moved = false
 	s.unparkFree()
 	s.placeGangs()
-	if s.reserved() {
-		return
+	if !s.reserved() {
+		s.spare(nil)
 	}
 	s.toPark = maxParking
 	s.placeReady()
@@ -116,7 +116,7 @@ func (s *State) best(run *run, except *node) (best *node, bestFit *fit, now bool
 	for pass := range 2 {
 		for _, r := range s.cand {
 			n := s.nodes[r]
-			if n == except || pass == 0 && slices.Contains(run.avoid, r) {
+			if n == except || pass == 0 && (n.spared || slices.Contains(run.avoid, r)) {
 				continue
 			}
 			f := s.fit(run, n)

@@ -126,6 +126,7 @@ type State struct {
 	parked      int      // runs in nodes' parked lists
 	toPark      int      // how many more this Step may park
 	again       bool     // parked runs are to be weighed anew
+	spared      int      // nodes that are left to a gang
 	levelled    int      // of byLoad, from its end, whose offers were weighed against idle nodes
 	stuck       []waiter // without a node that could ever run them
 	backing     []waiter // backing off
