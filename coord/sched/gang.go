@@ -35,12 +35,18 @@ type member struct {
 	spec    *wire.Gang
 	service bool
 	ended   bool
+	quit    *wire.Failure // of a service: it ended while others seemed to wait for it
+	quitAt  time.Duration
 	outs    []wire.Object
 	by      ran
 }
 
 // gangPatience is how long a gang waits for slots beside others before no more are given to them.
 const gangPatience = 5 * time.Second
+
+// quitGrace is how long after the end of a service that others wait for it is taken to be in time: of
+// their starts nodes tell with their next progress, and some have slow links.
+const quitGrace = 5 * time.Second
 
 // checkGangs checks that the job's gangs are whole, and that each can start.
 func (s *State) checkGangs(j *job) error {
@@ -202,7 +208,7 @@ func (s *State) placeGangs() {
 		return
 	}
 	for _, g := range s.waitingGangs() {
-		if !s.placeGang(g) && s.now-g.since > gangPatience {
+		if len(g.members) == g.size && !s.placeGang(g) && s.now-g.since > gangPatience {
 			return // those behind it may not take what it waits for
 		}
 	}
@@ -251,6 +257,7 @@ func (s *State) restartGang(g *gang) {
 			}
 		}
 		m.ended, m.outs = false, nil
+		m.quit = nil
 		run.place = placeGang
 		for _, tr := range run.waiters {
 			if s.tasks.at(tr).state != wire.StateReady {
@@ -273,8 +280,8 @@ func (s *State) gangResult(l *lease, outs []wire.Object, e *Resulted) {
 	}
 	m := g.member(l.run)
 	if m.service && g.awaits(s, m) {
-		s.attemptEnded(l, l.failure(wire.CauseExit, fmt.Sprintf("it ended with 0, but never listened on port %d, for which others of gang %q wait", m.spec.Ready, g.name)), e.Result.Run)
-		return
+		f := l.failure(wire.CauseExit, fmt.Sprintf("it ended with 0, but never listened on port %d, for which others of gang %q wait", m.spec.Ready, g.name))
+		m.quit, m.quitAt = &f, s.now
 	}
 	m.ended, m.outs, m.by = true, outs, ran{node: l.node.ref, run: e.Result.Run, fetched: e.Result.Fetched}
 	run.place = placeGang
@@ -317,15 +324,15 @@ func (s *State) gangFailed(r runRef, f wire.Failure) {
 	case f.Cause == 0: // nobody's fault, see leaseLost
 		s.restartGang(g)
 		return
-	case f.Cause.Task() && m.service && !g.awaits(s, m):
+	case f.Cause.Task() && m.service:
 		m.ended = true
+		if g.awaits(s, m) {
+			m.quit, m.quitAt = &f, s.now
+		}
 		return
 	case f.Cause.Task():
-		run.troubled().failures++
-		if int(run.failures) <= run.hints.Retries {
-			s.restartGang(g)
-			return
-		}
+		s.memberFailed(g, m, f)
+		return
 	default:
 		if g.failed++; g.failed < maxInfra {
 			g.until = s.now + firstBackoff<<(g.failed-1)
@@ -335,6 +342,29 @@ func (s *State) gangFailed(r runRef, f wire.Failure) {
 		}
 	}
 	s.failGang(m, f)
+}
+
+// memberFailed has a gang begin again that a member of its failed, if that is to be retried.
+func (s *State) memberFailed(g *gang, m *member, f wire.Failure) {
+	run := s.runs.at(m.run)
+	run.troubled().failures++
+	if int(run.failures) <= run.hints.Retries {
+		s.restartGang(g)
+		return
+	}
+	s.failGang(m, f)
+}
+
+// watchServices fails the gangs that wait for services which have ended.
+func (s *State) watchServices() {
+	for _, g := range slices.Clone(s.gangs) {
+		i := slices.IndexFunc(g.members, func(m *member) bool {
+			return m.quit != nil && s.now-m.quitAt >= quitGrace && g.awaits(s, m)
+		})
+		if g.running && i >= 0 {
+			s.memberFailed(g, g.members[i], *g.members[i].quit)
+		}
+	}
 }
 
 // avoid has no member of a gang tried on a node next if there are others.
@@ -364,9 +394,10 @@ func (s *State) leaveGang(r runRef) {
 // watchGangs refuses gangs that are larger than the mesh, says what the others wait for, and has lost
 // inputs made again.
 func (s *State) watchGangs() {
+	s.watchServices()
 	for _, g := range s.waitingGangs() {
-		if len(g.members) < g.size { // another of its job was refused
-			continue
+		if len(g.members) < g.size {
+			continue // its job stopped for another one's sake
 		}
 		g.fits = s.seats(g, (*node).steady, false) != nil
 		if s.neverFits(g) {

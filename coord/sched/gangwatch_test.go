@@ -18,17 +18,6 @@ func newPlan() *plan {
 	return &plan{ids: map[string]wire.ThunkID{}, leaves: []wire.Object{testRoot}}
 }
 
-// Two gangs of one job are larger than the mesh: to refuse one ends the other.
-func TestTwoGangsLargerThanTheMesh(t *testing.T) {
-	w, client := small(t, 2)
-	w.givesNetworks()
-	id := w.submit(1, client, netPlan(t, gangSpec{name: "g", others: 9}, gangSpec{name: "h", others: 9}), nil, "g-o0", "h-o0")
-	w.run(10*time.Minute, w.ended(id))
-	if d := w.done[id]; d == nil || len(d.Failures) != 1 || d.Failures[0].Failure.Cause != wire.CauseTooLarge {
-		t.Errorf("the job ended with %+v, want one gang that is too large", d)
-	}
-}
-
 // A gang that waits for slots loses an input which cannot be made again.
 func TestWaitingGangLosesAnInput(t *testing.T) {
 	w, client := small(t, 2)

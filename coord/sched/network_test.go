@@ -276,6 +276,23 @@ func TestGangLargerThanTheNodesWithNetworks(t *testing.T) {
 	w.wantIdle()
 }
 
+// When a gang is refused, and its job stops, the job's other gangs that wait go with it.
+func TestTwoGangsThatAreTooLarge(t *testing.T) {
+	w, client := small(t, 2)
+	w.givesNetworks()
+	w.run(10*time.Second, nil)
+	p := netPlan(t, gangSpec{name: "g", others: 5}, gangSpec{name: "h", others: 6}, gangSpec{name: "i", others: 2})
+	id := w.submit(1, client, p, nil, "g-o0", "h-o0", "i-o0")
+	w.run(time.Minute, w.ended(id))
+	if d := w.done[id]; d == nil || len(d.Failures) != 1 || d.Failures[0].Failure.Cause != wire.CauseTooLarge {
+		t.Errorf("ended with %+v, want the first refused", d)
+	}
+	if len(w.s.gangs) != 0 {
+		t.Errorf("%d gangs are left", len(w.s.gangs))
+	}
+	w.wantIdle()
+}
+
 // Where there is one node and never another nobody waits for one.
 func TestGangOnOneMachineAlone(t *testing.T) {
 	for _, c := range []struct {
@@ -348,8 +365,10 @@ func TestServiceThatEndsEarly(t *testing.T) {
 		starts time.Duration // when the others begin
 		want   string
 	}{
-		{"with an error, before", true, 10 * time.Second, "exit 1"},
-		{"well, before", false, 10 * time.Second, "never listened on port 80"},
+		{"with an error, before", true, 20 * time.Second, "exit 1"},
+		{"well, before", false, 20 * time.Second, "never listened on port 80"},
+		{"with an error, and others are told to have begun later", true, 6 * time.Second, ""},
+		{"well, and others are told to have begun later", false, 6 * time.Second, ""},
 		{"with an error, after", true, time.Second, ""},
 		{"well, after", false, time.Second, ""},
 	} {
@@ -385,7 +404,7 @@ func TestServiceThatEndsEarly(t *testing.T) {
 			if j := w.s.Jobs()[0]; j.State != "waiting" || !strings.Contains(j.Waiting, "to listen on port 80") {
 				t.Errorf("the job is %s, %q", j.State, j.Waiting)
 			}
-			if w.run(c.starts+time.Second, nil); c.want == "" && w.s.Jobs()[0].State != "running" {
+			if w.run(c.starts+time.Second, w.ended(id)); c.want == "" && w.s.Jobs()[0].State != "running" {
 				t.Errorf("later the job is %s", w.s.Jobs()[0].State)
 			}
 			w.run(time.Minute, w.ended(id))
