@@ -89,14 +89,20 @@ func namespaceAttempts() (list []attempt) {
 				raw(unix.SYS_CLONE, uintptr(flag)|uintptr(unix.SIGCHLD))})
 		}
 	}
-	return append(list, attempt{"setns", unix.EPERM, func() error {
-		fd, err := unix.Open("/proc/self/ns/user", unix.O_RDONLY, 0)
-		if err != nil {
-			return fmt.Errorf("opening: %v", err)
+	enter := func(name string, kind int) func() error {
+		return func() error {
+			fd, err := unix.Open("/proc/self/ns/"+name, unix.O_RDONLY, 0)
+			if err != nil {
+				return fmt.Errorf("opening: %v", err)
+			}
+			defer unix.Close(fd)
+			return unix.Setns(fd, kind)
 		}
-		defer unix.Close(fd)
-		return unix.Setns(fd, 0)
-	}})
+	}
+	return append(list, attempt{"setns", unix.EPERM, enter("user", 0)},
+		// Which the filter lets through for the slot's process: the kernel wants a capability.
+		attempt{"setns network", unix.EPERM, enter("net", unix.CLONE_NEWNET)},
+		attempt{"setns any as network", unix.EINVAL, enter("ipc", unix.CLONE_NEWNET)})
 }
 
 // processAttempts are about the zygote, which is pid 1.
@@ -218,6 +224,7 @@ func fileAttempts() []attempt {
 		{"chmod bin", unix.EROFS, func() error { return os.Chmod("/bin/true", 0o777) }},
 		{"link to bin", unix.EXDEV, func() error { return os.Link("/bin/true", "/tmp/true") }},
 		{"block device", unix.EPERM, func() error { return unix.Mknod("/tmp/sda", unix.S_IFBLK|0o600, 8<<8) }},
+		{"TUN device", unix.EPERM, func() error { return unix.Mknod("/tmp/tun", unix.S_IFCHR|0o666, 10<<8|200) }},
 		{"character device", unix.EPERM, func() error { return unix.Mknod("/tmp/mem", unix.S_IFCHR|0o600, 1<<8|1) }},
 		{"terminal", unix.ENOENT, func() error { _, err := os.Open("/dev/tty"); return err }},
 		{"pty", unix.ENOENT, func() error { _, err := os.Open("/dev/ptmx"); return err }},
