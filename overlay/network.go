@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -31,6 +32,8 @@ type network struct {
 	places  map[int]address   // of members elsewhere, as far as they were asked for
 	watches map[int]*watch    // of members that somebody waits for, or that listen
 	changed chan struct{}     // closed and replaced when here or over change
+
+	meeting chan struct{} // capacity 1: held by a member that asks for the others
 }
 
 // newNetwork checks what the coordinator says.
@@ -40,7 +43,7 @@ func newNetwork(n *wire.Network) (*network, error) {
 	}
 	net := &network{vni: n.VNI, space: n.Space, members: slices.Clone(n.Members), hosts: map[uint16]wire.PeerID{},
 		names: map[string][]int{}, here: map[int]*endpoint{}, over: map[int]bool{}, places: map[int]address{}, watches: map[int]*watch{},
-		changed: make(chan struct{})}
+		changed: make(chan struct{}), meeting: make(chan struct{}, 1)}
 	for i := range net.members {
 		m := &net.members[i]
 		if p, there := net.hosts[m.Host]; there && p != m.Peer {
@@ -156,6 +159,42 @@ func (m *membership) Join(c sandbox.Cable) (leave func(), err error) {
 	n.here[m.member] = e
 	n.change()
 	return func() { m.leave(n, e) }, nil
+}
+
+// meetFor bounds how long members wait for each other: their nodes may have to fetch what they need.
+const meetFor = 10 * time.Minute
+
+// Await waits until all others are on the network, or have been: programs that look for each other as
+// they start would find nobody otherwise. Those that others wait for to listen start without these.
+func (m *membership) Await(ctx context.Context) error {
+	n, err := m.agent.known(m.vni)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, meetFor)
+	defer cancel()
+	select { // one asks for all who are here
+	case n.meeting <- struct{}{}:
+		defer func() { <-n.meeting }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var others []int
+	for i := range n.members {
+		if i != m.member && (n.members[m.member].Waits() || !n.members[i].Waits()) {
+			others = append(others, i)
+		}
+	}
+	for k, at := range m.agent.lookUp(ctx, n, others) {
+		switch {
+		case n.ended.Load():
+			return errNetworkEnded
+		case at == 0:
+			return wire.Errorf(wire.CauseUnreachable, "coord nodes --paths tells whether its node can be reached from here",
+				"%s did not join the network: %v", n.members[others[k]].HostName(), context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // leave takes the member off the network. What its command sent last still goes out.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gaggle/sandbox"
 	"gaggle/wire"
@@ -113,16 +114,52 @@ func TestCommandsTalk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i, run := range []struct {
-		e *sandbox.Engine
-		m sandbox.Membership
-	}{{two, b.Member(7, 1)}, {one, a.Member(7, 2)}, {two, b.Member(7, 1)}} {
-		s := sandbox.Spec{Root: dir, Net: run.m, Env: []string{"GAGGLE_COUNT=9"}}
-		got := sh(t, run.e, s, `wget -q -O - http://$(nslookup web 2>&1 | sed -n 's/^Address: \(10.*\)/\1/p')/page >page
+	get := func(e *sandbox.Engine, m sandbox.Membership) {
+		s := sandbox.Spec{Root: dir, Net: m, Env: []string{"GAGGLE_COUNT=9"}}
+		got := sh(t, e, s, `wget -q -O - http://$(nslookup web 2>&1 | sed -n 's/^Address: \(10.*\)/\1/p')/page >page
 			grep -c 'a page' page; echo $GAGGLE_TASK $GAGGLE_INDEX $GAGGLE_COUNT $GAGGLE_ADDR`)
 		if f := strings.Fields(got); len(f) != 5 || f[0] != "50000" || f[1] != "get" || f[3] != "9" || !strings.HasPrefix(f[4], "10.") {
-			t.Errorf("run %d prints %q", i, got)
+			t.Errorf("it prints %q", got)
 		}
+	}
+	var both sync.WaitGroup // each starts when the other can
+	both.Go(func() { get(two, b.Member(7, 1)) })
+	get(one, a.Member(7, 2))
+	both.Wait()
+	get(two, b.Member(7, 1))
+}
+
+// A command does not start before those that it may look for are there, and does not wait for who
+// waits for it.
+func TestMembersStartTogether(t *testing.T) {
+	h := newHub(t)
+	a, b := h.machine(t, 1), h.machine(t, 2)
+	db := a.member("db", 0, 1)
+	db.Service = true
+	members := []wire.NetMember{db, a.member("peer", 0, 2), b.member("peer", 1, 2)}
+	learn(t, 7, members, a, b)
+	await := func(m *machine, i int) <-chan error {
+		m.join(7, i)
+		done := make(chan error, 1)
+		go func() { done <- m.Member(7, i).Await(soon(t)) }()
+		return done
+	}
+	if err := <-await(a, 0); err != nil {
+		t.Fatalf("a service waits for others: %v", err)
+	}
+	first := await(a, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	select {
+	case err := <-first:
+		t.Fatalf("it starts alone: %v", err)
+	case <-ctx.Done():
+	}
+	if err := <-await(b, 2); err != nil {
+		t.Error(err)
+	}
+	if err := <-first; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -67,6 +68,9 @@ type Membership interface {
 	// Join binds a cable of the engine's Networks to the network, just before the command starts.
 	// When leave has returned nothing reaches the cable, and it is closed.
 	Join(c Cable) (leave func(), err error)
+	// Await is called when Join has succeeded, and waits until the command may start: until those can
+	// be found that it counts on.
+	Await(ctx context.Context) error
 	// Env returns variables that the command gets unless it has them: NAME=value.
 	Env() []string
 }

@@ -106,6 +106,9 @@ func (r *run) execute(ctx context.Context) error {
 			return err
 		}
 		defer leave()
+		if err := r.spec.Net.Await(ctx); err != nil {
+			return err
+		}
 		r.net = env
 	}
 	r.openStreams()

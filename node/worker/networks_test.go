@@ -105,6 +105,8 @@ func (memMember) Join(sandbox.Cable) (func(), error) {
 	return nil, errors.New("there is nothing to join")
 }
 
+func (memMember) Await(context.Context) error { return nil }
+
 func (memMember) Env() []string { return nil }
 
 // netLab is a lab that gives networks.
