@@ -35,6 +35,7 @@ type member struct {
 	spec    *wire.Gang
 	service bool
 	ended   bool
+	at      nodeRef       // where it is, or was last
 	quit    *wire.Failure // of a service: it ended while others seemed to wait for it
 	quitAt  time.Duration
 	outs    []wire.Object
@@ -238,6 +239,7 @@ func (s *State) placeGang(g *gang) bool {
 	s.connectGang(g, chosen)
 	for i, m := range g.members {
 		f := s.fit(s.runs.at(m.run), chosen[i])
+		m.at = chosen[i].ref
 		s.grant(m.run, chosen[i], &f)
 	}
 	return true

@@ -69,9 +69,11 @@ func (s *State) gangFromMemo(g *gang) bool {
 	return true
 }
 
-// rememberGang keeps the values of a gang that has ended.
+// rememberGang keeps the values of a gang that has ended, if all members were with one owner: each value
+// hangs on every node of the gang, those of services too, and a claim speaks for one owner.
 func (s *State) rememberGang(g *gang) {
-	if !g.remembered() {
+	owner := func(m *member) string { return s.nodes[m.at].owner }
+	if !g.remembered() || slices.ContainsFunc(g.members, func(m *member) bool { return owner(m) != owner(g.members[0]) }) {
 		return
 	}
 	for i, k := range s.gangKeys(g) {

@@ -86,3 +86,25 @@ func TestWaitingGangLeavesOtherNodes(t *testing.T) {
 		t.Errorf("another tenant's task waits beside 8 idle slots: %+v", w.s.Tasks(id, "quick"))
 	}
 }
+
+// What a gang gave beside a service on another owner's node is no value of its own owner's: nothing is
+// remembered.
+func TestGangOfTwoOwnersIsNotRemembered(t *testing.T) {
+	w, client := small(t, 0)
+	for _, name := range []string{"foreign", "own"} {
+		n := w.addNode(name, 1)
+		n.beat()
+		if name == "foreign" {
+			n.owner = "mallory"
+		}
+	}
+	w.givesNetworks()
+	p := netPlan(t, gangSpec{name: "g", services: 1, others: 1, deterministic: true})
+	for job := range 2 {
+		id := w.submit(byte(job+1), client, p, nil, "g-o0")
+		w.run(time.Minute, w.ended(id))
+		if d := w.done[id]; d == nil || d.Counts.Memo != 0 || d.Counts.Ran == 0 || len(d.Failures) > 0 {
+			t.Errorf("job %d ended with %+v, want that all ran", job, d)
+		}
+	}
+}
