@@ -22,6 +22,7 @@ type gang struct {
 	running bool
 	since   time.Duration // when it became whole
 	unfit   time.Duration // since when the mesh is too small for it; 0 if it is not
+	fitted  bool          // it was large enough at one time
 	fits    bool          // it was not when that was looked at last
 	tasks   []taskRef     // all that belong to it
 	members []*member     // the runs of those whose inputs are known
@@ -51,6 +52,9 @@ const quitGrace = 5 * time.Second
 
 // checkGangs checks that the job's gangs are whole, and that each can start.
 func (s *State) checkGangs(j *job) error {
+	if !slices.ContainsFunc(j.tasks, func(r taskRef) bool { m := s.tasks.at(r).more; return m != nil && m.gang != nil }) {
+		return nil
+	}
 	number := map[string]int{}
 	var gangs [][]*wire.Gang
 	var tasks [][]taskRef // beside gangs
@@ -234,7 +238,7 @@ func (s *State) placeGang(g *gang) bool {
 	if chosen == nil {
 		return false
 	}
-	g.running = true
+	g.running, g.fitted = true, true
 	s.taskWaits(s.runs.at(g.members[0].run).waiters[0], "")
 	s.connectGang(g, chosen)
 	for i, m := range g.members {

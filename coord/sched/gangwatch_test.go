@@ -108,3 +108,19 @@ func TestGangOfTwoOwnersIsNotRemembered(t *testing.T) {
 		}
 	}
 }
+
+// A node of a running gang starts anew. The others are too few meanwhile, but it comes back.
+func TestGangOutlivesAReboot(t *testing.T) {
+	w, client := small(t, 2)
+	w.givesNetworks()
+	w.run(2*time.Minute, nil)
+	w.runs = func(string) time.Duration { return 40 * time.Second }
+	id := w.submit(1, client, netPlan(t, gangSpec{name: "g", others: 4}), nil, "g-o0")
+	w.run(5*time.Second, nil)
+	w.nodes[2].crash(false)
+	w.after(time.Minute, w.nodes[2].connect)
+	w.run(10*time.Minute, w.ended(id))
+	if d := w.done[id]; d == nil || len(d.Failures) > 0 {
+		t.Errorf("ended with %+v, want that it ran again", d)
+	}
+}

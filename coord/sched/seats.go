@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"gaggle/wire"
 )
@@ -126,11 +127,15 @@ func (s *State) whyMemberWaits(run *run) string {
 	return ""
 }
 
+// fittedFor is how long a gang for which there was room waits for that to come back: a machine starts
+// anew in less.
+const fittedFor = 5 * time.Minute
+
 // neverFits refuses a gang for which the mesh is too small even when nothing else runs, once nodes
 // are there and others had the time to come.
 func (s *State) neverFits(g *gang) bool {
 	if s.seats(g, (*node).hoped, false) != nil {
-		g.unfit = 0
+		g.unfit, g.fitted = 0, true
 		return false
 	}
 	slots, need := 0, 0
@@ -148,7 +153,11 @@ func (s *State) neverFits(g *gang) bool {
 	// Some slots, but fewer than members, are hopeless at once, and so is what the only node that there
 	// will be cannot do; otherwise a node may only be away.
 	soon := slots > 0 && slots < g.size || s.cfg.Alone && s.manned()
-	if s.uptime() < recoveryWait && !s.cfg.Alone || !soon && s.now-g.unfit < impossibleAfter || slots == 0 && !s.manned() {
+	patience := impossibleAfter
+	if g.fitted { // there were enough, so that one is away
+		soon, patience = false, fittedFor
+	}
+	if s.uptime() < recoveryWait && !s.cfg.Alone || !soon && s.now-g.unfit < patience || slots == 0 && !s.manned() {
 		return false
 	}
 	if c := s.runs.at(g.members[0].run).class; s.foreign(c) {
