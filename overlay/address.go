@@ -34,4 +34,10 @@ func (a address) bytes() (b [4]byte) {
 	return b
 }
 
+// addressAt returns the address that an IPv4 one is.
+func addressAt(ip netip.Addr) address {
+	b := ip.As4()
+	return address(binary.BigEndian.Uint32(b[:]))
+}
+
 func (a address) ip() netip.Addr { return netip.AddrFrom4(a.bytes()) }

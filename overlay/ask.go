@@ -18,19 +18,22 @@ import (
 //	{"addrs": [address, 0 if it is not there yet, 4294967295 if it has ended], "listen": all of them do}
 //
 // The answer may take as long as the asker is ready to wait, until all that was asked for is there.
-// Who is not a host of the network is told nothing.
+// Who is not a host of the network is told nothing. What agents with planes ask beside, and say, is in
+// way.go.
 
 // A question is what one agent asks another, about members that run there.
 type question struct {
-	VNI     uint32 `cbor:"vni"`
-	Members []int  `cbor:"members"`
-	Listen  bool   `cbor:"listen,omitempty"`
-	Wait    int64  `cbor:"wait,omitempty"`
+	VNI     uint32       `cbor:"vni"`
+	Members []int        `cbor:"members"`
+	Listen  bool         `cbor:"listen,omitempty"`
+	Wait    int64        `cbor:"wait,omitempty"`
+	Way     *wayQuestion `cbor:"way,omitempty"`
 }
 
 type answer struct {
-	Addrs  []address `cbor:"addrs,omitempty"`
-	Listen bool      `cbor:"listen,omitempty"`
+	Addrs  []address  `cbor:"addrs,omitempty"`
+	Listen bool       `cbor:"listen,omitempty"`
+	Way    *wayAnswer `cbor:"way,omitempty"`
 }
 
 const (
@@ -89,6 +92,9 @@ func (a *Agent) answer(s Stream) error {
 	ctx, cancel := context.WithTimeout(a.ctx, wait)
 	defer cancel()
 	var r answer
+	if k := a.plane.Load(); k != nil && q.Way != nil {
+		r.Way = k.answer(n, s.Peer(), q.Way)
+	}
 	if q.Listen {
 		r.Listen = true
 		for _, i := range q.Members {

@@ -23,6 +23,13 @@ type device interface {
 	io.Closer
 }
 
+// A binder is a device of a plane that has to know the network, too.
+type binder interface {
+	bind(n *network, at address) error
+	// unbind cuts the device off; it is bound no second time.
+	unbind()
+}
+
 // An endpoint is a namespace with an address. It is a sandbox.Cable.
 type endpoint struct {
 	agent *Agent
@@ -71,6 +78,12 @@ func (e *endpoint) start() error {
 	names, err := e.serveNames()
 	if err != nil {
 		return err
+	}
+	if d, ok := e.dev.(binder); ok {
+		if err := d.bind(e.net.Load(), e.addr); err != nil {
+			names.close()
+			return err
+		}
 	}
 	e.names = names
 	e.reading.Go(e.read)

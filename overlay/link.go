@@ -84,13 +84,16 @@ func (a *Agent) link(p wire.PeerID) *link {
 }
 
 // send queues a packet for a peer, or drops it.
-func (a *Agent) send(p wire.PeerID, n *network, k *packet) {
+func (a *Agent) send(p wire.PeerID, n *network, k *packet) { a.sendWithin(p, n, k, waitLane) }
+
+// sendWithin is send for who waits less where the lane is full.
+func (a *Agent) sendWithin(p wire.PeerID, n *network, k *packet, patience time.Duration) {
 	for range 2 { // a link may end just now
 		l := a.link(p)
 		if l == nil {
 			break
 		}
-		if why, ok := l.push(n.vni, k); ok {
+		if why, ok := l.pushWithin(n.vni, k, patience); ok {
 			return
 		} else if why != DropUnreachable {
 			a.count.drop(why)
@@ -101,7 +104,9 @@ func (a *Agent) send(p wire.PeerID, n *network, k *packet) {
 }
 
 // push queues a packet, or returns why not.
-func (l *link) push(vni uint32, k *packet) (why Drop, ok bool) {
+func (l *link) push(vni uint32, k *packet) (why Drop, ok bool) { return l.pushWithin(vni, k, waitLane) }
+
+func (l *link) pushWithin(vni uint32, k *packet, patience time.Duration) (why Drop, ok bool) {
 	need := frameHead + len(k.b)
 	var late <-chan time.Time
 	l.mu.Lock()
@@ -119,11 +124,11 @@ func (l *link) push(vni uint32, k *packet) (why Drop, ok bool) {
 		if n.bytes()+need <= maxLane {
 			return l.add(n, need, k)
 		}
-		if n.full {
+		if n.full || patience <= 0 {
 			return DropQueue, false
 		}
 		if late == nil {
-			t := time.NewTimer(waitLane)
+			t := time.NewTimer(patience)
 			defer t.Stop()
 			late = t.C
 		}

@@ -75,6 +75,9 @@ func (n *network) end() {
 	n.mu.Unlock()
 	for _, e := range here {
 		e.net.CompareAndSwap(n, nil)
+		if d, ok := e.dev.(binder); ok {
+			d.unbind()
+		}
 	}
 }
 

@@ -29,6 +29,9 @@
 // 64 KiB of a TCP stream over to the other. For an endpoint that is not there the host answers as a
 // machine would whose port is closed, so that nobody waits for what has ended.
 //
+// A node that runs as root may leave packets to the kernel (UsePlane, kernel_linux.go). Then those to hosts
+// in trusted networks go as package wired says, and only what it cannot send comes here.
+//
 // Addresses of members are asked of the agents of their hosts (ProtocolAsk, see ask.go), when a
 // command asks for a name at 169.254.1.1, an address of its own loopback: see names.go.
 package overlay
@@ -98,6 +101,7 @@ type Agent struct {
 	slots [MaxSlot + 1]atomic.Pointer[endpoint] // by number
 	count counters
 	how   atomic.Value // string: the kind of device that was laid last
+	plane atomic.Pointer[kernel]
 
 	mu     sync.Mutex // guards the fields below
 	host   uint16     // 0: not known
@@ -124,12 +128,15 @@ func New(c Config) *Agent {
 }
 
 // Close ends what the agent does. Cables are the sandbox's to close, before or after.
-func (a *Agent) Close() error {
+func (a *Agent) Close() (err error) {
 	a.mu.Lock()
 	a.end()
 	a.mu.Unlock()
+	if k := a.plane.Load(); k != nil {
+		err = k.close()
+	}
 	a.work.Wait()
-	return nil
+	return err
 }
 
 // SetHost says which number this machine has; 0 is none. Cables that were laid under another one
@@ -152,7 +159,7 @@ func (a *Agent) Learn(n *wire.Network) {
 	defer a.mu.Unlock()
 	a.sweep(time.Now())
 	if old := a.nets[n.VNI]; old != nil {
-		old.end()
+		a.finish(old)
 		a.drop(old)
 	} else if len(a.nets) >= maxNetworks && !a.dropOldest() {
 		a.log.Warn("a network is left out, of too many", "vni", n.VNI)
@@ -203,7 +210,15 @@ func (a *Agent) Forget(vni uint32) {
 	defer a.mu.Unlock()
 	a.sweep(time.Now())
 	if n := a.nets[vni]; n != nil {
-		n.end()
+		a.finish(n)
+	}
+}
+
+// finish ends a network. Called with mu held.
+func (a *Agent) finish(n *network) {
+	n.end()
+	if k := a.plane.Load(); k != nil && a.ctx.Err() == nil {
+		a.work.Go(func() { k.forget(n.vni) })
 	}
 }
 

@@ -50,7 +50,7 @@ func openPair(n *sandbox.Namespace) (*pair, error) {
 	}
 	index := int(r.Uint32())
 	var up batch
-	up.link(index, 0)
+	up.link(index, deviceMTU, 0)
 	if err := up.do(int(n.Far.Route.Fd())); err != nil {
 		return nil, fmt.Errorf("bringing the other end up: %w", err)
 	}

@@ -15,14 +15,14 @@ const loIndex = 1
 
 // configure gives a namespace with a device its addresses and its only route, by one message to the
 // kernel.
-func configure(n *sandbox.Namespace, addr address, flags uint32) error {
+func configure(n *sandbox.Namespace, addr address, mtu int, flags uint32) error {
 	index, err := indexOf(int(n.NamesUDP.Fd()))
 	if err != nil {
 		return fmt.Errorf("finding %s: %w", deviceName, err)
 	}
 	var b batch
 	b.address(loIndex, sandbox.Resolver.As4())
-	b.link(index, flags)
+	b.link(index, mtu, flags)
 	b.address(index, addr.bytes())
 	b.route(index, addr.bytes())
 	if err := b.do(int(n.Route.Fd())); err != nil {
@@ -81,14 +81,14 @@ func (b *batch) attribute(kind uint16, value []byte, f func()) {
 func number(n int) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(n)) }
 
 // link sets a device up, with more flags, without an address of IPv6: the kernel would send from it at once.
-func (b *batch) link(index int, flags uint32) {
+func (b *batch) link(index, mtu int, flags uint32) {
 	body := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(body[4:], uint32(index))
 	binary.NativeEndian.PutUint32(body[8:], unix.IFF_UP|flags)
 	binary.NativeEndian.PutUint32(body[12:], unix.IFF_UP|flags)
 	const addrGenNone = 1 // IN6_ADDR_GEN_MODE_NONE
 	b.message(unix.RTM_NEWLINK, 0, body, func() {
-		b.attribute(unix.IFLA_MTU, number(deviceMTU), nil)
+		b.attribute(unix.IFLA_MTU, number(mtu), nil)
 		b.attribute(unix.IFLA_AF_SPEC|unix.NLA_F_NESTED, nil, func() {
 			b.attribute(unix.AF_INET6|unix.NLA_F_NESTED, nil, func() {
 				b.attribute(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone}, nil)

@@ -64,7 +64,15 @@ type Stats struct {
 	Names     uint64                // questions for names that commands have put
 	Drops     map[Drop]uint64       // by reason, without those that are 0
 	Total     NetTraffic            // of all networks, ended ones too
-	Networks  map[uint32]NetTraffic // by VNI, those that the agent knows
+	Networks  map[uint32]NetTraffic // by VNI, those that the agent knows; without what the kernel moves alone
+	Ways      map[string]WayTraffic // routes of the kernel's plane that are there now, by the name of wired.Way; nil without a plane
+}
+
+// WayTraffic is what went over routes since they were made.
+type WayTraffic struct {
+	Routes               int
+	PacketsOut, BytesOut uint64
+	PacketsIn, BytesIn   uint64 // of other hosts
 }
 
 // NetTraffic is what endpoints here have sent and received.
@@ -91,6 +99,9 @@ func (a *Agent) Stats() Stats {
 		if n := a.count.drops[d].Load(); n > 0 {
 			s.Drops[d] = n
 		}
+	}
+	if k := a.plane.Load(); k != nil {
+		s.Ways = k.ways()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

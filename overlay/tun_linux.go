@@ -40,7 +40,12 @@ func (a *Agent) Lay(n *sandbox.Namespace) (_ sandbox.Cable, err error) {
 	}()
 	var flags uint32
 	var how string
-	switch {
+	mtu := deviceMTU
+	switch k := a.plane.Load(); {
+	case k != nil:
+		how = "a device of the kernel's plane"
+		e.dev, err = k.lay(n)
+		mtu = k.plane.MTU()
 	case n.Tun != nil:
 		how = "a TUN device"
 		e.dev, err = openTun(n)
@@ -55,7 +60,7 @@ func (a *Agent) Lay(n *sandbox.Namespace) (_ sandbox.Cable, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := configure(n, e.addr, flags); err != nil {
+	if err := configure(n, e.addr, mtu, flags); err != nil {
 		return nil, errors.Join(err, e.dev.Close())
 	}
 	a.how.Store(how)

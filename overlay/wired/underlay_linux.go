@@ -119,6 +119,13 @@ func (p *Plane) towards(host netip.Addr) (underlay, error) {
 	return u, nil
 }
 
+// From returns which of Here a host in a trusted network sees as the source of what is sent to it. The
+// error wraps ErrUntrusted if the host is in none, or the way there leads elsewhere.
+func (p *Plane) From(host netip.Addr) (netip.AddrPort, error) {
+	u, err := p.towards(host)
+	return netip.AddrPortFrom(u.addr, p.port), err
+}
+
 // lookUp asks the kernel's routes.
 func (p *Plane) lookUp(host netip.Addr) (underlay, error) {
 	dst := host.As4()
