@@ -150,20 +150,23 @@ func (c *call) flags(cmd *cobra.Command) {
 	f.Var(&labelFlag{&given.Labels}, "label",
 		"a label `k=v` that tasks can ask for; may be repeated, replaces earlier ones")
 	f.StringVar(&given.HTTP, "http", "", "serve /metrics on this `ADDR` of the loopback interface, to who shows the token in DIR/http.token")
+	f.Var(&cidrFlag{&given.Trusted}, "trusted-cidr",
+		"a network `CIDR` in which packets of tasks may go as they are, unencrypted, moved by the kernel; needs root; may be repeated, replaces earlier ones, none: none")
 	f.BoolVar(&given.Battery, "battery", false, "take work on battery power, too")
 	f.BoolVar(&given.Unbounded, "unbounded", false, "take tasks of other tenants even where their memory cannot be bounded")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "log what happens")
 	c.change = func(s *settings) {
 		for name, set := range map[string]func(){
-			"name":       func() { s.Name = given.Name },
-			"slots":      func() { s.Slots = given.Slots },
-			"listen":     func() { s.Listen = given.Listen },
-			"store-max":  func() { s.StoreMax = given.StoreMax },
-			"max-upload": func() { s.MaxUpload = given.MaxUpload },
-			"label":      func() { s.Labels = given.Labels },
-			"http":       func() { s.HTTP = given.HTTP },
-			"battery":    func() { s.Battery = given.Battery },
-			"unbounded":  func() { s.Unbounded = given.Unbounded },
+			"name":         func() { s.Name = given.Name },
+			"slots":        func() { s.Slots = given.Slots },
+			"listen":       func() { s.Listen = given.Listen },
+			"store-max":    func() { s.StoreMax = given.StoreMax },
+			"max-upload":   func() { s.MaxUpload = given.MaxUpload },
+			"label":        func() { s.Labels = given.Labels },
+			"http":         func() { s.HTTP = given.HTTP },
+			"trusted-cidr": func() { s.Trusted = given.Trusted },
+			"battery":      func() { s.Battery = given.Battery },
+			"unbounded":    func() { s.Unbounded = given.Unbounded },
 		} {
 			if f.Changed(name) {
 				set()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,7 @@ var errSick = errors.New("tasks cannot run on this machine")
 
 func newDoctor() *cobra.Command {
 	var state string
+	var trusted []netip.Prefix
 	listen := peer.ListenFlag(":7070")
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what is missing on this machine, and what to do about it", Long: doctorLong,
@@ -48,6 +50,12 @@ func newDoctor() *cobra.Command {
 			}
 			found := doctor.Look(cmd.Context(), doctor.Config{Dir: dir, UDP: hostPorts(string(listen)), Build: program(), Thunk: worker.SelfTest})
 			more := []doctor.Finding{networks(cmd.Context())}
+			if s != nil && len(s.Trusted) > 0 && !cmd.Flags().Changed("trusted-cidr") {
+				trusted = s.Trusted
+			}
+			if len(trusted) > 0 {
+				more = append(more, kernelPlane(trusted))
+			}
 			if s != nil && s.Mesh != "" {
 				more = append(more, reach(cmd.Context(), s))
 			}
@@ -63,6 +71,7 @@ func newDoctor() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&state, "state", "", "`DIR` that the node has or will have (default "+defaultState()+")")
 	cmd.Flags().Var(&listen, "listen", "`ADDR` that it would listen on")
+	cmd.Flags().Var(&cidrFlag{&trusted}, "trusted-cidr", "a network `CIDR` that it would trust; may be repeated")
 	return cmd
 }
 
@@ -76,6 +85,36 @@ func networks(ctx context.Context) doctor.Finding {
 		return f
 	}
 	f.Found = "a task can be on one, by " + how
+	return f
+}
+
+// kernelPlane says whether the kernel can move the packets of tasks in trusted networks.
+func kernelPlane(trusted []netip.Prefix) doctor.Finding {
+	f := doctor.Finding{Name: "trusted networks"}
+	troubles, err := overlay.PlaneTroubles(trusted)
+	if err != nil {
+		f.State, f.Found, f.Works = doctor.Limited, message(err), "the node moves the packets itself"
+		return f
+	}
+	f.Found = fmt.Sprintf("the kernel moves packets of tasks to hosts in %v, in the clear, and below the INPUT and OUTPUT rules of this machine's firewall", trusted)
+	if len(troubles) == 0 {
+		return f
+	}
+	f.State = doctor.Limited
+	var found, fix []string
+	for _, t := range troubles {
+		found = append(found, t.What)
+		if t.Do != "" {
+			fix = append(fix, t.Do)
+		}
+		if t.Fatal {
+			f.Works = "the node moves the packets itself"
+		}
+	}
+	if f.Works == "" {
+		found = append([]string{f.Found}, found...)
+	}
+	f.Found, f.Fix = strings.Join(found, "; "), strings.Join(fix, "; ")
 	return f
 }
 

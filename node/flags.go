@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -82,3 +83,31 @@ func (l *labelFlag) String() string { return "" }
 
 // Type is for the usage message.
 func (l *labelFlag) Type() string { return "k=v" }
+
+// A cidrFlag gathers networks of IPv4.
+type cidrFlag struct{ all *[]netip.Prefix }
+
+// maxCIDRs is more than a machine has interfaces for.
+const maxCIDRs = 64
+
+// Set reads a.b.c.d/n, or none, which forgets those before.
+func (c *cidrFlag) Set(text string) error {
+	if text == "none" {
+		*c.all = nil
+		return nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !p.Addr().Is4() || p.Bits() == 0 {
+		return fmt.Errorf("want a network like 192.168.1.0/24, or none")
+	}
+	if len(*c.all) >= maxCIDRs {
+		return fmt.Errorf("more than %d networks", maxCIDRs)
+	}
+	*c.all = append(*c.all, p.Masked())
+	return nil
+}
+
+func (c *cidrFlag) String() string { return "" }
+
+// Type is for the usage message.
+func (c *cidrFlag) Type() string { return "CIDR" }

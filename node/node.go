@@ -130,6 +130,11 @@ func (n *node) open(ctx context.Context, ticket *wire.Ticket) error {
 // openEngine starts the sandbox, with networks if there can be any.
 func (n *node) openEngine(ctx context.Context) (err error) {
 	n.agent = overlay.New(overlay.Config{Self: n.host.ID(), Peers: overlay.Over(n.host), Logger: n.log})
+	if len(n.settings.Trusted) > 0 {
+		if err := n.agent.UsePlane(n.settings.Trusted); err != nil {
+			fmt.Fprintf(n.out, "%s; this node moves them itself: see node doctor\n", message(err))
+		}
+	}
 	n.engine, err = sandbox.New(sandbox.Config{Dir: n.dir.path("scratch"), Slots: n.slots(), Networks: n.agent,
 		Logger: n.log})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -27,8 +28,9 @@ type settings struct {
 	MaxUpload   int64             `json:"max_upload,omitempty"` // bytes per second; 0 is no bound
 	Labels      map[string]string `json:"labels,omitempty"`
 	Battery     bool              `json:"battery,omitempty"`
-	HTTP        string            `json:"http,omitempty"`      // address of /metrics; "" is none
-	Unbounded   bool              `json:"unbounded,omitempty"` // other tenants' tasks, too, without bounds
+	HTTP        string            `json:"http,omitempty"`          // address of /metrics; "" is none
+	Trusted     []netip.Prefix    `json:"trusted_cidrs,omitempty"` // in which the kernel moves tasks' packets; none: it moves none
+	Unbounded   bool              `json:"unbounded,omitempty"`     // other tenants' tasks, too, without bounds
 }
 
 // A stateDir is the directory of one node.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"reflect"
 	"runtime"
@@ -21,7 +22,8 @@ func TestSettingsAreKept(t *testing.T) {
 	if _, err := none.membership(); !errors.As(err, new(*usageError)) {
 		t.Errorf("membership of a new node: %v, want a usage error", err)
 	}
-	want := &settings{Mesh: "m", Addrs: []string{"a"}, Certificate: []byte{1}, Slots: 3, Labels: map[string]string{"k": "v"}, Battery: true}
+	want := &settings{Mesh: "m", Addrs: []string{"a"}, Certificate: []byte{1}, Slots: 3, Labels: map[string]string{"k": "v"}, Battery: true,
+		Trusted: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}}
 	for range 2 {
 		if err := d.save(want); err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ const (
 func (a *Agent) UsePlane(trusted []netip.Prefix) error {
 	p, err := wired.Open(wired.Config{Trusted: trusted, Log: a.log})
 	if err != nil {
-		return wire.Errorf(wire.CauseSandbox, "node doctor says more; without --trusted-cidr the node moves the packets itself",
+		return wire.Errorf(wire.CauseSandbox, "node doctor says more",
 			"the kernel cannot move the packets of networks: %v", err)
 	}
 	k := &kernel{agent: a, plane: p, asking: map[place]*asking{}, pairs: map[wire.PeerID]*pairing{}}
@@ -61,6 +61,15 @@ func (a *Agent) UsePlane(trusted []netip.Prefix) error {
 	a.work.Go(k.carry)
 	a.work.Go(k.expire)
 	return nil
+}
+
+// PlaneTroubles says what would be in UsePlane's way, or make the plane slow. It changes nothing.
+func PlaneTroubles(trusted []netip.Prefix) ([]Trouble, error) {
+	var all []Trouble
+	for _, t := range wired.Troubles(wired.Config{Trusted: trusted}) {
+		all = append(all, Trouble(t))
+	}
+	return all, nil
 }
 
 func (k *kernel) close() error { return k.plane.Close() }

@@ -14,6 +14,9 @@ func (a *Agent) UsePlane([]netip.Prefix) error {
 	return wire.Errorf(wire.CauseSandbox, "", "there are no networks on %s", runtime.GOOS)
 }
 
+// PlaneTroubles fails as UsePlane does.
+func PlaneTroubles([]netip.Prefix) ([]Trouble, error) { return nil, (*Agent)(nil).UsePlane(nil) }
+
 // A kernel is never there.
 type kernel struct{}
 

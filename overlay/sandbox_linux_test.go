@@ -86,8 +86,21 @@ func sh(t *testing.T, e *sandbox.Engine, s sandbox.Spec, script string) string {
 }
 
 func TestCommandsTalk(t *testing.T) {
-	h := newHub(t)
-	a, b := h.machine(t, 1), h.machine(t, 2)
+	t.Run("TUN devices", func(t *testing.T) {
+		h := newHub(t)
+		commandsTalk(t, h.machine(t, 1), h.machine(t, 2))
+	})
+	t.Run("kernel", func(t *testing.T) {
+		a, b := twoSites(t)
+		commandsTalk(t, a, b)
+		const page = 350_000
+		if s := a.Stats(); s.Networks[7].BytesOut >= page {
+			t.Errorf("the agent has moved %d bytes itself", s.Networks[7].BytesOut)
+		}
+	})
+}
+
+func commandsTalk(t *testing.T, a, b *machine) {
 	web := a.member("web", 0, 1)
 	web.Ready = 80
 	members := []wire.NetMember{web, b.member("get", 0, 2), a.member("get", 1, 2)}

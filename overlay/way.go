@@ -10,6 +10,13 @@ import "net/netip"
 // An agent without a plane, or of a version that knows none, answers without a way. Then the packets go
 // by the link.
 
+// A Trouble is in the way of a plane, or makes it slow.
+type Trouble struct {
+	Fatal bool   // UsePlane fails
+	What  string // what was found, and what it does
+	Do    string // what a person can do; "" if nothing need be done
+}
+
 // A planeAt is where a host's plane is reached; nowhere if Here is empty.
 type planeAt struct {
 	Here []netip.AddrPort `cbor:"here,omitempty"`
