@@ -39,6 +39,8 @@ func (r Reason) String() string {
 // or for the slot of a number, or for 0 those that belong to no slot.
 func (p *Plane) Drops(slot int) (map[Reason]uint64, error) {
 	var t planeTally
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	if err := p.objects.Drops.Lookup(uint32(slot), &t); err != nil {
 		return nil, fmt.Errorf("reading drops of slot %d: %w", slot, err)
 	}
@@ -49,6 +51,8 @@ func (p *Plane) Drops(slot int) (map[Reason]uint64, error) {
 // belong to none.
 func (p *Plane) AllDrops() (map[Reason]uint64, error) {
 	var sum planeTally
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	keys, tallies := make([]uint32, MaxSlots+1), make([]planeTally, MaxSlots+1)
 	var at ebpf.MapBatchCursor
 	n, err := p.objects.Drops.BatchLookup(&at, keys, tallies, nil)

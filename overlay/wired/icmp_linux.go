@@ -39,7 +39,10 @@ const (
 func (p *Plane) refuseLarge(f Frame) {
 	var r planeRoute
 	dst := netip.AddrFrom4([4]byte(f.Packet[16:20]))
-	if p.objects.Routes.Lookup(planeKey{Vni: f.VNI, Ip: be(dst)}, &r) == nil && r.Mtu > 0 {
+	p.gate.RLock()
+	err := p.objects.Routes.Lookup(planeKey{Vni: f.VNI, Ip: be(dst)}, &r)
+	p.gate.RUnlock()
+	if err == nil && r.Mtu > 0 {
 		p.unreachable(f, fragmentationNeeded, r.Mtu)
 	}
 }

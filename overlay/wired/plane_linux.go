@@ -82,6 +82,7 @@ type Plane struct {
 	mtu       int
 	janitor   sync.WaitGroup
 	dying     chan *Slot
+	gate      sync.RWMutex // held for reading by who uses the maps, the last to be taken
 
 	mu        sync.Mutex // guards the fields below
 	closed    bool
@@ -186,7 +187,9 @@ func (p *Plane) tearDown() error {
 	if p.rtnl != nil {
 		p.rtnl.close()
 	}
+	p.gate.Lock() // who is late finds the maps closed
 	all = append(all, p.objects.Close())
+	p.gate.Unlock()
 	p.unreserve()
 	return errors.Join(all...)
 }

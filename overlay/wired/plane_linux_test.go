@@ -1,10 +1,12 @@
 package wired
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -108,4 +110,38 @@ func TestNamespaceOfAUser(t *testing.T) {
 	}
 	ns.Close()
 	waitFor(t, "the slot to go", func() bool { return len(a.devices(t)) == 2 })
+}
+
+// Who uses a plane while it is closed gets errors, and touches no descriptor that is gone.
+func TestCloseInUse(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x := a.endpoint(t, 7)
+	to := b.plane.Here()[0]
+	dst := netip.MustParseAddr("10.2.0.1")
+	var users, began sync.WaitGroup
+	for _, use := range []func() error{
+		func() error { return a.plane.Route(7, dst, To{Way: Direct, Host: to}) },
+		func() error { return a.plane.Unroute(7, dst) },
+		func() error { _, err := a.plane.Routes(); return err },
+		func() error { _, err := a.plane.AllDrops(); return err },
+		func() error { return a.plane.sendProbe(question, nonce{1}, to, Direct) },
+	} {
+		began.Add(1)
+		users.Go(func() {
+			err := use()
+			began.Done()
+			for i := 0; err == nil && i < 1000; i++ {
+				err = use()
+			}
+		})
+	}
+	began.Wait()
+	if err := a.plane.Close(); err != nil {
+		t.Error(err)
+	}
+	a.plane.Unbind(x.slot)
+	users.Wait()
+	if err := a.plane.Route(7, dst, To{Way: Agent}); !errors.Is(err, ErrClosed) {
+		t.Errorf("Route after Close: %v, want %v", err, ErrClosed)
+	}
 }

@@ -83,7 +83,10 @@ func (p *Plane) sendProbe(what string, id nonce, host netip.AddrPort, way Way) e
 	if err != nil {
 		return err
 	}
-	if err := p.objects.Tried.Put(be(host.Addr()), &r); err != nil {
+	p.gate.RLock()
+	err = p.objects.Tried.Put(be(host.Addr()), &r)
+	p.gate.RUnlock()
+	if err != nil {
 		return fmt.Errorf("trying the way to %s: %w", host, err)
 	}
 	b := make([]byte, Room+p.mtu)

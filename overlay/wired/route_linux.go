@@ -95,6 +95,8 @@ func (p *Plane) setRoute(key planeKey, r *planeRoute) error {
 	if p.closed {
 		return ErrClosed
 	}
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	var old planeRoute
 	known := p.objects.Routes.Lookup(key, &old) == nil
 	switch {
@@ -128,6 +130,8 @@ func (p *Plane) routeLocal(key planeKey, r *planeRoute) error {
 	if p.closed {
 		return ErrClosed
 	}
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	err := p.objects.Routes.Update(key, r, ebpf.UpdateNoExist)
 	if !errors.Is(err, ebpf.ErrKeyExist) {
 		return full(err)
@@ -156,6 +160,8 @@ func (p *Plane) Unroute(vni uint32, dst netip.Addr) error {
 	key := planeKey{Vni: vni, Ip: be(dst)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	var old planeRoute
 	if err := p.objects.Routes.Lookup(key, &old); err != nil || Way(old.Kind) == Local {
 		return nil
@@ -187,6 +193,8 @@ func (p *Plane) Routes() ([]Stat, error) {
 	var key planeKey
 	var r planeRoute
 	now := coarse()
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	routes := p.objects.Routes.Iterate()
 	for routes.Next(&key, &r) {
 		s := Stat{VNI: key.Vni, Dst: addr(key.Ip), Way: Way(r.Kind), Idle: time.Duration(now-min(now, r.Used)) << coarseBits,
@@ -262,6 +270,9 @@ func addr(be uint32) netip.Addr { return netip.AddrFrom4(*(*[4]byte)(unsafe.Poin
 func (p *Plane) makeVXLAN() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
 	if p.vxlan {
 		return nil
 	}

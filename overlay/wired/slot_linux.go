@@ -83,6 +83,8 @@ func (p *Plane) there(n int) bool {
 }
 
 func (p *Plane) lay(s *Slot, ns *os.File) error {
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	index := p.claim.index(s.n)
 	err := p.rtnl.batch(
 		newVeth(p.claim.name(strconv.Itoa(s.n)), index, p.claim.live(), p.mtu, int(ns.Fd())),
@@ -133,6 +135,8 @@ func (p *Plane) Bind(s *Slot, vni uint32, addr netip.Addr) error {
 	if err := p.routeLocal(key, &planeRoute{Kind: uint32(Local), Dev: uint32(p.claim.index(s.n))}); err != nil {
 		return fmt.Errorf("binding slot %d to %s: %w", s.n, addr, err)
 	}
+	p.gate.RLock()
+	defer p.gate.RUnlock()
 	if err := p.objects.Slots.Put(uint32(s.n), &planeSlot{Vni: vni, Ip: be(addr)}); err != nil {
 		_ = p.objects.Routes.Delete(key)
 		return fmt.Errorf("binding slot %d: %w", s.n, err)
@@ -149,8 +153,10 @@ func (p *Plane) Unbind(s *Slot) {
 	was := s.state
 	s.state = spent
 	if was == bound {
+		p.gate.RLock()
 		_ = p.objects.Slots.Put(uint32(s.n), &planeSlot{})
 		_ = p.objects.Routes.Delete(planeKey{Vni: s.vni, Ip: be(s.addr)})
+		p.gate.RUnlock()
 	}
 	s.mu.Unlock()
 	if was == spent {
