@@ -155,7 +155,7 @@ func (h *Host) enter(l *link, c *wire.Certificate) {
 // relayed one leaves that to the streams on it. Called with mu held.
 func (h *Host) replace(l *link, old []*link) {
 	for _, o := range old {
-		if !o.inbound || h.closed || o.relayed && !l.relayed {
+		if !o.inbound || h.closed || o.relayed && !l.relayed || l.raced(o) {
 			continue
 		}
 		h.work.Add(1)
@@ -164,6 +164,17 @@ func (h *Host) replace(l *link, old []*link) {
 			o.close()
 		}()
 	}
+}
+
+// racedFor is how far apart connections are that one dial may make: libp2p tries TCP a quarter of a
+// second after QUIC, and on a loaded machine both get there.
+const racedFor = 2 * time.Second
+
+// raced reports whether two connections seem to be of one dial, over QUIC and over TCP. The peer has
+// both and may use either; the one that it does not is closed when it is idle.
+func (l *link) raced(o *link) bool {
+	apart := l.conn.Stat().Opened.Sub(o.conn.Stat().Opened).Abs()
+	return !l.relayed && !o.relayed && (l.way() == WayTCP) != (o.way() == WayTCP) && apart < racedFor
 }
 
 func (h *Host) linkOf(c network.Conn) *link {
