@@ -34,7 +34,7 @@ var layers = map[string]int{
 
 	"node": 4, "coord": 4, "examples/words": 4,
 
-	"cluster-test": 5, "cluster-test/sim": 5, "cluster-test/liar": 5, "cluster-test/agree": 5,
+	"cluster-test": 5, "cluster-test/sim": 5, "cluster-test/liar": 5, "cluster-test/agree": 5, "cluster-test/meet": 5,
 }
 
 // beside lists the imports that are allowed within a row.
