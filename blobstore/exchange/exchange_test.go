@@ -543,7 +543,15 @@ func TestStaleStreamIsReplaced(t *testing.T) {
 func TestLinks(t *testing.T) {
 	f := newFabric(t)
 	a, b := f.node(), f.node()
-	r, err := b.fetch(a.put(t, lab, noise(1, 1<<20)), a.id)
+	if _, err := b.fetch(a.put(t, lab, noise(1, 1<<20)), a.id); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, ok := b.member(a.id).link(a.id); ok {
+			break // a request is measured when it has ended, which its fetch need not wait for
+		}
+	}
+	r, err := b.fetch(a.put(t, lab, noise(2, 1<<20)), a.id)
 	if err != nil {
 		t.Fatal(err)
 	}
