@@ -1,4 +1,4 @@
-// Meet is one member of a gang on a network, for tests: it serves an echo over TCP and UDP at port 80,
+// Package main is one member of a gang on a network, for tests: it serves an echo over TCP and UDP at port 80,
 // as any program would, and has each other member, found by name, echo what fits no packet and what fits
 // one. It ends when all others have been served.
 package main
