@@ -34,6 +34,8 @@ var layers = map[string]int{
 
 	"node": 4, "coord": 4, "examples/words": 4,
 
+	"scripts/platforms": 4,
+
 	"cluster-test": 5, "cluster-test/sim": 5, "cluster-test/liar": 5, "cluster-test/agree": 5, "cluster-test/meet": 5,
 }
 

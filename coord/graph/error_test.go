@@ -225,10 +225,8 @@ func TestParams(t *testing.T) {
 	}
 }
 
+// TestTooLarge takes minutes with the race detector; scripts/unit runs it without.
 func TestTooLarge(t *testing.T) {
-	if raced {
-		t.Skip("it takes minutes with the race detector; make test runs it without as well")
-	}
 	for name, text := range map[string]string{
 		"a text of 64 MiB":     `{"x":"` + strings.Repeat("x", wire.MaxGraphFile) + `"}`,
 		"too many JSON values": `{"x":[` + strings.Repeat("1,", maxNodes) + `1]}`,
