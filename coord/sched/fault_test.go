@@ -282,6 +282,45 @@ func TestSubGraphsThatCannotBe(t *testing.T) {
 	}
 }
 
+// notes are what jobs are told beside their tasks.
+func notes(actions []Action) (list []string) {
+	for _, tell := range pick[Tell](actions) {
+		if tell.Notice.Note != "" {
+			list = append(list, tell.Notice.Note)
+		}
+	}
+	return list
+}
+
+// silence lets seconds pass in which only some are heard of.
+func (b *bare) silence(seconds int, heard ...wire.PeerID) (actions []Action) {
+	for range seconds {
+		b.now += time.Second
+		events := []Event{Tick{}}
+		for _, p := range heard {
+			events = append(events, Beat{Peer: p})
+		}
+		actions = append(actions, b.step(events...)...)
+	}
+	return actions
+}
+
+// With a member of a gang the others begin again, on nodes that are well.
+func TestGangOfALostNodeIsTold(t *testing.T) {
+	b := newBare(t)
+	client, one, two := wire.PeerID{1}, wire.PeerID{2}, wire.PeerID{3}
+	p := makePlan(t, "a -> src; b -> src; c -> src")
+	for i := range p.tasks {
+		p.tasks[i].Gang = &wire.Gang{Name: "g", Size: 3}
+	}
+	b.step(up(client, 0), up(one, 1), up(two, 2), holds(client, true, leaf("src"), testRoot))
+	b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: client, Tasks: p.tasks, Targets: p.target("a", "b", "c")})
+	want := []string{one.Short() + " is lost; 3 tasks start again"}
+	if got := notes(b.silence(11, client, two)); !slices.Equal(got, want) {
+		t.Errorf("notes %q, want %q", got, want)
+	}
+}
+
 // Who waits for a job is told why some of it takes longer.
 func TestNodeLostIsTold(t *testing.T) {
 	b := newBare(t)
@@ -289,20 +328,7 @@ func TestNodeLostIsTold(t *testing.T) {
 	p := makePlan(t, "a -> src; b -> src; c -> src")
 	b.step(up(client, 0), up(one, 2), holds(client, true, leaf("src"), testRoot))
 	b.step(Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t", Client: client, Tasks: p.tasks, Targets: p.target("a", "b", "c")})
-	notes := func(actions []Action) (list []string) {
-		for _, tell := range pick[Tell](actions) {
-			if tell.Notice.Note != "" {
-				list = append(list, tell.Notice.Note)
-			}
-		}
-		return list
-	}
-	var silent []Action
-	for range 11 {
-		b.now += time.Second
-		silent = append(silent, b.step(Beat{Peer: client}, Tick{})...)
-	}
-	got := notes(silent)
+	got := notes(b.silence(11, client))
 	want := []string{one.Short() + " is lost; 3 tasks start again"}
 	if !slices.Equal(got, want) {
 		t.Errorf("after 11 s of silence: notes %q, want %q", got, want)

@@ -221,9 +221,6 @@ func (s *State) placeGangs() {
 
 // placeGang reserves a slot for every member and offers them, or does nothing.
 func (s *State) placeGang(g *gang) bool {
-	if s.gangFromMemo(g) { // whoever holds it may have come back
-		return true
-	}
 	if s.now < g.until || slices.ContainsFunc(g.members, func(m *member) bool { return s.starving(s.runs.at(m.run)) }) {
 		return false
 	}
@@ -406,7 +403,7 @@ func (s *State) watchGangs() {
 			continue // its job stopped for another one's sake
 		}
 		g.fits = s.seats(g, (*node).steady, false) != nil
-		if s.neverFits(g) {
+		if s.gangFromMemo(g) || s.neverFits(g) { // whoever holds the values may have come back
 			continue
 		}
 		s.taskWaits(s.runs.at(g.members[0].run).waiters[0], s.whyGangWaits(g))

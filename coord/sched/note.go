@@ -12,10 +12,11 @@ func (s *State) tellAgain(leases []*lease, happened, where string) {
 	if len(leases) == 0 {
 		return
 	}
+	again := s.withMates(leases)
 	for _, ref := range s.live {
 		tasks := 0
-		for _, l := range leases {
-			for _, tr := range s.runs.at(l.run).waiters {
+		for r := range again {
+			for _, tr := range s.runs.at(r).waiters {
 				if jobRef(s.tasks.at(tr).of) == ref {
 					tasks++
 				}
@@ -30,6 +31,20 @@ func (s *State) tellAgain(leases []*lease, happened, where string) {
 		}
 		s.tell(s.jobs.at(ref), wire.Notice{Note: note})
 	}
+}
+
+// withMates returns the runs of leases, and those of the others in their gangs.
+func (s *State) withMates(leases []*lease) map[runRef]bool {
+	runs := map[runRef]bool{}
+	for _, l := range leases {
+		runs[l.run] = true
+		if g := s.runs.at(l.run).gang; g != nil {
+			for _, m := range g.members {
+				runs[m.run] = true
+			}
+		}
+	}
+	return runs
 }
 
 // alone returns the leases of runs of which there is no copy.

@@ -16,6 +16,7 @@ import (
 // kept it from one; if the lease's context has ended, that is why.
 func (w *Worker) attempt(l *lease) (*outcome, error) {
 	defer w.logs.end(l.log)
+	defer l.seat.leave()
 	if !l.again() {
 		if v := w.remembered(l); v != nil {
 			return w.valued(l, nil, v), nil
@@ -29,12 +30,11 @@ func (w *Worker) attempt(l *lease) (*outcome, error) {
 		return w.infrastructure(l, err, wire.CauseFetch)
 	}
 	defer staged.Release()
-	wide := l.Hints.Slots(w.cfg.Hello.Slots)
-	if err := w.slots.enter(l.ctx, l.Hints.Priority, l.seq, wide); err != nil {
+	if err := l.seat.take(l); err != nil {
 		return nil, err
 	}
 	r, err := w.run(l, staged) // a member that waits for others keeps its slot, which it was promised
-	w.slots.leave(wide)
+	l.seat.leave()
 	if err != nil {
 		w.keepSaid(l)
 		return w.infrastructure(l, err, wire.CauseSandbox)

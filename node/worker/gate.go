@@ -32,25 +32,40 @@ func (g *gate) enter(ctx context.Context, priority int, seq uint64, places int) 
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	g.mu.Lock()
+	return g.wait(ctx, g.queue(priority, seq, places))
+}
+
+// queue gives a place in the queue, to wait at.
+func (g *gate) queue(priority int, seq uint64, places int) *ticket {
 	t := &ticket{priority: priority, seq: seq, places: places, admitted: make(chan struct{})}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	heap.Push(&g.waiters, t)
 	g.pass(0)
-	g.mu.Unlock()
+	return t
+}
+
+// wait waits until a ticket is admitted. If ctx ends first it gives it up.
+func (g *gate) wait(ctx context.Context, t *ticket) error {
 	select {
 	case <-t.admitted:
 		return nil
 	case <-ctx.Done():
+		g.giveUp(t)
+		return context.Cause(ctx)
 	}
+}
+
+// giveUp ends a ticket, admitted or not.
+func (g *gate) giveUp(t *ticket) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if t.index >= 0 {
 		heap.Remove(&g.waiters, t.index)
 		g.pass(0) // it may have stood before one who needs fewer
 	} else {
-		g.pass(places) // admitted at the same moment
+		g.pass(t.places)
 	}
-	return context.Cause(ctx)
 }
 
 // leave gives places back.
@@ -106,4 +121,36 @@ func (w *waiters) Pop() any {
 	*w = (*w)[:last]
 	t.index = -1
 	return t
+}
+
+// A seat is the places of one lease behind a gate.
+type seat struct {
+	gate   *gate
+	places int
+	ticket *ticket // nil if it neither has nor waits for them
+}
+
+// queue has a lease stand in line, as take does, without waiting.
+func (s *seat) queue(l *lease) {
+	if s.ticket == nil {
+		s.ticket = s.gate.queue(l.Hints.Priority, l.seq, s.places)
+	}
+}
+
+// take waits for the places.
+func (s *seat) take(l *lease) error {
+	s.queue(l)
+	err := s.gate.wait(l.ctx, s.ticket)
+	if err != nil {
+		s.ticket = nil
+	}
+	return err
+}
+
+// leave gives the places back, or does not want them any more.
+func (s *seat) leave() {
+	if s.ticket != nil {
+		s.gate.giveUp(s.ticket)
+		s.ticket = nil
+	}
 }

@@ -257,11 +257,16 @@ func (l *lab) root() wire.TreeID {
 // thunk returns an offer of a thunk whose command is name and whose output is named "out".
 func (l *lab) thunk(lease wire.LeaseID, name string, inputs ...wire.Object) wire.Offer {
 	l.t.Helper()
-	t := wire.Thunk{Command: []string{name}, Root: l.root(), Outputs: []wire.Output{{Path: "out", Kind: wire.File}}, Platform: "linux/amd64", ABI: wire.ABI}
-	for i, o := range inputs {
-		t.Inputs = append(t.Inputs, wire.Input{Path: fmt.Sprintf("in%d", i), Object: o})
-	}
+	t := wire.Thunk{Command: []string{name}, Root: l.root(), Outputs: []wire.Output{{Path: "out", Kind: wire.File}}, Platform: "linux/amd64", ABI: wire.ABI,
+		Inputs: inputsOf(inputs)}
 	return offerOf(l.t, lease, t)
+}
+
+func inputsOf(objs []wire.Object) (inputs []wire.Input) {
+	for i, o := range objs {
+		inputs = append(inputs, wire.Input{Path: fmt.Sprintf("in%d", i), Object: o})
+	}
+	return inputs
 }
 
 func offerOf(t testing.TB, lease wire.LeaseID, thunk wire.Thunk) wire.Offer {

@@ -20,6 +20,7 @@ type lease struct {
 	cancel context.CancelCauseFunc
 	log    *runLog
 	shown  phase
+	seat   seat // once it is accepted only its own goroutine uses it
 
 	accepted time.Time     // wall clock
 	since    time.Duration // boot time of the acceptance
@@ -69,6 +70,10 @@ func (w *Worker) accept(o *wire.Offer) {
 	}
 	l.thunk = t
 	w.join(l)
+	l.seat = seat{gate: w.slots, places: o.Hints.Slots(w.cfg.Hello.Slots)}
+	if o.Net != nil { // others wait for it, so that nothing may take its slot while it fetches
+		l.seat.queue(l)
+	}
 	l.log = w.logs.open(logKey{o.Space, l.id})
 	w.leases[o.Lease] = l
 	w.spawn(func() { w.serve(l) })

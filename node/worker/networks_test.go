@@ -130,12 +130,13 @@ func (l *lab) db(vni uint32, others int) wire.Network {
 }
 
 // member returns the offer of a member of a network.
-func (l *lab) member(lease wire.LeaseID, n *wire.Network, i int) wire.Offer {
+func (l *lab) member(lease wire.LeaseID, n *wire.Network, i int, inputs ...wire.Object) wire.Offer {
 	l.t.Helper()
 	t := wire.Thunk{Command: []string{n.Members[i].HostName()}, Root: l.root(), Platform: "linux/amd64", ABI: wire.ABINetworked}
 	if !n.Members[i].Service {
 		t.Outputs = []wire.Output{{Path: "out", Kind: wire.File}}
 	}
+	t.Inputs = inputsOf(inputs)
 	o := offerOf(l.t, lease, t)
 	o.Fresh, o.Net = true, &wire.Place{VNI: n.VNI, Member: i}
 	return o
@@ -224,6 +225,26 @@ func TestServiceThatNeverListens(t *testing.T) {
 		got = s.heard()
 		if f := got.Failures[len(got.Failures)-1].Failure; !f.Cause.Infrastructure() || !strings.Contains(f.Message, "no path to vm2") {
 			t.Errorf("failed with %+v", f)
+		}
+	})
+}
+
+// While a member fetches its inputs nothing else takes the slot that it was promised.
+func TestMemberKeepsItsSlotWhileItFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := netLab(t, 1)
+		l.sleeps(time.Hour)
+		l.start()
+		l.exch.takes = time.Minute
+		s := l.accept()
+		n := l.db(5, 1)
+		far := l.exch.elsewhere("far away")
+		member := l.member(1, &n, 0, far)
+		member.Holders = []wire.Held{{Object: far, Peers: []wire.PeerID{wire.PeerOf(testKey(9))}}}
+		s.send(&wire.ToNode{Host: 7, Networks: []wire.Network{n}, Offers: []wire.Offer{member, l.thunk(2, "other")}})
+		time.Sleep(time.Minute + 10*time.Second)
+		if got := s.heard(); !slices.Equal(got.Started, []wire.LeaseID{1}) {
+			t.Errorf("started %v, want the member alone", got.Started)
 		}
 	})
 }
