@@ -60,6 +60,7 @@ var (
 	descMoved  = desc("overlay_packets_total", "Packets of tasks on networks, to and from others here or elsewhere.", "direction")
 	descVolume = desc("overlay_bytes_total", "Their bytes.", "direction")
 	descDrops  = desc("overlay_drops_total", "Packets of tasks on networks that were dropped.", "why")
+	descBeside = desc("overlay_datagrams_total", "Packets of tasks on networks that went to other hosts as QUIC datagrams, beside the stream.")
 	descAsked  = desc("overlay_questions_total", "Questions for names by tasks, and for members to other nodes.", "of")
 	descEnded  = desc("revocations", "Memberships known to be revoked.")
 )
@@ -71,7 +72,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe names the metrics.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descThunks, descSlots, descLeases, descStore, descBytes, descBlobs, descPeers, descState, descCert, descEnded, descEnds,
-		descMoved, descVolume, descDrops, descAsked} {
+		descMoved, descVolume, descDrops, descBeside, descAsked} {
 		ch <- d
 	}
 }
@@ -114,6 +115,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		drops[why.String()] = float64(n)
 	}
 	put(counter, descDrops, drops)
+	ch <- prometheus.MustNewConstMetric(descBeside, counter, float64(o.Datagrams))
 	ch <- prometheus.MustNewConstMetric(descEnded, gauge, float64(len(c.n.host.Revocations())))
 	if cert := c.n.host.Certificate(); cert != nil {
 		ch <- prometheus.MustNewConstMetric(descCert, gauge, float64(cert.Expires))

@@ -2,8 +2,6 @@ package overlay
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -26,14 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func newPeer(t testing.TB) wire.PeerID {
-	t.Helper()
-	_, k, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wire.PeerOf(k)
-}
+func newPeer(t testing.TB) wire.PeerID { return wire.PeerOf(newKey(t)) }
 
 // soon bounds waits that end at once unless something is broken.
 func soon(t testing.TB) context.Context {
@@ -91,8 +82,10 @@ type pipeStream struct {
 	peer wire.PeerID
 }
 
-func (s pipeStream) Reset()            { s.Close() }
-func (s pipeStream) Peer() wire.PeerID { return s.peer }
+func (s pipeStream) Reset()               { s.Close() }
+func (s pipeStream) Peer() wire.PeerID    { return s.peer }
+func (s pipeStream) Datagrams() Datagrams { return nil }
+func (s pipeStream) Superseded() bool     { return false }
 
 // A machine is an agent and who it is.
 type machine struct {

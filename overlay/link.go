@@ -3,7 +3,6 @@ package overlay
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"io"
 	"sync"
 	"time"
@@ -12,7 +11,7 @@ import (
 )
 
 const (
-	// maxLane bounds the packets of one network that wait for one host: 8 of the largest.
+	// maxLane bounds the packets of one network that wait for the stream to one host: 8 of the largest.
 	maxLane = 512 << 10
 	// maxQueues bounds those of all networks that wait for all hosts.
 	maxQueues = 64 << 20
@@ -40,32 +39,24 @@ const (
 	maxGuest = 4
 )
 
-// A link is the packets that go to one host. The networks that share it take turns.
+// A link is the packets that go to one host, by a stream and, where both can, by datagrams beside it.
 type link struct {
 	agent *Agent
 	peer  wire.PeerID
-	kick  chan struct{} // capacity 1: something waits
+	kick  chan struct{} // capacity 1: something waits for the stream
 
-	mu    sync.Mutex       // guards the fields below, and the lanes
-	lanes map[uint32]*lane // by VNI, those in which something waits
-	turns []*lane          // the same, the next first
-	rest  *lane            // an empty one, for its buffers
-	began time.Time        // of the write under way; zero if there is none
-	down  time.Time        // nothing is taken before
-	ended bool             // its goroutine has
+	mu     sync.Mutex // guards the fields below, and the lanes
+	lanes  *lanes     // for the stream
+	beside *beside    // nil while there are no datagrams
+	used   time.Time  // when a packet came last
+	began  time.Time  // of the write under way; zero if there is none
+	down   time.Time  // nothing is taken before
+	ended  bool       // its goroutine has
 }
 
-// A lane is the packets of one network that go to one host.
-type lane struct {
-	vni   uint32
-	queue []byte        // frames
-	now   []byte        // frames that came first and are written now
-	spare []byte        // a buffer for one of them
-	moved chan struct{} // closed and replaced when there is room again
-	full  bool          // somebody has waited in vain since it moved, so nobody else does
+func newLink(a *Agent, p wire.PeerID) *link {
+	return &link{agent: a, peer: p, kick: make(chan struct{}, 1), lanes: newLanes(&a.count.queued, maxLane, turn)}
 }
-
-func (n *lane) bytes() int { return len(n.queue) + len(n.now) }
 
 // link returns the link to a peer, which it starts if need be; nil once the agent has ended.
 func (a *Agent) link(p wire.PeerID) *link {
@@ -77,7 +68,7 @@ func (a *Agent) link(p wire.PeerID) *link {
 	if a.peers == nil || a.ctx.Err() != nil {
 		return nil
 	}
-	l := &link{agent: a, peer: p, kick: make(chan struct{}, 1), lanes: map[uint32]*lane{}}
+	l := newLink(a, p)
 	a.links[p] = l
 	a.work.Go(l.run)
 	return l
@@ -107,22 +98,26 @@ func (a *Agent) sendWithin(p wire.PeerID, n *network, k *packet, patience time.D
 func (l *link) push(vni uint32, k *packet) (why Drop, ok bool) { return l.pushWithin(vni, k, waitLane) }
 
 func (l *link) pushWithin(vni uint32, k *packet, patience time.Duration) (why Drop, ok bool) {
-	need := frameHead + len(k.b)
 	var late <-chan time.Time
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.beside != nil && !l.ended && k.datagram() {
+		l.used = time.Now()
+		return DropQueue, l.beside.push(vni, k)
+	}
 	for {
 		now := time.Now()
 		switch {
 		case l.ended || now.Before(l.down):
 			return DropUnreachable, false
 		case !l.began.IsZero() && now.Sub(l.began) > stallAfter:
-			l.clear()
+			l.lanes.clear()
 			return DropQueue, false
 		}
-		n := l.lane(vni)
-		if n.bytes()+need <= maxLane {
-			return l.add(n, need, k)
+		l.used = now
+		n := l.lanes.of(vni)
+		if l.lanes.room(n, k) {
+			return DropQueue, l.lanes.add(n, k) && wake(l.kick)
 		}
 		if n.full || patience <= 0 {
 			return DropQueue, false
@@ -139,6 +134,15 @@ func (l *link) pushWithin(vni uint32, k *packet, patience time.Duration) (why Dr
 	}
 }
 
+// wake tells who waits for a channel of capacity 1 that there is something to do.
+func wake(kick chan<- struct{}) bool {
+	select {
+	case kick <- struct{}{}:
+	default:
+	}
+	return true
+}
+
 // wait waits until a lane has moved on, without mu. It returns false if that takes too long.
 func (l *link) wait(moved <-chan struct{}, late <-chan time.Time) bool {
 	l.mu.Unlock()
@@ -153,94 +157,23 @@ func (l *link) wait(moved <-chan struct{}, late <-chan time.Time) bool {
 	}
 }
 
-// lane returns the lane of a network. Called with mu held.
-func (l *link) lane(vni uint32) *lane {
-	n := l.lanes[vni]
-	if n == nil {
-		if n, l.rest = l.rest, nil; n == nil {
-			n = new(lane)
-		}
-		n.vni, n.moved, n.full = vni, make(chan struct{}), false
-	}
-	return n
-}
-
-// add queues a packet in a lane. Called with mu held.
-func (l *link) add(n *lane, need int, k *packet) (Drop, bool) {
-	if l.agent.count.queued.Add(int64(need)) > maxQueues {
-		l.agent.count.queued.Add(int64(-need))
-		return DropQueue, false
-	}
-	if l.lanes[n.vni] == nil {
-		l.lanes[n.vni] = n
-		l.turns = append(l.turns, n)
-	}
-	n.queue = appendFrame(n.queue, n.vni, k)
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
-	return 0, true
-}
-
-// clear drops all that waits. Called with mu held.
-func (l *link) clear() {
-	for _, n := range l.turns {
-		l.agent.count.queued.Add(int64(-n.bytes()))
-		n.queue, n.now, n.spare = nil, nil, nil
-		close(n.moved)
-		n.moved = make(chan struct{})
-	}
-	clear(l.lanes)
-	l.turns = l.turns[:0]
-}
-
 // take returns the frames that are to be written next, nil if nothing waits.
 func (l *link) take() (n *lane, b []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.turns) == 0 {
-		return nil, nil
-	}
-	n = l.turns[0]
-	if len(n.now) == 0 {
-		n.now, n.queue, n.spare = n.queue, n.spare[:0], n.queue[:0]
-	}
-	size := 0
-	for size < len(n.now) {
-		next := frameHead + int(binary.BigEndian.Uint16(n.now[size:]))
-		if size > 0 && size+next > turn {
-			break
-		}
-		size += next
-	}
-	b, n.now = n.now[:size:size], n.now[size:]
-	return n, b
+	return l.lanes.take()
 }
 
 // done ends what take began. A host that could not be reached is left alone for a while.
 func (l *link) done(n *lane, b []byte, err error) {
-	l.agent.count.queued.Add(int64(-len(b)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.lanes.done(n, b)
 	l.began, l.down = time.Time{}, time.Time{}
 	if err != nil {
 		l.down = time.Now().Add(againAfter)
-		l.clear()
-		return
+		l.lanes.clear()
 	}
-	if l.lanes[n.vni] != n { // cleared meanwhile
-		return
-	}
-	l.turns = l.turns[1:]
-	if n.bytes() > 0 {
-		l.turns = append(l.turns, n)
-	} else {
-		delete(l.lanes, n.vni)
-		l.rest = n
-	}
-	close(n.moved)
-	n.moved, n.full = make(chan struct{}), false
 }
 
 // run writes what waits until the link has been idle for long, or the agent ends.
@@ -252,7 +185,7 @@ func (l *link) run() {
 		}
 		l.drop()
 	}()
-	idle := time.NewTimer(linkIdle)
+	idle := time.NewTicker(linkIdle)
 	defer idle.Stop()
 	for {
 		select {
@@ -273,13 +206,16 @@ func (l *link) run() {
 			}
 			l.done(n, b, err)
 		}
-		idle.Reset(linkIdle)
 	}
 }
 
 // write writes frames to the stream, or to a new one if that fails, from the first on: it may be that
 // the old one delivered them, too, which IP allows.
 func (l *link) write(s Stream, b []byte) (Stream, error) {
+	if s != nil && s.Superseded() { // the pair was relayed, and is not any more
+		_ = s.Close()
+		s = nil
+	}
 	for again := true; ; again = false {
 		if s == nil {
 			ctx, cancel := context.WithTimeout(l.agent.ctx, openTimeout)
@@ -289,6 +225,7 @@ func (l *link) write(s Stream, b []byte) (Stream, error) {
 			if err != nil {
 				return nil, err
 			}
+			l.agent.work.Go(func() { l.sendBeside(s) })
 		}
 		end := context.AfterFunc(l.agent.ctx, s.Reset)
 		err := l.writeAll(s, b)
@@ -323,13 +260,13 @@ func (l *link) writeAll(s Stream, b []byte) error {
 	return nil
 }
 
-// retire ends an idle link. It returns false if something came just now.
+// retire ends an idle link. It returns false if something came lately.
 func (l *link) retire() bool {
 	l.agent.mu.Lock()
 	defer l.agent.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.turns) > 0 {
+	if l.lanes.waits() || time.Since(l.used) < linkIdle {
 		return false
 	}
 	l.ended = true
@@ -347,7 +284,7 @@ func (l *link) drop() {
 	if l.agent.links[l.peer] == l {
 		delete(l.agent.links, l.peer)
 	}
-	l.clear()
+	l.lanes.clear()
 }
 
 // A guest is a peer whose packets come here.
@@ -394,6 +331,7 @@ func (a *Agent) serveFrames(s Stream) {
 		return
 	}
 	defer leave()
+	defer a.takeBeside(s, g)()
 	defer s.Reset()
 	defer context.AfterFunc(a.ctx, s.Reset)()
 	const readBuffer = 64 << 10

@@ -12,7 +12,7 @@ import (
 func waiting(t *testing.T) *link {
 	a := New(Config{Self: wire.PeerID{1}})
 	t.Cleanup(func() { a.Close() })
-	return &link{agent: a, kick: make(chan struct{}, 1), lanes: map[uint32]*lane{}}
+	return newLink(a, wire.PeerID{2})
 }
 
 // A network that sends a lot does not keep another from a host: they take turns.

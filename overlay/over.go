@@ -17,9 +17,18 @@ func (m mesh) Open(ctx context.Context, p wire.PeerID, protocol string) (Stream,
 	if err != nil {
 		return nil, err // not s: an interface holding nil is not nil
 	}
-	return s, nil
+	return stream{s}, nil
 }
 
 func (m mesh) Handle(protocol string, fn func(Stream)) {
-	m.host.Handle(protocol, func(s *peer.Stream) { fn(s) })
+	m.host.Handle(protocol, func(s *peer.Stream) { fn(stream{s}) })
+}
+
+type stream struct{ *peer.Stream }
+
+func (s stream) Datagrams() Datagrams {
+	if d := s.Stream.Datagrams(); d != nil {
+		return d
+	}
+	return nil
 }

@@ -10,26 +10,62 @@ import (
 	"gaggle/wire"
 )
 
-// overPeers returns hosts of libp2p on loopback, and machines whose agents talk over them.
-func overPeers(t testing.TB, n int, listen string) (hosts []*peer.Host, all []*machine) {
+// A party makes members of one mesh.
+type party struct {
+	t   testing.TB
+	key ed25519.PrivateKey
+}
+
+func newParty(t testing.TB) party { return party{t, newKey(t)} }
+
+func newKey(t testing.TB) ed25519.PrivateKey {
 	t.Helper()
-	_, mesh, err := ed25519.GenerateKey(rand.Reader)
+	_, k, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return k
+}
+
+func (p party) host(listen ...string) *peer.Host {
+	p.t.Helper()
+	k, now := newKey(p.t), time.Now()
+	h, err := peer.New(peer.Config{Key: k, Mesh: wire.PeerOf(p.key), Listen: append([]string{}, listen...), Cert: wire.SignCertificate(p.key, wire.Certificate{
+		Peer: wire.PeerOf(k), Roles: wire.RoleNode, Owner: "anna", Tenants: []wire.Space{"lab"},
+		NotBefore: now.Add(-time.Hour).Unix(), Expires: now.Add(time.Hour).Unix()})})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// overPeers returns hosts of libp2p on loopback, and machines whose agents talk over them; through a relay
+// if they listen nowhere.
+func overPeers(t testing.TB, n int, listen string) (hosts []*peer.Host, all []*machine) {
+	t.Helper()
+	mesh := newParty(t)
+	var relay *peer.Host
+	if listen == "" {
+		relay = mesh.host(quicListen)
+		if err := relay.ServeRelay(peer.RelayLimits{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i := range n {
-		_, k, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			t.Fatal(err)
+		var h *peer.Host
+		if relay == nil {
+			h = mesh.host(listen)
+		} else {
+			h = mesh.host()
+			h.UseRelay(relay.ID())
+			if err := h.Connect(soon(t), relay.ID(), relay.Addrs()); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Reserve(soon(t)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		now := time.Now()
-		h, err := peer.New(peer.Config{Key: k, Mesh: wire.PeerOf(mesh), Listen: []string{listen}, Cert: wire.SignCertificate(mesh, wire.Certificate{
-			Peer: wire.PeerOf(k), Roles: wire.RoleNode, Owner: "anna", Tenants: []wire.Space{"lab"},
-			NotBefore: now.Add(-time.Hour).Unix(), Expires: now.Add(time.Hour).Unix()})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { h.Close() })
 		for _, o := range hosts {
 			o.AddAddrs(h.ID(), h.Addrs())
 			h.AddAddrs(o.ID(), o.Addrs())

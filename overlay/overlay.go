@@ -15,8 +15,8 @@
 // be of two networks at different times only.
 //
 // The packets between two hosts, of all networks, go over a stream of ProtocolFrames each way, which
-// is encrypted, and direct, punched or relayed as the mesh has it. They are queued, 8 bytes before
-// each, all numbers big endian:
+// is encrypted, and direct, punched or relayed as the mesh has it. They are queued as frames, 8 bytes
+// before each, all numbers big endian:
 //
 //	0  length of the packet, 20 to 65,535 (uint16)
 //	2  kind: bit 0 the checksum is yet to be completed; bit 1 it is to be cut up into TCP segments,
@@ -24,6 +24,11 @@
 //	3  VNI (24 bits)
 //	6  bytes of payload in each segment, 0 unless it is to be cut up (uint16)
 //	8  the IPv4 packet
+//
+// Where the connection is direct, by QUIC, whole packets of UDP and ICMP go as its datagrams, a frame in each:
+// they wait for no TCP, and may be lost. Those that do not fit go by the stream, and so do all if the connection
+// is relayed or by TCP. Who takes a stream writes the byte 1 to it if it reads datagrams as well; without that,
+// as from older versions, there are none (datagram.go).
 //
 // A packet that is to be cut up never is, between endpoints that are TUN devices: one kernel hands
 // 64 KiB of a TCP stream over to the other. For an endpoint that is not there the host answers as a
@@ -67,6 +72,10 @@ type Stream interface {
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
 	Peer() wire.PeerID
+	// Datagrams returns those of the stream's connection, nil if it has none.
+	Datagrams() Datagrams
+	// Superseded reports whether there is a better connection by now, for a new stream.
+	Superseded() bool
 }
 
 // Peers are the other members of the mesh.

@@ -33,7 +33,8 @@ func (d Drop) String() string { return dropNames[d] }
 // counters are of all networks.
 type counters struct {
 	drops  [numDrops]atomic.Uint64
-	queued atomic.Int64 // bytes in the queues of links
+	queued atomic.Int64  // bytes in the queues of links
+	beside atomic.Uint64 // packets that went as datagrams
 	asked  atomic.Uint64
 	names  atomic.Uint64
 }
@@ -60,6 +61,7 @@ type Stats struct {
 	Endpoints int                   // laid now
 	Bound     int                   // of those, on a network
 	Queued    int64                 // bytes that wait for other hosts
+	Datagrams uint64                // packets that went beside the streams to other hosts
 	Asked     uint64                // questions put to other agents
 	Names     uint64                // questions for names that commands have put
 	Drops     map[Drop]uint64       // by reason, without those that are 0
@@ -85,7 +87,7 @@ type NetTraffic struct {
 
 // Stats returns what the agent has done so far.
 func (a *Agent) Stats() Stats {
-	s := Stats{Queued: a.count.queued.Load(), Asked: a.count.asked.Load(), Names: a.count.names.Load(), Drops: map[Drop]uint64{},
+	s := Stats{Queued: a.count.queued.Load(), Datagrams: a.count.beside.Load(), Asked: a.count.asked.Load(), Names: a.count.names.Load(), Drops: map[Drop]uint64{},
 		Networks: map[uint32]NetTraffic{}}
 	for i := range a.slots {
 		if e := a.slots[i].Load(); e != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
-	"github.com/quic-go/quic-go"
 
 	"gaggle/wire"
 )
@@ -139,8 +138,7 @@ func (l *link) way() string {
 // roundTrip asks QUIC, which measures all the time, or else returns what the exchange of certificates
 // took last, 0 before we have begun one.
 func (l *link) roundTrip() (rtt time.Duration, measures bool) {
-	var q *quic.Conn
-	if l.conn.As(&q) && q != nil {
+	if q := l.quic(); q != nil {
 		return q.ConnectionStats().SmoothedRTT, true
 	}
 	return time.Duration(l.rtt.Load()), false

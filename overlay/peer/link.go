@@ -42,6 +42,7 @@ type link struct {
 	turn    chan struct{} // capacity 1: held while we show our certificate
 
 	streams  atomic.Int64 // open ones that we gave out
+	writing  atomic.Int64 // of those, in Write
 	used     atomic.Int64 // Unix nanoseconds, when a stream was last closed
 	early    atomic.Int64 // streams that wait for the certificates
 	direct   atomic.Int64 // Unix nanoseconds, when a relayed pair last tried for a direct connection
@@ -52,8 +53,9 @@ type link struct {
 	telling atomic.Bool  // the peer tells us of revocations
 	asking  atomic.Int64 // exchanges of certificates and requests to join that the peer has begun
 
-	mu   sync.Mutex // guards the fields below
-	cert *wire.Certificate
+	mu     sync.Mutex // guards the fields below
+	cert   *wire.Certificate
+	beside *Datagrams // nil until wanted
 }
 
 // shown returns the peer's certificate, nil if it has shown none.

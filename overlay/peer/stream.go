@@ -32,7 +32,11 @@ func (l *link) stream(s network.Stream, rw io.ReadWriteCloser) *Stream {
 func (s *Stream) Read(p []byte) (int, error) { return s.rw.Read(p) }
 
 // Write writes to the peer.
-func (s *Stream) Write(p []byte) (int, error) { return s.rw.Write(p) }
+func (s *Stream) Write(p []byte) (int, error) {
+	s.link.writing.Add(1)
+	defer s.link.writing.Add(-1)
+	return s.rw.Write(p)
+}
 
 // CloseWrite says that nothing more will be written. Reading goes on.
 func (s *Stream) CloseWrite() error {

@@ -1,0 +1,171 @@
+package overlay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"gaggle/overlay/peer"
+	"gaggle/wire"
+)
+
+// Datagrams go beside a stream, on its connection: each may be lost, and waits for no stream.
+type Datagrams interface {
+	// Send sends one, when those before it have gone; peer.ErrTooLarge if it does not fit now.
+	Send(ctx context.Context, b []byte) error
+	// Receive returns the next that has come.
+	Receive(ctx context.Context) ([]byte, error)
+}
+
+const (
+	// readsDatagrams is what who takes a stream of frames writes to it if it reads frames from the
+	// datagrams of its connection, too. Agents of older versions write nothing.
+	readsDatagrams = 1
+	// maxBeside bounds the datagrams of one network that wait for one host: 50 ms at 10 Mbit/s.
+	maxBeside = 64 << 10
+	// besideTurn is what a network may send as datagrams before the next has its turn.
+	besideTurn = 4 << 10
+)
+
+// datagram reports whether a packet may overtake others and be lost, as its program knows: UDP or ICMP
+// in one piece. Of what had to be cut up each part is needed, and the stream loses none.
+func (p *packet) datagram() bool {
+	return (p.proto() == protoUDP || p.proto() == protoICMP) && !p.fragment()
+}
+
+// beside are the packets that wait to go to a host as datagrams. Guarded by the link's mu.
+type beside struct {
+	*lanes
+	kick chan struct{} // capacity 1: something waits
+}
+
+// push queues a packet. It returns false if it is dropped: UDP is not to wait.
+func (q *beside) push(vni uint32, k *packet) bool {
+	n := q.of(vni)
+	return q.room(n, k) && q.add(n, k) && wake(q.kick)
+}
+
+// sendBeside sends datagrams for as long as a stream lives whose taker has said that it reads them.
+func (l *link) sendBeside(s Stream) {
+	d := s.Datagrams()
+	if d == nil {
+		return
+	}
+	var said [1]byte
+	if _, err := io.ReadFull(s, said[:]); err != nil || said[0] != readsDatagrams {
+		return
+	}
+	ctx, end := context.WithCancel(l.agent.ctx)
+	defer end()
+	l.agent.work.Go(func() {
+		_, _ = s.Read(said[:]) // it says no more before it ends
+		end()
+	})
+	q := &beside{newLanes(&l.agent.count.queued, maxBeside, besideTurn), make(chan struct{}, 1)}
+	l.mu.Lock()
+	l.beside = q
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		q.clear()
+		if l.beside == q {
+			l.beside = nil
+		}
+	}()
+	for {
+		select {
+		case <-q.kick:
+		case <-ctx.Done():
+			return
+		}
+		if err := l.empty(ctx, q, d); err != nil {
+			return
+		}
+	}
+}
+
+// empty sends what waits to go as datagrams.
+func (l *link) empty(ctx context.Context, q *beside, d Datagrams) (err error) {
+	for {
+		l.mu.Lock()
+		n, b := q.take()
+		l.mu.Unlock()
+		if b == nil {
+			return nil
+		}
+		for left := b; len(left) > 0 && err == nil; {
+			size := frameHead + int(binary.BigEndian.Uint16(left))
+			err = l.sendDatagram(ctx, d, left[:size:size])
+			left = left[size:]
+		}
+		l.mu.Lock()
+		q.done(n, b)
+		l.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// sendDatagram sends a frame, by the stream if it is too large.
+func (l *link) sendDatagram(ctx context.Context, d Datagrams, frame []byte) error {
+	err := d.Send(ctx, frame)
+	switch {
+	case err == nil:
+		l.agent.count.beside.Add(1)
+	case errors.Is(err, peer.ErrTooLarge):
+		_, vni, k := readHead(frame)
+		k.b = frame[frameHead:]
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if n := l.lanes.of(vni); l.ended || !l.lanes.room(n, &k) || !l.lanes.add(n, &k) {
+			l.agent.count.drop(DropQueue)
+		} else {
+			wake(l.kick)
+		}
+		return nil
+	case l.agent.ctx.Err() == nil:
+		l.agent.count.drop(DropUnreachable)
+	}
+	return err
+}
+
+// takeBeside takes frames from the datagrams of a stream's connection, and says so on the stream, until
+// the function that it returns is called.
+func (a *Agent) takeBeside(s Stream, g *guest) (end func()) {
+	d := s.Datagrams()
+	if d == nil {
+		return func() {}
+	}
+	ctx, end := context.WithCancel(a.ctx)
+	a.work.Go(func() {
+		if _, err := s.Write([]byte{readsDatagrams}); err != nil {
+			return
+		}
+		for {
+			b, err := d.Receive(ctx)
+			if err != nil {
+				return
+			}
+			a.takeDatagram(s.Peer(), g, b)
+		}
+	})
+	return end
+}
+
+// takeDatagram takes what should be one frame.
+func (a *Agent) takeDatagram(from wire.PeerID, g *guest, b []byte) {
+	if len(b) < frameHead {
+		a.count.drop(DropMalformed)
+		return
+	}
+	length, vni, p := readHead(b)
+	p.b = b[frameHead:]
+	if length != len(p.b) || !p.ipv4() || !p.sound() {
+		a.count.drop(DropMalformed)
+		return
+	}
+	a.take(from, g, vni, p)
+}

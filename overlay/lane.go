@@ -1,0 +1,118 @@
+package overlay
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+)
+
+// A lane is the packets of one network that go to one host.
+type lane struct {
+	vni   uint32
+	queue []byte        // frames
+	now   []byte        // frames that came first and are written now
+	spare []byte        // a buffer for one of them
+	moved chan struct{} // closed and replaced when there is room again
+	full  bool          // somebody has waited in vain since it moved, so nobody else does
+}
+
+func (n *lane) bytes() int { return len(n.queue) + len(n.now) }
+
+// lanes are the packets that go to one host one way. The networks that share it take turns.
+type lanes struct {
+	queued *atomic.Int64 // bytes that wait for all hosts
+	most   int           // bytes that wait in a lane
+	turn   int           // bytes that a network sends before the next
+	all    map[uint32]*lane
+	turns  []*lane // those of all in which something waits, the next first
+	rest   *lane   // an empty one, for its buffers
+}
+
+func newLanes(queued *atomic.Int64, most, turn int) *lanes {
+	return &lanes{queued: queued, most: most, turn: turn, all: map[uint32]*lane{}}
+}
+
+func (s *lanes) waits() bool { return len(s.turns) > 0 }
+
+// of returns the lane of a network.
+func (s *lanes) of(vni uint32) *lane {
+	n := s.all[vni]
+	if n == nil {
+		if n, s.rest = s.rest, nil; n == nil {
+			n = new(lane)
+		}
+		n.vni, n.moved, n.full = vni, make(chan struct{}), false
+	}
+	return n
+}
+
+// room reports whether a packet fits into a lane.
+func (s *lanes) room(n *lane, k *packet) bool { return n.bytes()+frameHead+len(k.b) <= s.most }
+
+// add queues a packet in a lane. It returns false if too much waits for all hosts.
+func (s *lanes) add(n *lane, k *packet) bool {
+	need := int64(frameHead + len(k.b))
+	if s.queued.Add(need) > maxQueues {
+		s.queued.Add(-need)
+		return false
+	}
+	if s.all[n.vni] == nil {
+		s.all[n.vni] = n
+		s.turns = append(s.turns, n)
+	}
+	n.queue = appendFrame(n.queue, n.vni, k)
+	return true
+}
+
+// clear drops all that waits.
+func (s *lanes) clear() {
+	for _, n := range s.turns {
+		s.queued.Add(int64(-n.bytes()))
+		n.queue, n.now, n.spare = nil, nil, nil
+		n.move()
+	}
+	clear(s.all)
+	s.turns = s.turns[:0]
+}
+
+// move lets those go on who wait for room.
+func (n *lane) move() {
+	close(n.moved)
+	n.moved, n.full = make(chan struct{}), false
+}
+
+// take returns the frames that are to be sent next, nil if nothing waits.
+func (s *lanes) take() (n *lane, b []byte) {
+	if len(s.turns) == 0 {
+		return nil, nil
+	}
+	n = s.turns[0]
+	if len(n.now) == 0 {
+		n.now, n.queue, n.spare = n.queue, n.spare[:0], n.queue[:0]
+	}
+	size := 0
+	for size < len(n.now) {
+		next := frameHead + int(binary.BigEndian.Uint16(n.now[size:]))
+		if size > 0 && size+next > s.turn {
+			break
+		}
+		size += next
+	}
+	b, n.now = n.now[:size:size], n.now[size:]
+	return n, b
+}
+
+// done ends what take began.
+func (s *lanes) done(n *lane, b []byte) {
+	s.queued.Add(int64(-len(b)))
+	if s.all[n.vni] != n { // cleared meanwhile
+		return
+	}
+	s.turns = s.turns[1:]
+	if n.bytes() > 0 {
+		s.turns = append(s.turns, n)
+	} else {
+		delete(s.all, n.vni)
+		s.rest = n
+	}
+	n.move()
+}
