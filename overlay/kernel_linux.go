@@ -60,6 +60,7 @@ func (a *Agent) UsePlane(trusted []netip.Prefix) error {
 	a.work.Go(k.misses)
 	a.work.Go(k.carry)
 	a.work.Go(k.expire)
+	a.work.Go(k.watch)
 	return nil
 }
 

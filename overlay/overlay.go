@@ -99,9 +99,10 @@ const maxNetworks = 4096
 // An Agent is this machine's part of all networks. It is a sandbox.Networks, and safe for concurrent
 // use.
 type Agent struct {
-	self  wire.PeerID
-	peers Peers
-	log   *slog.Logger
+	self       wire.PeerID
+	peers      Peers
+	log        *slog.Logger
+	watchEvery time.Duration // how often the ways of the kernel's plane that are in use are tried
 
 	ctx  context.Context // ends with Close
 	end  context.CancelFunc
@@ -121,9 +122,12 @@ type Agent struct {
 	past   NetTraffic // of networks that were dropped
 }
 
+// watchEvery is an agent's own: a way that breaks is left within two seconds more than two tries take.
+const watchEvery = 2 * time.Second
+
 // New makes an agent, which serves peers at once.
 func New(c Config) *Agent {
-	a := &Agent{self: c.Self, peers: c.Peers, log: c.Logger, nets: map[uint32]*network{},
+	a := &Agent{self: c.Self, peers: c.Peers, log: c.Logger, watchEvery: watchEvery, nets: map[uint32]*network{},
 		links: map[wire.PeerID]*link{}, guests: map[wire.PeerID]*guest{}}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)

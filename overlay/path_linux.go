@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gaggle/overlay/wired"
@@ -17,7 +18,8 @@ const (
 	maxAsking = 4096
 	maxHeld   = 64
 	// waysLast is how long a way between two hosts is good before it is tried again when the next
-	// route is wanted, agentLasts the same where none but the agent's was found.
+	// route is wanted, agentLasts the same where none but the agent's was found, and while that is
+	// used (watch_linux.go).
 	waysLast   = time.Minute
 	agentLasts = 30 * time.Second
 )
@@ -44,8 +46,11 @@ func (p path) to() wired.To { return wired.To{Way: p.way, Host: p.host, MTU: p.m
 
 // A pairing is what this host and another have agreed on.
 type pairing struct {
-	mu   sync.Mutex // held while the other is tried
-	path path       // guarded by mu; zero: none
+	watched atomic.Bool // its way is being looked at
+
+	mu   sync.Mutex // held while the other is tried; guards the fields below
+	path path       // zero: none
+	at   planeAt    // where the other's plane is, if this host decides
 }
 
 func (k *kernel) pair(p wire.PeerID) *pairing {
@@ -239,6 +244,7 @@ func (k *kernel) decide(peer wire.PeerID, known *planeAt, ask func() (planeAt, e
 		}
 		known = &at
 	}
+	p.at = *known
 	w := k.try(*known)
 	k.replace(peer, p, w)
 	return w, nil

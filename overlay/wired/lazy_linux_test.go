@@ -297,7 +297,7 @@ func TestTry(t *testing.T) {
 		t.Errorf("being asked left routes %v (%v)", all, err)
 	}
 	// Where the programs cannot send, the kernel's device can.
-	if err := b.plane.try(ctx, a.plane.Here()[0], External); err != nil {
+	if err := b.plane.Check(ctx, a.plane.Here()[0], External); err != nil {
 		t.Errorf("trying %v: %v", External, err)
 	}
 }

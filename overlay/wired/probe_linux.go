@@ -35,7 +35,7 @@ type nonce [8]byte
 // ErrNoWay or that of ctx.
 func (p *Plane) Try(ctx context.Context, host netip.AddrPort) (Way, error) {
 	for _, way := range []Way{Direct, External} {
-		err := p.try(ctx, host, way)
+		err := p.Check(ctx, host, way)
 		if err == nil {
 			return way, nil
 		}
@@ -46,7 +46,8 @@ func (p *Plane) Try(ctx context.Context, host netip.AddrPort) (Way, error) {
 	return 0, fmt.Errorf("%s: %w", host, ErrNoWay)
 }
 
-func (p *Plane) try(ctx context.Context, host netip.AddrPort, way Way) error {
+// Check tries one way, Direct or External, as Try does.
+func (p *Plane) Check(ctx context.Context, host netip.AddrPort, way Way) error {
 	var id nonce
 	rand.Read(id[:])
 	heard := make(chan struct{}, probeTries)

@@ -1,0 +1,149 @@
+package overlay
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	tcx "github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"gaggle/overlay/wired"
+	"gaggle/wire"
+)
+
+// deafen has a site get no VXLAN by a device any more, until it hears again. Rules of a firewall would come
+// after the plane's programs.
+func (s *site) deafen(dev string) (hear func()) {
+	s.t.Helper()
+	const protocol, port = 14 + 9, 14 + 20 + 2 // where they stand in a frame
+	drop, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadAbs(protocol, asm.Byte),
+		asm.JNE.Imm(asm.R0, unix.IPPROTO_UDP, "pass"),
+		asm.LoadAbs(port, asm.Half),
+		asm.JNE.Imm(asm.R0, wired.DefaultPort, "pass"),
+		asm.Mov.Imm(asm.R0, 2), // TCX_DROP
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, -1).WithSymbol("pass"), // TCX_NEXT
+		asm.Return(),
+	}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer drop.Close()
+	var l tcx.Link
+	s.do(func() error {
+		i, err := net.InterfaceByName(dev)
+		if err != nil {
+			return err
+		}
+		l, err = tcx.AttachTCX(tcx.TCXOptions{Interface: i.Index, Program: drop, Attach: ebpf.AttachTCXIngress, Anchor: tcx.Head()})
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			s.t.Log("no programs before the plane's: the kernel is older than 6.6")
+		}
+		return err
+	})
+	return func() { l.Close() }
+}
+
+// When the way between two hosts breaks under a connection it goes on by the mesh, whoever of the two
+// sends, and whichever direction is broken; and back when the way is there again.
+func TestWayBreaks(t *testing.T) {
+	for _, c := range []struct {
+		name               string
+		sender, firstBroke bool // it is the host that decides, and it whose packets get lost
+	}{{"who decides receives", false, false}, {"answers are lost", true, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			x, y := newSite(t), newSite(t)
+			connect(x, y, "192.168.77.1", "192.168.77.2")
+			h := newHub(t)
+			a, b := h.machine(t, 1), h.machine(t, 2)
+			a.watchEvery, b.watchEvery = time.Second/5, time.Second/5
+			a.on(x, cidr)
+			b.on(y, cidr)
+			decider, other := a, b
+			if !a.plane.Load().decides(b.id) {
+				decider, other = b, a
+			}
+			from, to := decider, other
+			if !c.sender {
+				from, to = other, decider
+			}
+			learn(t, 7, []wire.NetMember{from.member("from", 0, 1), to.member("to", 0, 1)}, a, b)
+			one, two := from.join(7, 0), to.join(7, 1)
+			const block, blocks = 64 << 10, 300
+			received := make(chan int)
+			two.listen(80, func(c net.Conn) {
+				buf := make([]byte, block)
+				for i := range blocks {
+					if _, err := io.ReadFull(c, buf); err != nil || !bytes.Equal(buf, bytes.Repeat([]byte{byte(i)}, block)) {
+						t.Errorf("block %d: %v, or other bytes", i, err)
+						close(received)
+						return
+					}
+					received <- i
+				}
+				close(received)
+			})
+			conn, err := one.dial("tcp", two.addr(80))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.SetDeadline(time.Time{})
+			sent := 0
+			send := func() {
+				t.Helper()
+				if _, err := conn.Write(bytes.Repeat([]byte{byte(sent)}, block)); err != nil {
+					t.Fatal(err)
+				}
+				sent++
+				select {
+				case _, ok := <-received:
+					if !ok {
+						t.FailNow()
+					}
+				case <-soon(t).Done():
+					t.Fatalf("block %d does not arrive", sent)
+				}
+			}
+			for range 20 {
+				send()
+			}
+			a.wantWay(wired.Direct, 1)
+			deaf, dev := x, deviceName
+			if (decider == a) == c.firstBroke {
+				deaf, dev = y, farName
+			}
+			hear := deaf.deafen(dev)
+			for range 20 {
+				send()
+			}
+			a.wantWay(wired.Agent, 1)
+			b.wantWay(wired.Agent, 1)
+			hear()
+			k := decider.plane.Load()
+			p := k.pair(other.id)
+			p.mu.Lock()
+			p.path.until = time.Now() // so that nobody waits for half a minute
+			p.mu.Unlock()
+			for ctx := soon(t); a.Stats().Ways["direct"].Routes == 0 || b.Stats().Ways["direct"].Routes == 0; pause(ctx, firstLook) {
+				if sent == blocks-20 || ctx.Err() != nil {
+					t.Fatal("packets do not go the old way again")
+				}
+				send()
+			}
+			for sent < blocks {
+				send()
+			}
+			a.wantWay(wired.Direct, 1)
+			b.wantWay(wired.Direct, 1)
+		})
+	}
+}
