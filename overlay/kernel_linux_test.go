@@ -24,7 +24,7 @@ type site struct {
 	ns *os.File
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("making network namespaces and loading BPF programs needs root")
@@ -110,7 +110,7 @@ func (m *machine) on(s *site, trusted ...string) *machine {
 const cidr = "192.168.77.0/24"
 
 // twoSites are two machines that leave packets to the kernels of sites with a cable between them.
-func twoSites(t *testing.T) (a, b *machine) {
+func twoSites(t testing.TB) (a, b *machine) {
 	x, y := newSite(t), newSite(t)
 	connect(x, y, "192.168.77.1", "192.168.77.2")
 	h := newHub(t)
@@ -337,7 +337,7 @@ func TestDatagramsAreCutUp(t *testing.T) {
 }
 
 // waitUntil tries until something is so that is done beside.
-func waitUntil(t *testing.T, what string, is func() bool) {
+func waitUntil(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for ctx := soon(t); !is(); {
 		if !pause(ctx, firstLook) {
