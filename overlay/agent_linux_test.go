@@ -86,16 +86,7 @@ func TestDatagrams(t *testing.T) {
 		return err
 	})
 	defer server.Close()
-	go func() {
-		buf := make([]byte, 1<<16)
-		for {
-			n, from, err := server.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			server.WriteTo(buf[:n], from)
-		}
-	}()
+	go sayBack(server)
 	c, err := one.dial("udp", two.addr(53000))
 	if err != nil {
 		t.Fatal(err)

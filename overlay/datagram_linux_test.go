@@ -252,16 +252,7 @@ func TestDatagramsOverTheMesh(t *testing.T) {
 			learn(t, 7, []wire.NetMember{ms[0].member("a", 0, 1), ms[1].member("b", 0, 1)}, ms...)
 			a, b := ms[0].join(7, 0), ms[1].join(7, 1)
 			in := a.receives()
-			go func() { // says back what comes
-				buf := make([]byte, 2000)
-				for {
-					n, from, err := in.ReadFrom(buf)
-					if err != nil {
-						return
-					}
-					in.WriteTo(buf[:n], from)
-				}
-			}()
+			go sayBack(in)
 			u, err := b.dial("udp", a.addr(7777))
 			if err != nil {
 				t.Fatal(err)

@@ -319,3 +319,15 @@ func brief(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// sayBack sends every datagram back until the socket is closed.
+func sayBack(c net.PacketConn) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		c.WriteTo(buf[:n], from)
+	}
+}

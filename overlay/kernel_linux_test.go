@@ -141,16 +141,7 @@ func talk(t *testing.T, one, two *box, name string) {
 		return err
 	})
 	t.Cleanup(func() { server.Close() })
-	go func() {
-		buf := make([]byte, 1<<16)
-		for {
-			n, from, err := server.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			server.WriteTo(buf[:n], from)
-		}
-	}()
+	go sayBack(server)
 	if got, err := one.lookUp("udp", name); err != nil || !slices.Equal(got, []string{two.e.Addr().String()}) {
 		t.Fatalf("%s is at %v, %v, want %v", name, got, err, two.e.Addr())
 	}

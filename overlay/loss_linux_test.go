@@ -204,22 +204,13 @@ func BenchmarkBeside(b *testing.B) {
 				from, other, to := ms[0].join(7, 0), ms[0].join(7, 2), ms[1].join(7, 1)
 				to.sink(80)
 				in := to.receives()
-				go func() {
-					buf := make([]byte, 2000)
-					for {
-						n, back, err := in.ReadFrom(buf)
-						if err != nil {
-							return
-						}
-						in.WriteTo(buf[:n], back)
-					}
-				}()
+				go sayBack(in)
 				ways = append(ways, &way{how + "-same-task", from, from, to, nil}, &way{how + "-other-task", from, other, to, nil})
 			}
 			for b.Loop() {
 				for range rounds {
 					for _, w := range ways {
-						w.took = append(w.took, roundTrips(b, w.bulk, w.from, w.to, trips)...)
+						w.took = append(w.took, roundTrips(b, 4, w.bulk, w.from, w.to, trips)...)
 					}
 				}
 			}
@@ -232,9 +223,67 @@ func BenchmarkBeside(b *testing.B) {
 	}
 }
 
-// roundTrips sends datagrams, one after the other, while TCP is busy. One that is lost is left out.
-func roundTrips(b *testing.B, busy, from, to *box, n int) (took []time.Duration) {
-	for range 4 {
+// BenchmarkFlood measures what TCP of one network gets, alone and while a task of another network sends as
+// much UDP as it can between the same hosts, with datagrams and without; and round trips of UDP beside that.
+func BenchmarkFlood(b *testing.B) {
+	const size, rounds, trips = 16 << 20, 3, 100
+	for _, how := range []string{"stream", "datagram"} {
+		b.Run(how, func(b *testing.B) {
+			_, ms := newCable(b, "100mbit", 0).hosts(7070, how == "datagram")
+			learn(b, 8, []wire.NetMember{ms[0].member("a", 0, 1), ms[1].member("b", 0, 1)}, ms...)
+			from, to, bad, poor := ms[0].join(7, 0), ms[1].join(7, 1), ms[0].join(8, 0), ms[1].join(8, 1)
+			to.sink(80)
+			go sayBack(to.receives())
+			poor.receives()
+			flood, err := bad.dial("udp", poor.addr(7777))
+			if err != nil {
+				b.Fatal(err)
+			}
+			flood.SetDeadline(time.Time{})
+			var alone, flooded, trip []time.Duration
+			bulk := func() time.Duration {
+				conn, err := from.dial("tcp", to.addr(80))
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer conn.Close()
+				began := time.Now()
+				pour(b, conn, conn.(*net.TCPConn).CloseWrite, size)
+				return time.Since(began)
+			}
+			for b.Loop() {
+				for range rounds {
+					alone = append(alone, bulk())
+					stop, stopped := make(chan struct{}), make(chan struct{})
+					go func() {
+						defer close(stopped)
+						for buf := make([]byte, 1200); ; flood.Write(buf) {
+							select {
+							case <-stop:
+								return
+							default:
+							}
+						}
+					}()
+					flooded = append(flooded, bulk())
+					trip = append(trip, roundTrips(b, 0, from, from, to, trips)...)
+					close(stop)
+					<-stopped
+				}
+			}
+			for name, all := range map[string][]time.Duration{"alone": alone, "flooded": flooded} {
+				slices.Sort(all)
+				b.ReportMetric(size*8/all[len(all)/2].Seconds()/1e6, "Mbit/s-"+name)
+			}
+			slices.Sort(trip)
+			b.ReportMetric(float64(trip[len(trip)/2].Microseconds())/1e3, "ms-p50")
+		})
+	}
+}
+
+// roundTrips sends datagrams, one after the other, while connections of TCP are busy. One that is lost is left out.
+func roundTrips(b *testing.B, connections int, busy, from, to *box, n int) (took []time.Duration) {
+	for range connections {
 		bulk, err := busy.dial("tcp", to.addr(80))
 		if err != nil {
 			b.Fatal(err)
