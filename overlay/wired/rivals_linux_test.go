@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -156,7 +157,11 @@ func cniAdd(r *rtnl, name string, ns *os.File, a netip.Addr) error {
 // askSoon has ARP ask again after 10 ms, not after a second, in favour of ways whose bridge loses
 // the first question because its port does not forward yet.
 func askSoon() error {
-	return os.WriteFile("/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms", []byte("10"), 0)
+	all, err := filepath.Glob("/proc/sys/net/ipv4/neigh/eth*/retrans_time_ms")
+	for _, file := range all {
+		err = errors.Join(err, os.WriteFile(file, []byte("10"), 0))
+	}
+	return err
 }
 
 func (g *bridged) remove() error { return nil }
