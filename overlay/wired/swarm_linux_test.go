@@ -21,20 +21,8 @@ import (
 )
 
 // A swarm is two Docker hosts with an overlay network, which scripts/swarm keeps: what an operator has
-// for tenants without us. Its endpoints are containers of the first host; the peer is one of the second.
-type swarm struct {
-	join   bool // containers are there, and only join the network
-	atOnce bool // all are started together; else one after the other, as others' endpoints are made
-	n      int
-	dir    string
-	lab    *exec.Cmd
-	end    io.Closer // of the lab's standard input
-	stop   func()
-	a, b   *docker
-	at     netip.Addr // of the peer
-	opened []*os.File
-	made   []string
-}
+// for tenants without us.
+type swarm struct{ a, b *docker }
 
 // A docker speaks to a daemon.
 type docker struct {
@@ -124,124 +112,126 @@ func (d *docker) remove(name string) error {
 	return d.do("DELETE", "/containers/"+name+"?force=1", nil, nil)
 }
 
-// newSwarm starts the lab, or skips where there is no Docker.
+// newSwarm starts one, or skips where there is no Docker.
 func newSwarm(b *testing.B) *swarm {
-	for _, tool := range []string{"dockerd", "busybox", "ip"} {
+	for _, tool := range []string{"dockerd", "docker", "busybox", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			b.Skipf("%s is missing: apt-get install docker.io busybox-static iproute2", tool)
 		}
 	}
-	s := &swarm{dir: b.TempDir()}
-	root := filepath.Join(s.dir, "root", "bin")
-	b.Cleanup(func() {
-		if s.end != nil {
-			s.end.Close()
-			_ = s.lab.Wait()
-		}
-	})
-	err := os.MkdirAll(root, 0o755)
-	if err == nil {
-		err = exec.Command("cp", "/bin/busybox", filepath.Join(root, "sleep")).Run()
+	dir := b.TempDir()
+	root := filepath.Join(dir, "root")
+	if out, err := exec.Command("install", "-D", "/bin/busybox", filepath.Join(root, "bin/sleep")).CombinedOutput(); err != nil {
+		b.Fatalf("making an image: %v: %s", err, out)
 	}
-	if err == nil {
-		err = s.begin()
+	lab := exec.Command("../../scripts/swarm", dir, root)
+	lab.Stderr = os.Stderr
+	in, err := lab.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := lab.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := lab.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		in.Close()
+		_ = lab.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		b.Fatalf("scripts/swarm says %q (%v), want ready", line, err)
+	}
+	s := &swarm{}
+	if s.a, err = dialDocker(dir, "a"); err == nil {
+		s.b, err = dialDocker(dir, "b")
+	}
+	if err == nil { // where containers are before they join
+		err = s.a.do("POST", "/networks/create", struct {
+			Name     string
+			Internal bool
+		}{"idle", true}, nil)
 	}
 	if err != nil {
-		b.Fatal("starting a swarm: ", err)
+		b.Fatal(err)
 	}
 	return s
 }
 
-func (s *swarm) begin() error {
-	s.lab = exec.Command("../../scripts/swarm", s.dir, filepath.Join(s.dir, "root"))
-	s.lab.Stderr = os.Stderr
-	in, err := s.lab.StdinPipe()
-	if err != nil {
-		return err
-	}
-	out, err := s.lab.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := s.lab.Start(); err != nil {
-		return err
-	}
-	s.end = in
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		return fmt.Errorf("scripts/swarm says %q: %w", line, err)
-	}
-	if s.a, err = dialDocker(s.dir, "a"); err != nil {
-		return err
-	}
-	if s.b, err = dialDocker(s.dir, "b"); err != nil {
-		return err
-	}
-	return s.a.do("POST", "/networks/create", struct {
-		Name     string
-		Internal bool
-	}{"idle", true}, nil)
+// containers are the endpoints of a swarm: of its first host; their peer is one of the second.
+type containers struct {
+	*swarm
+	join   bool // they are there, and only join the network
+	atOnce bool // all are started together; else one after the other, as others' endpoints are made
+	n      int
+	at     netip.Addr // of the peer
+	stop   func()
+	opened []*os.File
+	made   []string
 }
 
-func (s *swarm) peer() netip.Addr { return s.at }
+func (c *containers) peer() netip.Addr { return c.at }
 
-func (s *swarm) prepare(n int) error {
-	if err := s.b.start("peer", "tenants"); err != nil {
+func (c *containers) prepare(n int) error {
+	if err := c.b.start("peer", "tenants"); err != nil {
 		return err
 	}
-	ns, at, err := s.b.endpoint("peer")
+	ns, at, err := c.b.endpoint("peer")
 	if err != nil {
 		return err
 	}
-	s.opened, s.at = append(s.opened, ns), at
-	if s.stop, err = echo(ns); err != nil {
+	c.opened, c.at = append(c.opened, ns), at
+	if c.stop, err = echo(ns); err != nil {
 		return err
 	}
-	s.n = n
-	if s.join && err == nil {
-		err = each(n, func(i int) error { return s.a.start(tenant(i), "idle") })
+	c.n = n
+	if c.join && err == nil {
+		err = each(n, func(i int) error { return c.a.start(tenant(i), "idle") })
 	}
 	if err != nil {
 		return err
 	}
-	return s.warmUp()
+	return c.warmUp()
 }
 
 // warmUp has the first host make its end of the network, as any tenant's first container does.
-func (s *swarm) warmUp() error {
-	if err := s.a.start("warm", "tenants"); err != nil {
+func (c *containers) warmUp() error {
+	if err := c.a.start("warm", "tenants"); err != nil {
 		return err
 	}
-	s.made = append(s.made, "warm")
-	ns, at, err := s.a.endpoint("warm")
+	c.made = append(c.made, "warm")
+	ns, at, err := c.a.endpoint("warm")
 	if err != nil {
 		return err
 	}
-	s.opened = append(s.opened, ns)
-	return in(ns, func() error { return exchange(int(ns.Fd()), at, s.at) })
+	c.opened = append(c.opened, ns)
+	return in(ns, func() error { return exchange(int(ns.Fd()), at, c.at) })
 }
 
 func tenant(i int) string { return "tenant-" + strconv.Itoa(i) }
 
-func (s *swarm) make(i int) (int, netip.Addr, error) {
+func (c *containers) make(i int) (int, netip.Addr, error) {
 	name := tenant(i)
-	s.made = append(s.made, name)
+	c.made = append(c.made, name)
 	var err error
 	switch {
-	case s.join:
-		err = s.a.do("POST", "/networks/tenants/connect", struct{ Container string }{name}, nil)
-	case !s.atOnce:
-		err = s.a.start(name, "tenants")
+	case c.join:
+		err = c.a.do("POST", "/networks/tenants/connect", struct{ Container string }{name}, nil)
+	case !c.atOnce:
+		err = c.a.start(name, "tenants")
 	case i == 0:
-		err = each(s.n, func(i int) error { return s.a.start(tenant(i), "tenants") })
+		err = each(c.n, func(i int) error { return c.a.start(tenant(i), "tenants") })
 	}
 	if err != nil {
 		return 0, netip.Addr{}, err
 	}
-	ns, at, err := s.a.endpoint(name)
+	ns, at, err := c.a.endpoint(name)
 	if err != nil {
 		return 0, netip.Addr{}, err
 	}
-	s.opened = append(s.opened, ns)
+	c.opened = append(c.opened, ns)
 	return int(ns.Fd()), at, nil
 }
 
@@ -256,16 +246,16 @@ func each(n int, f func(i int) error) error {
 	return errors.Join(failed...)
 }
 
-func (s *swarm) remove() error {
-	return each(len(s.made), func(i int) error { return s.a.remove(s.made[i]) })
+func (c *containers) remove() error {
+	return each(len(c.made), func(i int) error { return c.a.remove(c.made[i]) })
 }
 
-func (s *swarm) wait() error {
-	s.stop()
-	for _, ns := range s.opened {
+func (c *containers) wait() error {
+	c.stop()
+	for _, ns := range c.opened {
 		ns.Close()
 	}
-	return s.b.remove("peer")
+	return c.b.remove("peer")
 }
 
 // BenchmarkSwarm measures as BenchmarkEndpoints does, with Docker Swarm: containers started on its
@@ -280,7 +270,7 @@ func BenchmarkSwarm(b *testing.B) {
 	}
 	defer here.Close()
 	for _, n := range sizes("GAGGLE_SWARM", "1 10 50") {
-		for _, w := range []swarm{{}, {atOnce: true}, {join: true}} {
+		for _, w := range []containers{{}, {atOnce: true}, {join: true}} {
 			name := "swarm"
 			switch {
 			case w.atOnce:
@@ -290,7 +280,7 @@ func BenchmarkSwarm(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(name, " ", "-"), n), func(b *testing.B) {
 				for range b.N {
-					w.a, w.b = s.a, s.b
+					w.swarm = s
 					measure(b, name, n, &host{ns: here}, &w)
 				}
 			})
