@@ -16,7 +16,7 @@ PARALLEL ?= 8
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-mesh bench-overlay bench-sandbox plant vuln install clean
+.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-mesh bench-overlay bench-sandbox bench-video plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -65,6 +65,9 @@ bench-mesh: ## blobs between members against quic-go, TLS and HTTP/2; one input 
 
 bench-overlay: ## tenant networks of root: first packets of 1 to 1,000 endpoints, and paths against VXLAN with a bridge
 	scripts/bench-overlay
+
+bench-video: ## the encoders of examples/video by files, over a tenant network and over Docker Swarm's
+	GAGGLE_ROUNDS=$(ROUNDS) $(GO) test -run='^$$' -bench='^BenchmarkVideo$$' -benchtime=1x -timeout=30m -v ./cluster-test
 
 builds: build ## build redis, git, vim, mosh and others by make and by coord make, here and on a mesh of four nodes, and compare
 	scripts/builds $(PROJECTS)
