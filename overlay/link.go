@@ -225,7 +225,8 @@ func (l *link) write(s Stream, b []byte) (Stream, error) {
 			if err != nil {
 				return nil, err
 			}
-			l.agent.work.Go(func() { l.sendBeside(s) })
+			opened := s
+			l.agent.work.Go(func() { l.sendBeside(opened) })
 		}
 		end := context.AfterFunc(l.agent.ctx, s.Reset)
 		err := l.writeAll(s, b)
