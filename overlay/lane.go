@@ -98,6 +98,7 @@ func (s *lanes) take() (n *lane, b []byte) {
 		size += next
 	}
 	b, n.now = n.now[:size:size], n.now[size:]
+	n.move()
 	return n, b
 }
 
@@ -114,5 +115,5 @@ func (s *lanes) done(n *lane, b []byte) {
 		delete(s.all, n.vni)
 		s.rest = n
 	}
-	n.move()
+	n.full = false
 }

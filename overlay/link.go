@@ -19,8 +19,9 @@ const (
 	turn = 64 << 10
 	// waitLane is how long an endpoint that sends is held up by a full lane before its packet is
 	// dropped, and what follows at once until the lane moves on. To wait slows TCP down without a loss
-	// where that is soon; what the endpoint sends to others waits with it.
-	waitLane = 20 * time.Millisecond
+	// where that is soon; what the endpoint sends to others waits with it. QUIC takes 30 to 50 ms to
+	// notice the loss of what it sent last, however near the host is (RFC 9002, 6.2.1).
+	waitLane = 100 * time.Millisecond
 	// stallAfter is how long one write may take before the host is taken for stuck: what waits for
 	// it is dropped, and what comes meanwhile at once.
 	stallAfter = 2 * time.Second
