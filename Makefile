@@ -16,7 +16,7 @@ PARALLEL ?= 8
 VCS := $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-mesh bench-overlay bench-sandbox bench-video plant vuln install clean
+.PHONY: help build builds corpus demo test race fuzz cluster soak bench bench-build bench-mesh bench-overlay bench-sandbox bench-video bench-ways plant vuln install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -68,6 +68,9 @@ bench-overlay: ## tenant networks of root: first packets of 1 to 1,000 endpoints
 
 bench-video: ## the encoders of examples/video by files, over a tenant network and over Docker Swarm's
 	GAGGLE_ROUNDS=$(ROUNDS) $(GO) test -run='^$$' -bench='^BenchmarkVideo$$' -benchtime=1x -timeout=30m -v ./cluster-test
+
+bench-ways: ## tenant networks over the mesh, as root: TCP over paths that lose packets, UDP beside TCP and floods, short connections
+	$(GO) test -v -run='^$$' -bench='^Benchmark(Stream|Loss|Beside|Flood|ShortConnections)$$' -benchtime=1x -timeout=30m ./overlay
 
 builds: build ## build redis, git, vim, mosh and others by make and by coord make, here and on a mesh of four nodes, and compare
 	scripts/builds $(PROJECTS)

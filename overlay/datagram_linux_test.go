@@ -2,9 +2,11 @@ package overlay
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"gaggle/overlay/peer"
@@ -286,5 +288,48 @@ func TestDatagramsOverTheMesh(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// agingPeers open streams of which the first is superseded once that is said.
+type agingPeers struct {
+	Peers
+	old  atomic.Bool
+	open atomic.Int32
+}
+
+type agingStream struct {
+	Stream
+	old func() bool
+}
+
+func (s agingStream) Superseded() bool { return s.old() }
+
+func (p *agingPeers) Open(ctx context.Context, to wire.PeerID, protocol string) (Stream, error) {
+	s, err := p.Peers.Open(ctx, to, protocol)
+	if err != nil {
+		return nil, err
+	}
+	first := p.open.Add(1) == 1
+	return agingStream{s, func() bool { return first && p.old.Load() }}, nil
+}
+
+// Packets for a pair that was relayed go over its direct connection once there is one.
+func TestBetterConnectionIsTaken(t *testing.T) {
+	h := newHub(t)
+	b := h.machine(t, 2)
+	id := newPeer(t)
+	peers := &agingPeers{Peers: hubPeers{h, id}}
+	a := newMachine(t, 1, Config{Self: id, Peers: peers})
+	learn(t, 7, []wire.NetMember{a.member("a", 0, 1), b.member("b", 0, 1)}, a, b)
+	n := a.network(7)
+	p := packet{b: datagram(addressOf(1, 1), addressOf(2, 1), "hello")}
+	for i, opened := range []int32{1, 1, 2, 2} {
+		peers.old.Store(i >= 2)
+		a.send(b.id, n, &p)
+		b.wantDrops(DropAbsent, i+1) // it has come, for nobody
+		if got := peers.open.Load(); got != opened {
+			t.Errorf("after %d packets %d streams were opened, want %d", i+1, got, opened)
+		}
 	}
 }
