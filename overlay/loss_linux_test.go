@@ -7,8 +7,11 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gaggle/overlay/peer"
 	"gaggle/wire"
@@ -132,6 +135,7 @@ func BenchmarkLoss(b *testing.B) {
 					fmt.Fprintf(s, "%12d", n)
 					s.Close()
 				})
+				var again atomic.Int64
 				stream := func(size int) {
 					s, err := hosts[0].Open(soon(b), hosts[1].ID(), proto)
 					if err != nil {
@@ -148,6 +152,7 @@ func BenchmarkLoss(b *testing.B) {
 						return
 					}
 					pour(b, conn, conn.(*net.TCPConn).CloseWrite, size)
+					again.Add(int64(retransmissions(b, conn.(*net.TCPConn))))
 					conn.Close()
 				}
 				four := func(one func(int)) func(int) {
@@ -178,14 +183,29 @@ func BenchmarkLoss(b *testing.B) {
 					slices.Sort(w.took)
 					b.ReportMetric(size*8/w.took[len(w.took)/2].Seconds()/1e6, "Mbit/s-"+w.name)
 				}
-				for _, m := range ms {
-					for d, n := range m.Stats().Drops {
-						b.Logf("host %d dropped %d packets: %s", m.host, n, d)
-					}
-				}
+				b.ReportMetric(float64(again.Load()), "segments-again")
+				b.ReportMetric(float64(ms[0].Stats().Drops[DropQueue]), "drops")
 			})
 		}
 	}
+}
+
+// retransmissions returns how many segments a connection has sent again.
+func retransmissions(b *testing.B, c *net.TCPConn) (n uint32) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		b.Error(err)
+		return 0
+	}
+	raw.Control(func(fd uintptr) {
+		i, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		n = i.Total_retrans
+	})
+	return n
 }
 
 // BenchmarkBeside measures round trips of UDP between two hosts while four TCP connections of the same
