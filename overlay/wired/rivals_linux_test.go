@@ -171,10 +171,12 @@ func (g *bridged) wait() error {
 	for _, ns := range g.made {
 		ns.Close()
 	}
-	err := waitGone(g.a.ns, func(name string) bool { return strings.HasPrefix(name, "h") })
+	of := func(name string) bool { return strings.HasPrefix(name, "h") }
+	err := waitGone(g.a.ns, of)
 	g.stop()
 	g.r.close()
-	return errors.Join(err, g.far.Close())
+	// The kernel's table of neighbours is one for all namespaces, and has room for 1,024.
+	return errors.Join(err, g.far.Close(), waitGone(g.b.ns, of))
 }
 
 // waitGone waits until a host has no such device.
@@ -257,11 +259,15 @@ func (c *commands) remove() error {
 // veth, which is put into the bridge once; then each is an address there, all added in one batch, and known to the peer.
 type particle struct {
 	bridged
-	n int
+	n         int
+	addresses func(r *rtnl, eth0 int) error // gives the tenant's namespace its addresses
 }
 
 func (p *particle) prepare(n int) error {
 	p.n = n
+	if p.addresses == nil {
+		p.addresses = p.addAll
+	}
 	return p.bridged.prepare(n)
 }
 
@@ -299,13 +305,17 @@ func (p *particle) tenant() error {
 		if err != nil {
 			return err
 		}
-		var all []*message
-		for i := range p.n {
-			a := addressOf(i).As4()
-			add := request(unix.RTM_NEWADDR, createNew)
-			add.b = append(add.b, unix.AF_INET, 32, 0, 0)
-			all = append(all, add.uint32s(uint32(index)).attr(unix.IFA_LOCAL, a[:]...).attr(unix.IFA_ADDRESS, a[:]...))
-		}
-		return r.batch(all...)
+		return p.addresses(r, index)
 	})
+}
+
+func (p *particle) addAll(r *rtnl, eth0 int) error {
+	var all []*message
+	for i := range p.n {
+		a := addressOf(i).As4()
+		add := request(unix.RTM_NEWADDR, createNew)
+		add.b = append(add.b, unix.AF_INET, 32, 0, 0)
+		all = append(all, add.uint32s(uint32(eth0)).attr(unix.IFA_LOCAL, a[:]...).attr(unix.IFA_ADDRESS, a[:]...))
+	}
+	return r.batch(all...)
 }
