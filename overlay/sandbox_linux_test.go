@@ -142,6 +142,44 @@ func commandsTalk(t *testing.T, a, b *machine) {
 	get(two, b.Member(7, 1))
 }
 
+// lookUpC looks up both kinds of addresses of a name at once, as most programs do: musl, unlike glibc, waits
+// for both answers and believes a name that is said not to exist of one kind to be of none.
+const lookUpC = `#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+int main(int argc, char **argv) {
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *a;
+	int e = getaddrinfo(argv[1], "80", &hints, &a);
+	if (e) return puts(gai_strerror(e)), 1;
+	for (; a; a = a->ai_next) {
+		char text[INET6_ADDRSTRLEN];
+		printf("%d %s\n", a->ai_family == AF_INET, inet_ntop(a->ai_family, &((struct sockaddr_in *)a->ai_addr)->sin_addr, text, sizeof text));
+	}
+	return 0;
+}
+`
+
+// Names are found by musl's resolver, too. Those of glibc and Go are asked in TestTenantNetwork.
+func TestNamesByMusl(t *testing.T) {
+	cc, err := exec.LookPath("musl-gcc")
+	if err != nil {
+		t.Skip("no musl-gcc")
+	}
+	dir := root(t)
+	c := exec.Command(cc, "-static", "-xc", "-o", filepath.Join(dir, "bin", "lookup"), "-")
+	c.Stdin = strings.NewReader(lookUpC)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	a := newHub(t).machine(t, 1)
+	learn(t, 7, []wire.NetMember{a.member("one", 0, 1)}, a)
+	got := sh(t, a.engine(1), sandbox.Spec{Root: dir, Net: a.Member(7, 0)}, `echo 1 $GAGGLE_ADDR; lookup one; lookup one-0; lookup two || true`)
+	lines := strings.Split(got, "\n")
+	if len(lines) != 4 || lines[1] != lines[0] || lines[2] != lines[0] || lines[3] != "Name does not resolve" {
+		t.Errorf("it prints %q, want its address twice, and that there is no other", got)
+	}
+}
+
 // A command does not start before those that it may look for are there, and does not wait for who
 // waits for it.
 func TestMembersStartTogether(t *testing.T) {
