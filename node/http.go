@@ -56,12 +56,6 @@ var (
 	descPeers  = desc("peers", "Connected members by how they are reached.", "way")
 	descState  = desc("state", "1 where it is so.", "is")
 	descCert   = desc("certificate_expires_seconds", "When the certificate ends, Unix time.")
-	descEnds   = desc("overlay_endpoints", "Network namespaces for tasks.", "state")
-	descMoved  = desc("overlay_packets_total", "Packets of tasks on networks, to and from others here or elsewhere.", "direction")
-	descVolume = desc("overlay_bytes_total", "Their bytes.", "direction")
-	descDrops  = desc("overlay_drops_total", "Packets of tasks on networks that were dropped.", "why")
-	descBeside = desc("overlay_datagrams_total", "Packets of tasks on networks that went to other hosts as QUIC datagrams, beside the stream.")
-	descAsked  = desc("overlay_questions_total", "Questions for names by tasks, and for members to other nodes.", "of")
 	descEnded  = desc("revocations", "Memberships known to be revoked.")
 )
 
@@ -71,8 +65,10 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe names the metrics.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descThunks, descSlots, descLeases, descStore, descBytes, descBlobs, descPeers, descState, descCert, descEnded, descEnds,
-		descMoved, descVolume, descDrops, descBeside, descAsked} {
+	for _, d := range []*prometheus.Desc{descThunks, descSlots, descLeases, descStore, descBytes, descBlobs, descPeers, descState, descCert, descEnded} {
+		ch <- d
+	}
+	for _, d := range overlayDescs {
 		ch <- d
 	}
 }
@@ -105,17 +101,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ways[p.Way]++
 	}
 	put(gauge, descPeers, ways)
-	o := c.n.agent.Stats()
-	put(gauge, descEnds, map[string]float64{"bound": float64(o.Bound), "spare": float64(o.Endpoints - o.Bound)})
-	put(counter, descMoved, map[string]float64{"out": float64(o.Total.PacketsOut), "in": float64(o.Total.PacketsIn)})
-	put(counter, descVolume, map[string]float64{"out": float64(o.Total.BytesOut), "in": float64(o.Total.BytesIn)})
-	put(counter, descAsked, map[string]float64{"names": float64(o.Names), "members": float64(o.Asked)})
-	drops := map[string]float64{}
-	for why, n := range o.Drops {
-		drops[why.String()] = float64(n)
-	}
-	put(counter, descDrops, drops)
-	ch <- prometheus.MustNewConstMetric(descBeside, counter, float64(o.Datagrams))
+	c.overlay(sink(ch))
 	ch <- prometheus.MustNewConstMetric(descEnded, gauge, float64(len(c.n.host.Revocations())))
 	if cert := c.n.host.Certificate(); cert != nil {
 		ch <- prometheus.MustNewConstMetric(descCert, gauge, float64(cert.Expires))

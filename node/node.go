@@ -219,7 +219,7 @@ func (n *node) trusted(p wire.PeerID) bool {
 // serve runs the worker until ctx ends.
 func (n *node) serve(ctx context.Context) error {
 	w, err := worker.New(worker.Config{
-		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs, Paths: n.host.Paths,
+		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs, Paths: n.host.Paths, Crossed: n.agent.Crossed,
 		Dial: n.dial, HangUp: func() { n.host.Disconnect(n.member.coordinator) }, AddPeers: n.addPeers, Trusted: n.trusted, EpochFile: n.dir.path("epoch"),
 		Paused: n.paused(), Takes: n.takes(), Room: n.room, Welcomed: n.welcomed, Logger: n.log, Networks: n.networks,
 	})

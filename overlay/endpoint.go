@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gaggle/overlay/wired"
 	"gaggle/sandbox"
 	"gaggle/wire"
 )
@@ -122,26 +123,26 @@ func (e *endpoint) send(p packet) {
 		a.count.drop(DropUnbound)
 		return
 	case !p.ipv4():
-		a.count.drop(DropNotIPv4)
+		a.count.dropOf(n, DropNotIPv4)
 		return
 	case p.src() != e.addr:
-		a.count.drop(DropSpoofed)
+		a.count.dropOf(n, DropSpoofed)
 		return
 	}
 	host, slot, ok := p.dst().split()
 	peer, there := n.hosts[host]
 	switch {
 	case !ok || !there:
-		a.count.drop(DropOutside)
+		a.count.dropOf(n, DropOutside)
 		e.refuse(p, codeNetwork)
 	case peer != a.self:
-		n.traffic.sent(len(p.b))
+		n.count.sent(peer, wired.Agent, len(p.b))
 		a.send(peer, n, &p)
 	case host != e.host:
-		a.count.drop(DropAbsent)
+		a.count.dropOf(n, DropAbsent)
 		e.refuse(p, codePort)
 	default:
-		n.traffic.sent(len(p.b))
+		n.count.sent(peer, wired.Local, len(p.b))
 		if !a.deliver(n, slot, p) {
 			e.refuse(p, codePort)
 		}
@@ -152,14 +153,18 @@ func (e *endpoint) send(p packet) {
 func (a *Agent) deliver(n *network, slot uint16, p packet) bool {
 	e := a.slots[slot].Load()
 	if e == nil || e.net.Load() != n || e.addr != p.dst() { // the last: laid under another number of ours
-		a.count.drop(DropAbsent)
+		a.count.dropOf(n, DropAbsent)
 		return false
 	}
 	if err := e.dev.Write(p); err != nil {
-		a.count.drop(DropDevice)
+		a.count.dropOf(n, DropDevice)
 		return true
 	}
-	n.traffic.received(len(p.b))
+	from, way := n.peerAt(p.src()), wired.Agent
+	if from == a.self {
+		way = wired.Local
+	}
+	n.count.received(from, way, len(p.b))
 	return true
 }
 

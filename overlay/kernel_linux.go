@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +25,11 @@ type kernel struct {
 	mu     sync.Mutex // guards the fields below
 	asking map[place]*asking
 	pairs  map[wire.PeerID]*pairing // as many as the mesh has hosts
+
+	tally sync.Mutex // held while what the plane has counted is taken over; guards the field below
+	past  ByWay      // over routes of networks that are no more
+
+	dropping sync.Mutex // guards what networks and slots have dropped; the last to be taken
 }
 
 // A place is an address in a network.
@@ -77,9 +81,10 @@ func (k *kernel) close() error { return k.plane.Close() }
 
 func (k *kernel) here() planeAt { return planeAt{k.plane.Here(), k.plane.MTU()} }
 
-// expire takes idle routes away until the agent ends.
+// expire takes idle routes away until the agent ends, and over what the plane has counted.
 func (k *kernel) expire() {
 	for pause(k.agent.ctx, expireEvery) {
+		k.agent.Stats()
 		if _, err := k.plane.Expire(routeIdle); err != nil {
 			k.agent.log.Warn("taking idle routes away", "error", err)
 		}
@@ -90,25 +95,6 @@ func (k *kernel) forget(vni uint32) {
 	if err := k.plane.Forget(vni); err != nil {
 		k.agent.log.Warn("taking routes of a network away", "vni", vni, "error", err)
 	}
-}
-
-// ways sums up the routes.
-func (k *kernel) ways() map[string]WayTraffic {
-	all, err := k.plane.Routes()
-	if err != nil {
-		k.agent.log.Warn("counting routes", "error", err)
-	}
-	ways := map[string]WayTraffic{}
-	for _, r := range all {
-		w := ways[r.Way.String()]
-		w.Routes++
-		w.PacketsOut += r.SentPackets
-		w.BytesOut += r.SentBytes
-		w.PacketsIn += r.ReceivedPackets
-		w.BytesIn += r.ReceivedBytes
-		ways[r.Way.String()] = w
-	}
-	return ways
 }
 
 // receive calls f with what recv reads until the plane or the agent ends. f says whether it keeps the
@@ -145,16 +131,16 @@ func (k *kernel) carry() {
 			a.count.drop(DropUnbound)
 			return false
 		case !p.ipv4():
-			a.count.drop(DropNotIPv4)
+			a.count.dropOf(n, DropNotIPv4)
 			return false
 		}
 		host, _, ok := p.dst().split()
 		peer, there := n.hosts[host]
 		if !ok || !there || peer == a.self {
-			a.count.drop(DropOutside)
+			a.count.dropOf(n, DropOutside)
 			return false
 		}
-		n.traffic.sent(len(p.b))
+		n.count.sent(peer, wired.Agent, len(p.b))
 		for _, q := range datagrams(p, f.Offload) {
 			a.sendWithin(peer, n, &q, 0)
 		}
@@ -223,6 +209,8 @@ type kernelSlot struct {
 	net  *network   // that it is bound to, or was
 	at   address
 	told map[wire.PeerID]bool // hosts that may have a route here
+
+	dropped wired.Drops // of its number, before it was bound or as they were taken over; guarded by the kernel's dropping
 }
 
 // lay makes a slot in the namespace.
@@ -248,10 +236,17 @@ func (s *kernelSlot) bind(n *network, at address) error {
 	if n == nil {
 		return errNetworkEnded
 	}
+	s.countDrops(nil) // others had the number before
 	return s.k.plane.Bind(s.slot, n.vni, at.ip())
 }
 
-func (s *kernelSlot) unbind() { s.k.plane.Unbind(s.slot) }
+func (s *kernelSlot) unbind() {
+	s.mu.Lock()
+	n := s.net
+	s.mu.Unlock()
+	s.k.plane.Unbind(s.slot)
+	s.countDrops(n)
+}
 
 // Read waits for Stop, then for those packets that still wait for their route.
 func (s *kernelSlot) Read() (packet, error) {
@@ -319,6 +314,3 @@ func (k *kernel) bound(n *network, at address) *kernelSlot {
 	s, _ := e.dev.(*kernelSlot)
 	return s
 }
-
-// comparePeers is the order by which is known who of two decides.
-func comparePeers(p, q wire.PeerID) int { return cmp.Compare(string(p[:]), string(q[:])) }

@@ -117,17 +117,28 @@ func twoSites(t testing.TB) (a, b *machine) {
 	return h.machine(t, 1).on(x, cidr), h.machine(t, 2).on(y, cidr)
 }
 
-// wantWay wants that there are routes of a way, all others but those of slots here none.
+// wantWay wants that there are routes of a way, and that packets went that way and no other between
+// hosts.
 func (m *machine) wantWay(way wired.Way, routes int) {
 	m.t.Helper()
 	s := m.Stats()
-	for name, w := range s.Ways {
-		if name != wired.Local.String() && name != way.String() {
-			m.t.Errorf("host %d has %d routes of way %s, want none", m.host, w.Routes, name)
+	for w, n := range s.Routes {
+		if w != wired.Local && w != way {
+			m.t.Errorf("host %d has %d routes of way %s, want none", m.host, n, w)
 		}
 	}
-	if w := s.Ways[way.String()]; w.Routes != routes || routes > 0 && way != wired.Agent && (w.PacketsOut == 0 || w.PacketsIn == 0) {
-		m.t.Errorf("host %d has %+v by way %s, want %d routes in use", m.host, w, way, routes)
+	for w, t := range s.Ways {
+		switch wired.Way(w) {
+		case wired.Local:
+		case way:
+			if s.Routes[way] != routes || routes > 0 && (t.PacketsOut == 0 || t.PacketsIn == 0) {
+				m.t.Errorf("host %d has %d routes by way %s, and %+v went there, want %d routes in use", m.host, s.Routes[way], way, t, routes)
+			}
+		default:
+			if t != (Traffic{}) {
+				m.t.Errorf("by way %s of host %d went %+v, want all by %s", wired.Way(w), m.host, t, way)
+			}
+		}
 	}
 }
 
@@ -195,15 +206,64 @@ func TestKernelsMovePackets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, m := range []*machine{a, b} {
-		if s := m.Stats(); s.Networks[7].PacketsOut != 0 {
-			t.Errorf("host %d has moved %d packets itself", m.host, s.Networks[7].PacketsOut)
-		}
+	// None of it is counted by the agent, and nothing that was counted goes with its route.
+	a.wantWay(wired.Direct, 1)
+	b.wantWay(wired.Direct, 1)
+	before, there := a.Stats(), b.Stats()
+	sent, got := before.Networks[7].Pairs[b.id][wired.Direct], there.Networks[7].Pairs[a.id][wired.Direct]
+	if sent.PacketsOut == 0 || sent.BytesOut < 3<<20 || got.BytesIn < 3<<20 {
+		t.Errorf("host 1 has sent %+v to host 2, which received %+v", sent, got)
+	}
+	if before.Missed == 0 || before.Found.Count == 0 || before.Named.Count == 0 {
+		t.Errorf("of first packets %d missed, %d routes were found and %d names", before.Missed, before.Found.Count, before.Named.Count)
 	}
 	a.Forget(7)
-	waitUntil(t, "the routes to go with the network", func() bool { return a.Stats().Ways["direct"].Routes == 0 })
-	if n := a.Stats().Ways["local"].Routes; n != 0 {
+	waitUntil(t, "the routes to go with the network", func() bool { return a.Stats().Routes[wired.Direct] == 0 })
+	after := a.Stats()
+	if n := after.Routes[wired.Local]; n != 0 {
 		t.Errorf("%d slots are bound to a network that has ended", n)
+	}
+	if w := after.Networks[7].Pairs[b.id][wired.Direct]; w.PacketsOut < sent.PacketsOut || w.PacketsIn < sent.PacketsIn || after.Ways[wired.Direct] != w {
+		t.Errorf("after its end %+v went, %+v before it, and %+v in all", w, sent, after.Ways[wired.Direct])
+	}
+}
+
+// What the kernel drops counts for the network of its slot, also after it has left, and for no other.
+func TestKernelsDrops(t *testing.T) {
+	a := newHub(t).machine(t, 1).on(newSite(t))
+	members := []wire.NetMember{a.member("bad", 0, 1), a.member("near", 0, 1)}
+	learn(t, 7, members, a)
+	learn(t, 8, members, a)
+	for round := 1; round <= 2; round++ { // each in a slot of its own
+		bad, near := a.join(7, 0), a.join(7, 1)
+		other := a.join(8, 0)
+		near.listen(80, echo)
+		for range 3 {
+			bad.sendRaw(datagram(near.e.addr, other.e.addr, "spoofed"))
+		}
+		c, err := bad.dial("tcp", near.addr(80))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkEcho(t, c, 1<<10)
+		check := func() {
+			t.Helper()
+			s := a.Stats()
+			if n := s.Networks[7].Kernel[wired.Source]; n != uint64(3*round) || s.Kernel[wired.Source] != n {
+				t.Errorf("%d packets of network 7 were dropped for their source, %d in all, want %d", n, s.Kernel[wired.Source], 3*round)
+			}
+			if d := s.Networks[8].Kernel; d != (wired.Drops{}) {
+				t.Errorf("of network 8 was dropped %v, want nothing", d)
+			}
+			if w := s.Networks[7].Pairs[a.id][wired.Local]; w.PacketsOut == 0 || w != s.Ways[wired.Local] {
+				t.Errorf("on this host went %+v, in all networks %+v", w, s.Ways[wired.Local])
+			}
+		}
+		check()
+		bad.out()
+		near.out()
+		other.out()
+		check()
 	}
 }
 

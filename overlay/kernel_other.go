@@ -20,9 +20,9 @@ func PlaneTroubles([]netip.Prefix) ([]Trouble, error) { return nil, (*Agent)(nil
 // A kernel is never there.
 type kernel struct{}
 
-func (*kernel) close() error                { return nil }
-func (*kernel) forget(uint32)               {}
-func (*kernel) ways() map[string]WayTraffic { return nil }
+func (*kernel) close() error                      { return nil }
+func (*kernel) forget(uint32)                     {}
+func (*kernel) stats(map[uint32]*network, *Stats) {}
 func (*kernel) answer(*network, wire.PeerID, *wayQuestion) *wayAnswer {
 	return nil
 }

@@ -88,11 +88,11 @@ func (a *Agent) sendWithin(p wire.PeerID, n *network, k *packet, patience time.D
 		if why, ok := l.pushWithin(n.vni, k, patience); ok {
 			return
 		} else if why != DropUnreachable {
-			a.count.drop(why)
+			a.count.dropOf(n, why)
 			return
 		}
 	}
-	a.count.drop(DropUnreachable)
+	a.count.dropOf(n, DropUnreachable)
 }
 
 // push queues a packet, or returns why not.
@@ -364,11 +364,11 @@ func (a *Agent) take(from wire.PeerID, g *guest, vni uint32, p packet) {
 		return
 	}
 	if !n.onHost(p.src(), from) {
-		a.count.drop(DropForeign)
+		a.count.dropOf(n, DropForeign)
 		return
 	}
 	if !n.onHost(p.dst(), a.self) {
-		a.count.drop(DropOutside)
+		a.count.dropOf(n, DropOutside)
 		return
 	}
 	_, slot, _ := p.dst().split()

@@ -167,7 +167,11 @@ func (s *names) respond(b []byte, size int) []byte {
 	if q.Class != dnsmessage.ClassINET {
 		return reply(h, &q, dnsmessage.RCodeRefused, nil, size)
 	}
+	asked := time.Now()
 	code, addrs := s.find(strings.ToLower(strings.TrimSuffix(q.Name.String(), ".")), q.Type)
+	if len(addrs) > 0 {
+		s.e.agent.count.named.add(time.Since(asked))
+	}
 	return reply(h, &q, code, addrs, size)
 }
 

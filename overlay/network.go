@@ -21,7 +21,7 @@ type network struct {
 	members []wire.NetMember
 	hosts   map[uint16]wire.PeerID
 	names   map[string][]int // lower case; members in the order of their index
-	traffic traffic
+	count   netCount
 
 	ended   atomic.Bool // forgotten
 	endedAt time.Time   // guarded by the agent's mu
@@ -43,13 +43,15 @@ func newNetwork(n *wire.Network) (*network, error) {
 	}
 	net := &network{vni: n.VNI, space: n.Space, members: slices.Clone(n.Members), hosts: map[uint16]wire.PeerID{},
 		names: map[string][]int{}, here: map[int]*endpoint{}, over: map[int]bool{}, places: map[int]address{}, watches: map[int]*watch{},
-		changed: make(chan struct{}), meeting: make(chan struct{}, 1)}
+		changed: make(chan struct{}), meeting: make(chan struct{}, 1),
+		count: netCount{pairs: map[wire.PeerID]*pairCount{}}}
 	for i := range net.members {
 		m := &net.members[i]
 		if p, there := net.hosts[m.Host]; there && p != m.Peer {
 			return nil, wire.Errorf(wire.CauseInvalid, "", "network %d: host %d is two nodes", n.VNI, m.Host)
 		}
 		net.hosts[m.Host] = m.Peer
+		net.count.pairs[m.Peer] = new(pairCount)
 		for _, name := range namesOf(m) {
 			net.names[name] = append(net.names[name], i)
 		}
@@ -95,6 +97,12 @@ func (n *network) of(p wire.PeerID) bool {
 		}
 	}
 	return false
+}
+
+// peerAt returns the peer on whose host an address is; zero if it is none of the network's.
+func (n *network) peerAt(a address) wire.PeerID {
+	host, _, _ := a.split()
+	return n.hosts[host]
 }
 
 // onHost reports whether the address is of a host of the network, and that host the peer.

@@ -119,7 +119,7 @@ type Agent struct {
 	nets   map[uint32]*network
 	links  map[wire.PeerID]*link
 	guests map[wire.PeerID]*guest
-	past   NetTraffic // of networks that were dropped
+	past   past // of networks that were dropped
 }
 
 // watchEvery is an agent's own: a way that breaks is left within two seconds more than two tries take.
@@ -262,9 +262,8 @@ func (a *Agent) dropOldest() bool {
 
 // drop forgets all of a network but its traffic. Called with mu held.
 func (a *Agent) drop(n *network) {
-	t := n.stats()
-	t.Here = 0
-	a.past.add(t)
+	s := n.stats()
+	a.past.add(&s)
 	delete(a.nets, n.vni)
 }
 

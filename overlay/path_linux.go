@@ -26,6 +26,7 @@ const (
 
 // asking are the packets that wait for one route.
 type asking struct {
+	began  time.Time
 	frames []wired.Frame
 	gone   bool // its host said that the address is no more
 }
@@ -71,6 +72,7 @@ func (k *kernel) hold(f wired.Frame) bool {
 		a.count.drop(DropUnbound)
 		return false
 	}
+	n.count.missed.Add(1)
 	p := packet{b: f.Packet}
 	there, mine := p.dst(), p.src()
 	if f.Why == wired.Stranger {
@@ -81,12 +83,12 @@ func (k *kernel) hold(f wired.Frame) bool {
 	defer k.mu.Unlock()
 	q := k.asking[key]
 	if q == nil && len(k.asking) < maxAsking {
-		q = new(asking)
+		q = &asking{began: time.Now()}
 		k.asking[key] = q
 		a.work.Go(func() { k.find(n, key, mine, q) })
 	}
 	if q == nil || len(q.frames) >= maxHeld {
-		a.count.drop(DropQueue)
+		a.count.dropOf(n, DropQueue)
 		return false
 	}
 	q.frames = append(q.frames, f)
@@ -130,9 +132,10 @@ func (k *kernel) find(n *network, key place, mine address, q *asking) {
 		if !routed {
 			k.astray(n, f)
 		} else if err := k.plane.Resend(f); err != nil {
-			k.agent.count.drop(DropDevice)
+			k.agent.count.dropOf(n, DropDevice)
 		}
 	}
+	k.agent.count.found.add(time.Since(q.began))
 }
 
 // astray has a packet go the agent's way for which there is no route: whoever is to answer it does.
@@ -145,7 +148,7 @@ func (k *kernel) astray(n *network, f wired.Frame) {
 		}
 		return
 	}
-	k.agent.count.drop(DropUnbound)
+	k.agent.count.dropOf(n, DropUnbound)
 }
 
 func (k *kernel) unroute(to place) {

@@ -1,8 +1,12 @@
 package overlay
 
 import (
+	"maps"
+	"sync"
 	"sync/atomic"
+	"time"
 
+	"gaggle/overlay/wired"
 	"gaggle/wire"
 )
 
@@ -22,7 +26,7 @@ const (
 	DropForeign                 // a peer sent it, and its source is not on that peer
 	DropMalformed               // a peer sent something else than packets
 	DropDevice                  // the kernel did not take it
-	numDrops
+	numDrops                    // how many there are
 )
 
 var dropNames = [numDrops]string{"unbound", "not ipv4", "spoofed", "outside", "absent", "queue", "unreachable", "unknown network",
@@ -37,58 +41,56 @@ type counters struct {
 	beside atomic.Uint64 // packets that went as datagrams
 	asked  atomic.Uint64
 	names  atomic.Uint64
+	found  times // of routes, by the kernel's plane
+	named  times
 }
 
 func (c *counters) drop(d Drop) { c.drops[d].Add(1) }
 
-// traffic is that of one network.
-type traffic struct {
-	packetsOut, bytesOut, packetsIn, bytesIn atomic.Uint64
-}
-
-func (t *traffic) sent(n int) {
-	t.packetsOut.Add(1)
-	t.bytesOut.Add(uint64(n))
-}
-
-func (t *traffic) received(n int) {
-	t.packetsIn.Add(1)
-	t.bytesIn.Add(uint64(n))
+// dropOf counts a packet of a network.
+func (c *counters) dropOf(n *network, d Drop) {
+	c.drop(d)
+	n.count.drops[d].Add(1)
 }
 
 // Stats are what an agent has done.
 type Stats struct {
-	Endpoints int                   // laid now
-	Bound     int                   // of those, on a network
-	Queued    int64                 // bytes that wait for other hosts
-	Datagrams uint64                // packets that went beside the streams to other hosts
-	Asked     uint64                // questions put to other agents
-	Names     uint64                // questions for names that commands have put
-	Drops     map[Drop]uint64       // by reason, without those that are 0
-	Total     NetTraffic            // of all networks, ended ones too
-	Networks  map[uint32]NetTraffic // by VNI, those that the agent knows; without what the kernel moves alone
-	Ways      map[string]WayTraffic // routes of the kernel's plane that are there now, by the name of wired.Way; nil without a plane
+	Endpoints int         // laid now
+	Bound     int         // of those, on a network
+	Queued    int64       // bytes that wait for other hosts
+	Datagrams uint64      // packets that went beside the streams to other hosts
+	Asked     uint64      // questions put to other agents
+	Names     uint64      // questions for names that commands have put
+	Missed    uint64      // packets that came to the agent for want of a route
+	Drops     Drops       // by the agent
+	Kernel    wired.Drops // by the kernel's plane
+	Ways      ByWay       // of all networks, ended ones too
+	Networks  map[uint32]NetStats
+	Routes    map[wired.Way]int // of the kernel's plane; nil without one
+	Found     Times             // from the first packet without a route until it went on
+	Named     Times             // from a question for a name to its answer, if there is one
 }
 
-// WayTraffic is what went over routes since they were made.
-type WayTraffic struct {
-	Routes               int
-	PacketsOut, BytesOut uint64
-	PacketsIn, BytesIn   uint64 // of other hosts
+// Drops are packets that the agent dropped, by Drop.
+type Drops [numDrops]uint64
+
+// NetStats is one network that the agent knows.
+type NetStats struct {
+	Space         wire.Space
+	Members, Here int // of the gang; of those, running here
+	Ended         bool
+	Traffic       // of all pairs
+	Pairs         map[wire.PeerID]ByWay
+	Missed        uint64
+	Drops         Drops
+	Kernel        wired.Drops // of its slots here
 }
 
-// NetTraffic is what endpoints here have sent and received.
-type NetTraffic struct {
-	Space                wire.Space // of one network, as are Members
-	Members, Here        int        // of the gang; of those, running here
-	PacketsOut, BytesOut uint64
-	PacketsIn, BytesIn   uint64
-}
-
-// Stats returns what the agent has done so far.
+// Stats returns what the agent has done so far. No count is less than one that was returned before,
+// those of a network as long as it is known.
 func (a *Agent) Stats() Stats {
-	s := Stats{Queued: a.count.queued.Load(), Datagrams: a.count.beside.Load(), Asked: a.count.asked.Load(), Names: a.count.names.Load(), Drops: map[Drop]uint64{},
-		Networks: map[uint32]NetTraffic{}}
+	s := Stats{Queued: a.count.queued.Load(), Datagrams: a.count.beside.Load(), Asked: a.count.asked.Load(), Names: a.count.names.Load(),
+		Networks: map[uint32]NetStats{}, Found: a.count.found.load(), Named: a.count.named.load()}
 	for i := range a.slots {
 		if e := a.slots[i].Load(); e != nil {
 			s.Endpoints++
@@ -98,39 +100,91 @@ func (a *Agent) Stats() Stats {
 		}
 	}
 	for d := range numDrops {
-		if n := a.count.drops[d].Load(); n > 0 {
-			s.Drops[d] = n
-		}
-	}
-	if k := a.plane.Load(); k != nil {
-		s.Ways = k.ways()
+		s.Drops[d] = a.count.drops[d].Load()
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	s.Total = a.past
-	for vni, n := range a.nets {
-		t := n.stats()
-		s.Networks[vni] = t
-		s.Total.add(t)
+	nets := maps.Clone(a.nets)
+	s.Ways, s.Missed = a.past.ways, a.past.missed
+	a.mu.Unlock()
+	if k := a.plane.Load(); k != nil {
+		k.stats(nets, &s)
+	} else {
+		for vni, n := range nets {
+			s.Networks[vni] = n.stats()
+		}
+	}
+	for _, n := range s.Networks {
+		s.Missed += n.Missed
+		for _, p := range n.Pairs {
+			s.Ways.add(&p)
+		}
 	}
 	return s
 }
 
-// stats returns the traffic of the network.
-func (n *network) stats() NetTraffic {
+// stats returns what the agent has counted of the network.
+func (n *network) stats() NetStats {
 	n.mu.Lock()
 	here := len(n.here)
 	n.mu.Unlock()
-	t := &n.traffic
-	return NetTraffic{Space: n.space, Members: len(n.members), Here: here, PacketsOut: t.packetsOut.Load(),
-		BytesOut: t.bytesOut.Load(), PacketsIn: t.packetsIn.Load(), BytesIn: t.bytesIn.Load()}
+	s := NetStats{Space: n.space, Members: len(n.members), Here: here, Ended: n.ended.Load(), Pairs: map[wire.PeerID]ByWay{},
+		Missed: n.count.missed.Load()}
+	for d := range numDrops {
+		s.Drops[d] = n.count.drops[d].Load()
+	}
+	for p, c := range n.count.pairs {
+		ways := c.load()
+		s.Pairs[p] = ways
+		s.Traffic.add(ways.Sum())
+	}
+	return s
 }
 
-// add adds the traffic of a network.
-func (t *NetTraffic) add(o NetTraffic) {
-	t.Here += o.Here
-	t.PacketsOut += o.PacketsOut
-	t.BytesOut += o.BytesOut
-	t.PacketsIn += o.PacketsIn
-	t.BytesIn += o.BytesIn
+// past is what went over networks that are no more.
+type past struct {
+	ways   ByWay
+	missed uint64
+}
+
+func (p *past) add(s *NetStats) {
+	p.missed += s.Missed
+	for _, w := range s.Pairs {
+		p.ways.add(&w)
+	}
+}
+
+// TimeBounds are the upper bounds by which Times are counted.
+var TimeBounds = [...]time.Duration{100 * time.Microsecond, 200 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second}
+
+// Times are how long something took.
+type Times struct {
+	Count uint64
+	Sum   time.Duration
+	Under [len(TimeBounds)]uint64 // how often no longer than each of TimeBounds
+}
+
+// times count as Times do.
+type times struct {
+	mu  sync.Mutex // guards sum
+	sum Times
+}
+
+func (t *times) add(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sum.Count++
+	t.sum.Sum += d
+	for i, bound := range TimeBounds {
+		if d <= bound {
+			t.sum.Under[i]++
+		}
+	}
+}
+
+func (t *times) load() Times {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sum
 }

@@ -1,6 +1,11 @@
 package overlay
 
-import "net/netip"
+import (
+	"cmp"
+	"net/netip"
+
+	"gaggle/wire"
+)
 
 // Agents with planes (package wired) agree by questions of ProtocolAsk on how packets go between their
 // hosts. One of the two, whose PeerID is the smaller, decides, so that they never differ for long: a
@@ -47,3 +52,6 @@ type wayAnswer struct {
 	There bool    `cbor:"there,omitempty"` // To is, and has a route to From
 	Way   *way    `cbor:"way,omitempty"`   // nil if that of the question will not do
 }
+
+// comparePeers is the order by which is known who of two decides.
+func comparePeers(p, q wire.PeerID) int { return cmp.Compare(string(p[:]), string(q[:])) }

@@ -228,6 +228,31 @@ type JobStatus struct {
 	Passing  bool     `cbor:"passing,omitempty"` // see Submit
 	Client   string   `cbor:"client"`            // name of the submitting machine
 	Targets  []Target `cbor:"targets,omitempty"`
+	// Networks are of gangs that run, at most MaxJobNetworks; of one job that was asked for.
+	Networks []JobNetwork `cbor:"networks,omitempty"`
+}
+
+// JobNetwork is the network of a gang that runs.
+type JobNetwork struct {
+	Gang       string    `cbor:"gang"`
+	Generation int       `cbor:"generation"` // how often the gang began again
+	VNI        uint32    `cbor:"vni"`
+	Nodes      []NetNode `cbor:"nodes"`
+	Paths      []Crossed `cbor:"paths,omitempty"` // the busiest, at most MaxNetPaths
+}
+
+// NetNode is a node of a network, with the names of its members there.
+type NetNode struct {
+	Peer    PeerID   `cbor:"peer"`
+	Name    string   `cbor:"name"`
+	Members []string `cbor:"members"`
+}
+
+// Crossed is what a node says went between it and another.
+type Crossed struct {
+	From PeerID  `cbor:"from"`
+	Path NetPath `cbor:"path"`
+	Mesh string  `cbor:"mesh,omitempty"` // how it reaches the other over the mesh, as in Path.Way
 }
 
 // TaskStatus is what coord explain shows of a task.

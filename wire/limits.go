@@ -68,6 +68,10 @@ const (
 	MaxAddrs = 16
 	// MaxPaths bounds the paths that a node tells of: what people can look at.
 	MaxPaths = 64
+	// MaxNetPaths bounds what a node tells of its networks, and MaxJobNetworks those that one answer
+	// about a job describes: what people can look at, and 4 MiB with all members' names.
+	MaxNetPaths    = 64
+	MaxJobNetworks = 50
 	// MaxPeers bounds the members a coordinator serves at once.
 	MaxPeers = 2_000
 	// MaxRevoked bounds the revocations that a member keeps: twice the members of the largest mesh, in

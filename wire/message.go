@@ -68,7 +68,20 @@ type FromNode struct {
 	Gone     []Gone     `cbor:"gone,omitempty"`     // other peers that did not have what they should
 	Links    []Link     `cbor:"links,omitempty"`
 	Progress []Progress `cbor:"progress,omitempty"`
-	Paths    []Path     `cbor:"paths,omitempty"` // all of them, at most MaxPaths; in place of those before
+	Paths    []Path     `cbor:"paths,omitempty"`   // all of them, at most MaxPaths; in place of those before
+	Crossed  []NetPath  `cbor:"crossed,omitempty"` // the busiest, at most MaxNetPaths; in place of those before
+}
+
+// A NetPath is what went between a node and another on a network, or within one, as the node counts it.
+// Bytes are those of IP packets.
+type NetPath struct {
+	VNI        uint32 `cbor:"vni"`
+	Peer       PeerID `cbor:"peer"` // the other, or the node itself
+	Way        string `cbor:"way"`  // "local", "direct", "external", "agent": see package wired
+	PacketsOut uint64 `cbor:"packets_out,omitempty"`
+	BytesOut   uint64 `cbor:"bytes_out,omitempty"`
+	PacketsIn  uint64 `cbor:"packets_in,omitempty"`
+	BytesIn    uint64 `cbor:"bytes_in,omitempty"`
 }
 
 // A Path is how one member reaches another at the moment.

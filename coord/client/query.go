@@ -134,6 +134,9 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		return nil, err
 	}
 	e := &Event{Jobs: []wire.JobStatus{j}}
+	if len(r.Jobs) > 0 {
+		e.Jobs[0].Networks = r.Jobs[0].Networks
+	}
 	if j.State == "running" || j.State == "waiting" {
 		r, err := l.ask(ctx, &wire.Request{Explain: &wire.TaskRef{Job: j.Job}})
 		if err != nil {

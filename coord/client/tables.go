@@ -50,6 +50,11 @@ func (v *tableView) Event(e *Event, now time.Time) error {
 	case len(e.Tasks) > 0:
 		taskTable(&b, e.Tasks)
 	}
+	for i := range e.Jobs {
+		for k := range e.Jobs[i].Networks {
+			networkTable(&b, &e.Jobs[i].Networks[k])
+		}
+	}
 	if e.Nodes != nil || e.Traffic != nil {
 		nodeTable(&b, e.Nodes)
 	}

@@ -122,3 +122,40 @@ func (g *gang) placeOf(r runRef) *wire.Place {
 	}
 	return nil
 }
+
+// Networks returns the networks of the job's gangs that run, the oldest gang first, at most
+// wire.MaxJobNetworks.
+func (s *State) Networks(id wire.JobID) (all []wire.JobNetwork) {
+	job, ok := s.jobOf[id]
+	if !ok {
+		return nil
+	}
+	for _, g := range s.gangs {
+		if g.job != job || !g.running || g.vni == 0 || len(all) == wire.MaxJobNetworks {
+			continue
+		}
+		all = append(all, wire.JobNetwork{Gang: g.name, Generation: g.gen, VNI: g.vni, Nodes: s.netNodes(g)})
+	}
+	return all
+}
+
+// netNodes returns where the members of a gang are, in their order.
+func (s *State) netNodes(g *gang) (nodes []wire.NetNode) {
+	place := map[nodeRef]int{}
+	for _, m := range g.members {
+		i, there := place[m.at]
+		if !there {
+			n := s.nodes[m.at]
+			i = len(nodes)
+			place[m.at] = i
+			nodes = append(nodes, wire.NetNode{Peer: n.peer, Name: n.hello.Name})
+		}
+		w := wire.NetMember{Task: m.spec.Task, Index: m.spec.Index}
+		name := w.HostName()
+		if m.spec.Count == 1 {
+			name = m.spec.Task
+		}
+		nodes[i].Members = append(nodes[i].Members, name)
+	}
+	return nodes
+}

@@ -98,6 +98,10 @@ func (c *client) status(id wire.JobID) error {
 	if err != nil {
 		return err
 	}
+	if err := c.s.ask(func(st *sched.State) { j.Networks = st.Networks(id) }); err != nil {
+		return err
+	}
+	c.s.addCrossed(j.Networks)
 	r := &wire.Response{Jobs: []wire.JobStatus{j}, Trouble: c.s.troubled()}
 	for _, t := range j.Targets {
 		r.Peers = c.s.infos(r.Peers, t.Held.Peers)

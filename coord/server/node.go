@@ -26,7 +26,8 @@ type nodeSession struct {
 	told   map[wire.PeerID]*wire.PeerInfo // what it was told of other peers
 	grants map[wire.Space]time.Time       // when to renew what it was given
 
-	paths []wire.Path // that it told last; guarded by Server.mu
+	paths   []wire.Path    // that it told last; guarded by Server.mu
+	crossed []wire.NetPath // likewise
 }
 
 // ServeNode talks to a node, or to a client's machine as the holder of its inputs, until the
@@ -189,7 +190,7 @@ func (s *Server) nodeFrame(n *nodeSession, f *wire.FromNode) error {
 		return wire.Errorf(wire.CauseInvalid, "", "second hello of %s", n.peer)
 	}
 	for _, k := range []int{len(f.Started), len(f.Results), len(f.Failures), len(f.Recalled), len(f.Have), len(f.Stored),
-		len(f.Lost), len(f.Gone), len(f.Links), len(f.Progress), len(f.Paths)} {
+		len(f.Lost), len(f.Gone), len(f.Links), len(f.Progress), len(f.Paths), len(f.Crossed)} {
 		if k > wire.MaxBatch {
 			return wire.Errorf(wire.CauseTooLarge, "", "list of %d in a frame of %s", k, n.peer)
 		}
@@ -203,6 +204,11 @@ func (s *Server) nodeFrame(n *nodeSession, f *wire.FromNode) error {
 	if f.Paths != nil {
 		s.mu.Lock()
 		n.paths = f.Paths[:min(len(f.Paths), wire.MaxPaths)]
+		s.mu.Unlock()
+	}
+	if f.Crossed != nil {
+		s.mu.Lock()
+		n.crossed = f.Crossed[:min(len(f.Crossed), wire.MaxNetPaths)]
 		s.mu.Unlock()
 	}
 	events := []sched.Event{sched.Beat{Peer: n.peer, Beat: f.Beat}}

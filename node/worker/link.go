@@ -297,6 +297,7 @@ func (w *Worker) write(ended <-chan struct{}, link Link, out *outbox, beat time.
 	defer tick.Stop()
 	beaten := time.Now()
 	var told []wire.Path
+	var crossed []wire.NetPath
 	for {
 		select {
 		case <-ended:
@@ -306,6 +307,7 @@ func (w *Worker) write(ended <-chan struct{}, link Link, out *outbox, beat time.
 			w.sendProgress(out)
 			if now.Sub(beaten) >= beat/2 {
 				beaten = now
+				crossed = w.tellCrossed(out, crossed)
 				w.mu.Lock()
 				out.beat(w.beat())
 				if w.cfg.Paths != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gaggle/sandbox"
@@ -172,4 +173,16 @@ func (n *network) listens() bool {
 		}
 	}
 	return false
+}
+
+// tellCrossed tells what went over networks if that is not what was told last, and returns what was.
+func (w *Worker) tellCrossed(out *outbox, told []wire.NetPath) []wire.NetPath {
+	if w.cfg.Crossed == nil {
+		return nil
+	}
+	now := w.cfg.Crossed()
+	if len(now) > 0 && !slices.Equal(now, told) {
+		out.crossed(now)
+	}
+	return now
 }

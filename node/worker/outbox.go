@@ -228,6 +228,10 @@ func (o *outbox) paths(p []wire.Path) {
 	o.add(64*len(p), func(f *frame) { f.Paths = p })
 }
 
+func (o *outbox) crossed(p []wire.NetPath) {
+	o.add(96*len(p), func(f *frame) { f.Crossed = p })
+}
+
 func (o *outbox) beat(b *wire.Beat) {
 	o.add(64, func(f *frame) { f.Beat = b })
 }

@@ -51,6 +51,8 @@ type Config struct {
 	Addrs func() []string
 	// Paths, if not nil, tells how other members are reached.
 	Paths func() []wire.Path
+	// Crossed, if not nil, tells what went over the networks of tasks here, at most wire.MaxNetPaths.
+	Crossed func() []wire.NetPath
 	// Dial connects to the coordinator. It is called again whenever the connection has ended.
 	Dial func(context.Context) (Link, error)
 	// HangUp, if not nil, is called when the connection was silent for so long that it is good for

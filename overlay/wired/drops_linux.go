@@ -7,50 +7,20 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// A Reason says why the programs dropped a packet.
-type Reason int
-
-const (
-	Unbound   Reason = iota // the slot is in no network
-	Protocol                // not IPv4, or with a VLAN tag
-	Source                  // not from the slot's own address
-	Outside                 // to no address of a tenant network: broadcast, multicast, the world
-	Rate                    // the slot had more misses than it may
-	Unrouted                // no route after the agent was asked
-	Refused                 // the route leads nowhere
-	Absent                  // from another host, for no slot that is here
-	Spoofed                 // from another host, but its source lives elsewhere
-	Malformed               // no packet of VXLAN
-	Failed                  // the kernel could not, for want of memory or offload
-	reasons
-)
-
-var reasonNames = [reasons]string{"unbound", "protocol", "source", "outside", "rate", "unrouted", "refused", "absent",
-	"spoofed", "malformed", "failed"}
-
-func (r Reason) String() string {
-	if r >= 0 && r < reasons {
-		return reasonNames[r]
-	}
-	return fmt.Sprintf("reason %d", int(r))
-}
-
-// Drops returns how many packets were dropped for each reason since the plane was opened: sent by
-// or for the slot of a number, or for 0 those that belong to no slot.
-func (p *Plane) Drops(slot int) (map[Reason]uint64, error) {
+// Drops returns what was dropped since the plane was opened: sent by or for the slot of a number, or for
+// 0 what belongs to no slot.
+func (p *Plane) Drops(slot int) (d Drops, err error) {
 	var t planeTally
 	p.gate.RLock()
 	defer p.gate.RUnlock()
 	if err := p.objects.Drops.Lookup(uint32(slot), &t); err != nil {
-		return nil, fmt.Errorf("reading drops of slot %d: %w", slot, err)
+		return d, fmt.Errorf("reading drops of slot %d: %w", slot, err)
 	}
-	return counted(&t), nil
+	return t.N, nil
 }
 
-// AllDrops returns how many packets were dropped for each reason, by all slots and those that
-// belong to none.
-func (p *Plane) AllDrops() (map[Reason]uint64, error) {
-	var sum planeTally
+// AllDrops returns the same for every slot, by number.
+func (p *Plane) AllDrops() ([]Drops, error) {
 	p.gate.RLock()
 	defer p.gate.RUnlock()
 	keys, tallies := make([]uint32, MaxSlots+1), make([]planeTally, MaxSlots+1)
@@ -59,20 +29,9 @@ func (p *Plane) AllDrops() (map[Reason]uint64, error) {
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, fmt.Errorf("reading drops: %w", err)
 	}
-	for _, t := range tallies[:n] {
-		for r := range t.N {
-			sum.N[r] += t.N[r]
-		}
+	all := make([]Drops, MaxSlots+1)
+	for i, t := range tallies[:n] {
+		all[keys[i]] = t.N
 	}
-	return counted(&sum), nil
-}
-
-func counted(t *planeTally) map[Reason]uint64 {
-	all := map[Reason]uint64{}
-	for r, n := range t.N {
-		if n > 0 {
-			all[Reason(r)] = n
-		}
-	}
-	return all
+	return all, nil
 }

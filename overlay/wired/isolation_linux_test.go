@@ -12,12 +12,13 @@ import (
 // wantDrops waits until the programs have dropped n packets for a reason, and wants no other.
 func wantDrops(t *testing.T, h *host, slot int, want Reason, n uint64) {
 	t.Helper()
-	var d map[Reason]uint64
+	var d, all Drops
+	all[want] = n
 	waitFor(t, "packets to be dropped", func() bool {
 		d = drops(t, h, slot)
 		return d[want] >= n
 	})
-	if d[want] != n || len(d) != 1 {
+	if d != all {
 		t.Errorf("dropped %v, want %d of %v", d, n, want)
 	}
 }

@@ -329,7 +329,7 @@ func pour(t testing.TB, a, b *endpoint, size int) {
 	}
 }
 
-func drops(t testing.TB, h *host, slot int) map[Reason]uint64 {
+func drops(t testing.TB, h *host, slot int) Drops {
 	t.Helper()
 	d, err := h.plane.Drops(slot)
 	if err != nil {
@@ -340,8 +340,8 @@ func drops(t testing.TB, h *host, slot int) map[Reason]uint64 {
 		t.Fatal(err)
 	}
 	for r, n := range d {
-		if all[r] < n {
-			t.Errorf("%d were dropped as %v by slot %d, but %d in all", n, r, slot, all[r])
+		if all[slot][r] < n {
+			t.Errorf("%d were dropped as %v by slot %d, but by all slots at once %d", n, Reason(r), slot, all[slot][r])
 		}
 	}
 	return d

@@ -302,6 +302,53 @@ func TestTry(t *testing.T) {
 	}
 }
 
+// What went over a route is told once when the route has gone, and before as long as it is there.
+func TestTraffic(t *testing.T) {
+	a, b := twoHosts(t, Config{})
+	x, y := a.endpoint(t, 7), b.endpoint(t, 7)
+	meet(t, Direct, x, y)
+	p, q := x.udp(t), y.udp(t)
+	over := func(want int) {
+		t.Helper()
+		live, past, err := a.plane.Traffic()
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := func(all []Stat) (n int) {
+			for _, s := range all {
+				if s.Dst == y.addr {
+					if s.SentBytes != s.SentPackets*32 || s.ReceivedBytes != s.ReceivedPackets*32 || s.Way != Direct {
+						t.Errorf("%+v, want datagrams of 4 bytes", s)
+					}
+					n += int(s.SentPackets + s.ReceivedPackets)
+				}
+			}
+			return n
+		}
+		if l, g := of(live), of(past); l*g != 0 || l+g != want {
+			t.Errorf("%d packets by the route and %d by such that are no more, want %d together", l, g, want)
+		}
+	}
+	sendUDP(t, p, y.addr, "ping")
+	wantUDP(t, q, x.addr, "ping")
+	sendUDP(t, q, x.addr, "pong")
+	wantUDP(t, p, y.addr, "pong")
+	over(2)
+	over(2)
+	if err := a.plane.Route(7, y.addr, To{Way: Direct, Host: b.plane.Here()[0]}); err != nil { // in the old one's place
+		t.Fatal(err)
+	}
+	over(2)
+	over(0)
+	sendUDP(t, p, y.addr, "ping")
+	wantUDP(t, q, x.addr, "ping")
+	if err := a.plane.Unroute(7, y.addr); err != nil {
+		t.Fatal(err)
+	}
+	over(1)
+	over(0)
+}
+
 func TestExpire(t *testing.T) {
 	a, b := twoHosts(t, Config{})
 	x, y, z := a.endpoint(t, 7), b.endpoint(t, 7), b.endpoint(t, 7)

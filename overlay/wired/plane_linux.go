@@ -93,6 +93,7 @@ type Plane struct {
 	ways      map[netip.Addr]wayTo
 	routed    map[uint32]int // routes that are not Local, by VNI
 	allRouted int
+	past      map[pastRoute]Stat // until Traffic tells it
 }
 
 // ErrClosed is returned by methods of a Plane after Close.
@@ -102,7 +103,7 @@ var ErrClosed = errors.New("the network plane is closed")
 // of processes that are gone left there. It needs CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, or
 // CAP_SYS_ADMIN, and /dev/net/tun.
 func Open(config Config) (_ *Plane, err error) {
-	p := &Plane{config: config, log: config.Log, slots: map[int]*Slot{}, probes: map[nonce]chan struct{}{}, ways: map[netip.Addr]wayTo{}, routed: map[uint32]int{}, dying: make(chan *Slot, MaxSlots)}
+	p := &Plane{config: config, log: config.Log, slots: map[int]*Slot{}, probes: map[nonce]chan struct{}{}, ways: map[netip.Addr]wayTo{}, routed: map[uint32]int{}, past: map[pastRoute]Stat{}, dying: make(chan *Slot, MaxSlots)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

@@ -11,25 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Way is how packets get to where a route leads.
-type Way uint32
-
-const (
-	Local    Way = 1 + iota // a slot of this plane
-	Direct                  // a host in a trusted network; the programs write VXLAN's headers
-	External                // the same, by a device that the kernel has for that
-	Agent                   // the agent, which carries them
-	Nowhere                 // they are dropped, and who sends them is told that there is no such host
-)
-
-func (w Way) String() string {
-	names := [...]string{"no way", "local", "direct", "external", "agent", "nowhere"}
-	if int(w) < len(names) {
-		return names[w]
-	}
-	return fmt.Sprintf("way %d", uint32(w))
-}
-
 // To is where a route leads. A local slot has its route from Bind.
 type To struct {
 	Way  Way
@@ -108,10 +89,12 @@ func (p *Plane) setRoute(key planeKey, r *planeRoute) error {
 	if err := full(p.objects.Routes.Put(key, r)); err != nil {
 		return fmt.Errorf("route to %s: %w", addr(key.Ip), err)
 	}
-	if !known {
-		p.routed[key.Vni]++
-		p.allRouted++
+	if known {
+		p.note(key, &old)
+		return nil
 	}
+	p.routed[key.Vni]++
+	p.allRouted++
 	return nil
 }
 
@@ -143,6 +126,7 @@ func (p *Plane) routeLocal(key planeKey, r *planeRoute) error {
 	if err := full(p.objects.Routes.Put(key, r)); err != nil {
 		return err
 	}
+	p.note(key, &old)
 	p.unrouted(key.Vni)
 	return nil
 }
@@ -169,45 +153,21 @@ func (p *Plane) Unroute(vni uint32, dst netip.Addr) error {
 	if err := p.objects.Routes.Delete(key); err != nil {
 		return fmt.Errorf("taking away the route to %s: %w", dst, err)
 	}
+	p.note(key, &old)
 	p.unrouted(vni)
 	return nil
 }
 
-// A Stat is a route with what went over it.
-type Stat struct {
-	VNI             uint32
-	Dst             netip.Addr
-	Way             Way
-	Host            netip.Addr // Direct and External
-	Idle            time.Duration
-	SentPackets     uint64 // to Dst
-	SentBytes       uint64
-	ReceivedPackets uint64 // from Dst, of other hosts
-	ReceivedBytes   uint64
-}
-
-// Routes returns all routes, in no order. Those that come or go meanwhile may be among them, or
-// twice.
-func (p *Plane) Routes() ([]Stat, error) {
-	var all []Stat
-	var key planeKey
-	var r planeRoute
-	now := coarse()
+// unrouteLocal takes the route of a slot away.
+func (p *Plane) unrouteLocal(key planeKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.gate.RLock()
 	defer p.gate.RUnlock()
-	routes := p.objects.Routes.Iterate()
-	for routes.Next(&key, &r) {
-		s := Stat{VNI: key.Vni, Dst: addr(key.Ip), Way: Way(r.Kind), Idle: time.Duration(now-min(now, r.Used)) << coarseBits,
-			SentPackets: r.TxPackets, SentBytes: r.TxBytes, ReceivedPackets: r.RxPackets, ReceivedBytes: r.RxBytes}
-		if s.Way == Direct || s.Way == External {
-			s.Host = addr(r.Remote)
-		}
-		all = append(all, s)
+	var old planeRoute
+	if p.objects.Routes.Lookup(key, &old) == nil && p.objects.Routes.Delete(key) == nil {
+		p.note(key, &old)
 	}
-	if err := routes.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return nil, fmt.Errorf("reading routes: %w", err)
-	}
-	return all, nil
 }
 
 // Expire takes away the routes that no packet used for the time idle, to 1.1 s, and returns how

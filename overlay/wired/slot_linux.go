@@ -155,8 +155,8 @@ func (p *Plane) Unbind(s *Slot) {
 	if was == bound {
 		p.gate.RLock()
 		_ = p.objects.Slots.Put(uint32(s.n), &planeSlot{})
-		_ = p.objects.Routes.Delete(planeKey{Vni: s.vni, Ip: be(s.addr)})
 		p.gate.RUnlock()
+		p.unrouteLocal(planeKey{Vni: s.vni, Ip: be(s.addr)})
 	}
 	s.mu.Unlock()
 	if was == spent {

@@ -49,7 +49,7 @@ struct route {
 	__u16 mtu;     // largest IP packet, 0: any
 	__be16 port;   // DIRECT: VXLAN's at the remote host
 	__u32 used;    // when it was last used, in 2^30 ns of CLOCK_MONOTONIC
-	__u64 tx_packets, tx_bytes, rx_packets, rx_bytes;
+	__u64 tx_packets, tx_bytes, rx_packets, rx_bytes; // bytes of IP packets
 };
 
 // frames that the agent carries for a slot in 2^24 ns: 15,000 a second, of up to 64 KiB
@@ -264,7 +264,7 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 		return up(skb, miss_dev, TOOBIG, 0, vni, slot);
 	}
 	__sync_fetch_and_add(&r->tx_packets, 1);
-	__sync_fetch_and_add(&r->tx_bytes, skb->len);
+	__sync_fetch_and_add(&r->tx_bytes, skb->len - ETH_HLEN);
 	switch (r->kind) {
 	case LOCAL:
 		to = r->dev - first_dev;
@@ -290,8 +290,9 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 }
 
 // accept checks a packet that came from another host: it must be for a slot that is here, from
-// an address that lives where it came from: the host remote, or one that the agent speaks for. It returns where to, or says why not in *why.
-static __always_inline struct route *accept(struct __sk_buff *skb, __u32 vni, int agent, __be32 remote, struct pair *a, __u32 *slot, __u32 *why)
+// an address that lives where it came from: the host remote, or one that the agent speaks for. Before
+// its IP packet are head bytes. It returns where to, or says why not in *why.
+static __always_inline struct route *accept(struct __sk_buff *skb, __u32 head, __u32 vni, int agent, __be32 remote, struct pair *a, __u32 *slot, __u32 *why)
 {
 	struct route *d = find(vni, a->d), *s;
 	struct slot *sl;
@@ -314,7 +315,7 @@ static __always_inline struct route *accept(struct __sk_buff *skb, __u32 vni, in
 		return 0;
 	touch(s);
 	__sync_fetch_and_add(&s->rx_packets, 1);
-	__sync_fetch_and_add(&s->rx_bytes, skb->len);
+	__sync_fetch_and_add(&s->rx_bytes, skb->len - head);
 	*why = 0;
 	return d;
 }
@@ -379,7 +380,7 @@ SEC("tc") int from_agent(struct __sk_buff *skb)
 	} else if (h[1] != DELIVER && h[1] != STRANGER) {
 		return drop(0, MALFORMED);
 	} else {
-		d = accept(skb, vni, h[1] == DELIVER, remote, &a, &n, &why);
+		d = accept(skb, ETH_HLEN, vni, h[1] == DELIVER, remote, &a, &n, &why);
 		if (why)
 			return drop(n, why == REASONS ? UNROUTED : why);
 		if (!d)
@@ -417,7 +418,7 @@ SEC("tc") int from_wire(struct __sk_buff *skb)
 	if (!vni)
 		return drop(0, MALFORMED);
 	if (vni != probe_vni) {
-		d = accept(skb, vni, 0, h.ip.saddr, &a, &n, &why);
+		d = accept(skb, sizeof(h) + ETH_HLEN, vni, 0, h.ip.saddr, &a, &n, &why);
 		if (why && why != REASONS)
 			return drop(n, why);
 		if (!d)
