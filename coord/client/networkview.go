@@ -17,7 +17,7 @@ const namesShown = 8
 func networkTable(b *strings.Builder, w *wire.JobNetwork) {
 	again := ""
 	if w.Generation > 0 {
-		again = fmt.Sprintf(", begun again %d times", w.Generation)
+		again = fmt.Sprintf(", in its generation %d", w.Generation+1)
 	}
 	fmt.Fprintf(b, "\ngang %s is on network %d%s\n", printable(w.Gang), w.VNI, again)
 	names := map[wire.PeerID]string{}
