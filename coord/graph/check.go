@@ -96,6 +96,21 @@ func (f *File) check(ps *problems) {
 	if len(f.targets) == 0 {
 		ps.add(pos{path: "targets"}, "name what is wanted, as in {result.txt: \"@task/output\"}", "there are no targets")
 	}
+	checkEnv(ps, f.defaults.env)
+	for i := range f.tasks {
+		checkEnv(ps, f.tasks[i].val.env)
+	}
+}
+
+// checkEnv checks that env says nothing else of an instance than it is told.
+func checkEnv(ps *problems, env []pair[tmpl]) {
+	for i := range env {
+		switch name := env[i].key; name {
+		case gaggleTask, gaggleIndex, gaggleCount, gaggleAddr:
+			ps.add(env[i].pos, "take it out: count, gang and network set it",
+				"%s says which instance a task is, or where, and is not for env", name)
+		}
+	}
 }
 
 // taskNames returns the names of the tasks, for messages.

@@ -165,9 +165,10 @@ func (x *expander) checkStart(order []*gathering) {
 	}
 }
 
-// What tells an instance of a count, or of a gang, which one it is.
+// What tells an instance of a count, or of a gang, which one it is, and on a network its address.
 const (
 	gaggleTask  = "GAGGLE_TASK"
 	gaggleIndex = "GAGGLE_INDEX"
 	gaggleCount = "GAGGLE_COUNT"
+	gaggleAddr  = "GAGGLE_ADDR"
 )

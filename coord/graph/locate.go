@@ -240,6 +240,9 @@ func (x *expander) output(p pos, r *ref, t *xtask, inst int) (placed, bool) {
 				hint = fmt.Sprintf("a part of a directory is written \"@%s/%s//%s\"", t.name, o.Path, rest)
 			}
 		}
+		if t.service {
+			hint = "it is a service, which is killed when the others of its gang have ended: let one of those write what is wanted"
+		}
 		x.ps.add(p, hint, "task %q has no output %q", t.name, clip(r.path))
 		return placed{}, false
 	}
