@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gaggle/overlay/wired"
 	"gaggle/wire"
 )
 
@@ -145,13 +146,13 @@ func TestShortConnections(t *testing.T) {
 				waitUntil(t, "the queues to be empty", func() bool { return m.Stats().Queued == 0 })
 				s := m.Stats()
 				for d, n := range s.Drops {
-					if d != DropNotIPv4 {
+					if d := Drop(d); n > 0 && d != DropNotIPv4 {
 						t.Errorf("host %d drops %d packets as %s", m.host, n, d)
 					}
 				}
-				for name, w := range s.Ways {
-					if name != "local" && w.Routes > 1 {
-						t.Errorf("host %d has %d routes of way %s", m.host, w.Routes, name)
+				for w, n := range s.Routes {
+					if w != wired.Local && n > 1 {
+						t.Errorf("host %d has %d routes of way %s", m.host, n, w)
 					}
 				}
 			}

@@ -133,7 +133,7 @@ func TestWayBreaks(t *testing.T) {
 			p.mu.Lock()
 			p.path.until = time.Now() // so that nobody waits for half a minute
 			p.mu.Unlock()
-			for ctx := soon(t); a.Stats().Ways["direct"].Routes == 0 || b.Stats().Ways["direct"].Routes == 0; pause(ctx, firstLook) {
+			for ctx := soon(t); a.Stats().Routes[wired.Direct] == 0 || b.Stats().Routes[wired.Direct] == 0; pause(ctx, firstLook) {
 				if sent == blocks-20 || ctx.Err() != nil {
 					t.Fatal("packets do not go the old way again")
 				}
