@@ -28,6 +28,17 @@ const (
 	besideTurn = 4 << 10
 )
 
+// datagramHead is the length of what stands before a packet in a datagram: kind and VNI of its frame. With
+// the rest of a frame's head the largest packets of a TUN device would not fit.
+const datagramHead = 4
+
+// datagramOf makes a frame a datagram, in its place.
+func datagramOf(frame []byte) []byte {
+	b := frame[frameHead-datagramHead:]
+	copy(b, frame[2:2+datagramHead])
+	return b
+}
+
 // datagram reports whether a packet may overtake others and be lost, as its program knows: UDP or ICMP
 // in one piece. Of what had to be cut up each part is needed, and the stream loses none.
 func (p *packet) datagram() bool {
@@ -111,13 +122,13 @@ func (l *link) empty(ctx context.Context, q *beside, d Datagrams) (err error) {
 
 // sendDatagram sends a frame, by the stream if it is too large.
 func (l *link) sendDatagram(ctx context.Context, d Datagrams, frame []byte) error {
-	err := d.Send(ctx, frame)
+	_, vni, k := readHead(frame)
+	k.b = frame[frameHead:]
+	err := d.Send(ctx, datagramOf(frame))
 	switch {
 	case err == nil:
 		l.agent.count.beside.Add(1)
 	case errors.Is(err, peer.ErrTooLarge):
-		_, vni, k := readHead(frame)
-		k.b = frame[frameHead:]
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if n := l.lanes.of(vni); l.ended || !l.lanes.room(n, &k) || !l.lanes.add(n, &k) {
@@ -155,17 +166,16 @@ func (a *Agent) takeBeside(s Stream, g *guest) (end func()) {
 	return end
 }
 
-// takeDatagram takes what should be one frame.
+// takeDatagram takes what should be one packet.
 func (a *Agent) takeDatagram(from wire.PeerID, g *guest, b []byte) {
-	if len(b) < frameHead {
+	if len(b) < datagramHead {
 		a.count.drop(DropMalformed)
 		return
 	}
-	length, vni, p := readHead(b)
-	p.b = b[frameHead:]
-	if length != len(p.b) || !p.ipv4() || !p.sound() {
+	p := packet{kind: kind(b[0]), b: b[datagramHead:]}
+	if !p.ipv4() || !p.sound() {
 		a.count.drop(DropMalformed)
 		return
 	}
-	a.take(from, g, vni, p)
+	a.take(from, g, binary.BigEndian.Uint32(b)&0xffffff, p)
 }

@@ -56,7 +56,7 @@ func TestDatagramsOvertake(t *testing.T) {
 	waitForDatagrams(t, l)
 	for i := range byte(20) {
 		p := packet{b: datagram(addressOf(1, 1), addressOf(2, 1), string(i))}
-		for got := []byte(nil); !bytes.Equal(got, appendFrame(nil, 7, &p)); {
+		for got := []byte(nil); !bytes.Equal(got, datagramOf(appendFrame(nil, 7, &p))); {
 			a.send(b.id, n, &p)
 			select {
 			case got = <-came:
@@ -205,6 +205,7 @@ func TestHostileDatagrams(t *testing.T) {
 	if _, err := io.ReadFull(s, said); err != nil || said[0] != readsDatagrams {
 		t.Fatalf("it says %x, %v", said, err)
 	}
+	frame = func(vni uint32, p packet) []byte { return datagramOf(appendFrame(nil, vni, &p)) }
 	good := frame(7, packet{b: datagram(me, to, "good")})
 	for _, c := range []struct {
 		what string
@@ -212,11 +213,12 @@ func TestHostileDatagrams(t *testing.T) {
 		why  Drop
 	}{
 		{"empty", nil, DropMalformed},
-		{"too short", good[:frameHead-1], DropMalformed},
-		{"no packet", good[:frameHead], DropMalformed},
+		{"too short", good[:datagramHead-1], DropMalformed},
+		{"no packet", good[:datagramHead], DropMalformed},
 		{"half of one", good[:len(good)-3], DropMalformed},
 		{"more than one", append(slices.Clone(good), 0), DropMalformed},
 		{"no IPv4", frame(7, packet{b: []byte("no packet at all, but long enough")}), DropMalformed},
+		{"to be cut up", frame(7, packet{kind: kindCut | kindSum, segment: 100, b: plain(me, to)}), DropMalformed},
 		{"of unknown kind", frame(7, packet{kind: 0xff, b: plain(me, to)}), DropMalformed},
 		{"of another host", frame(7, packet{b: plain(addressOf(1, 2), to)}), DropForeign},
 		{"of a network that is not the peer's", frame(8, packet{b: plain(me, eight.e.addr)}), DropForeign},
@@ -259,17 +261,17 @@ func TestDatagramsOverTheMesh(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			exchange := func() {
+			exchange := func(size int) {
 				t.Helper()
-				if _, err := u.Write([]byte("hello")); err != nil {
+				if _, err := u.Write(make([]byte, size)); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := u.Read(make([]byte, 5)); err != nil {
-					t.Fatal(err)
+				if n, err := u.Read(make([]byte, size)); err != nil || n != size {
+					t.Fatal(n, err)
 				}
 			}
 			for range 50 {
-				exchange()
+				exchange(5)
 			}
 			if !c.beside {
 				if x, y := ms[0].Stats().Datagrams, ms[1].Stats().Datagrams; x != 0 || y != 0 {
@@ -277,9 +279,13 @@ func TestDatagramsOverTheMesh(t *testing.T) {
 				}
 				return
 			}
-			for ctx := soon(t); ms[0].Stats().Datagrams == 0 || ms[1].Stats().Datagrams == 0; exchange() {
-				if ctx.Err() != nil {
-					t.Fatal("nothing goes as a datagram")
+			// The largest, too, when QUIC has found out how large packets may be.
+			for _, size := range []int{5, deviceMTU - ipHead - udpHead} {
+				x, y := ms[0].Stats().Datagrams, ms[1].Stats().Datagrams
+				for ctx := soon(t); ms[0].Stats().Datagrams == x || ms[1].Stats().Datagrams == y; exchange(size) {
+					if ctx.Err() != nil {
+						t.Fatalf("nothing of %d bytes goes as a datagram", size)
+					}
 				}
 			}
 			for d, n := range ms[0].Stats().Drops {

@@ -25,10 +25,10 @@
 //	6  bytes of payload in each segment, 0 unless it is to be cut up (uint16)
 //	8  the IPv4 packet
 //
-// Where the connection is direct, by QUIC, whole packets of UDP and ICMP go as its datagrams, a frame in each:
-// they wait for no TCP, and may be lost. Those that do not fit go by the stream, and so do all if the connection
-// is relayed or by TCP. Who takes a stream writes the byte 1 to it if it reads datagrams as well; without that,
-// as from older versions, there are none (datagram.go).
+// Where the connection is direct, by QUIC, whole packets of UDP and ICMP go as its datagrams: they wait for no
+// TCP, and may be lost. What stands before the packet there is the kind (1) and the VNI (3). Those that do not
+// fit go by the stream, and so do all if the connection is relayed or by TCP. Who takes a stream writes the
+// byte 1 to it if it reads datagrams as well; without that, as from older versions, there are none (datagram.go).
 //
 // A packet that is to be cut up never is, between endpoints that are TUN devices: one kernel hands
 // 64 KiB of a TCP stream over to the other. For an endpoint that is not there the host answers as a
