@@ -129,18 +129,31 @@ func (l *link) sendDatagram(ctx context.Context, d Datagrams, frame []byte) erro
 	case err == nil:
 		l.agent.count.beside.Add(1)
 	case errors.Is(err, peer.ErrTooLarge):
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if n := l.lanes.of(vni); l.ended || !l.lanes.room(n, &k) || !l.lanes.add(n, &k) {
-			l.agent.count.drop(DropQueue)
-		} else {
-			wake(l.kick)
+		if !l.pushStream(vni, &k) {
+			l.agent.dropIn(vni, DropQueue)
 		}
 		return nil
 	case l.agent.ctx.Err() == nil:
-		l.agent.count.drop(DropUnreachable)
+		l.agent.dropIn(vni, DropUnreachable)
 	}
 	return err
+}
+
+// pushStream queues a packet for the stream. It returns false if there is no room.
+func (l *link) pushStream(vni uint32, k *packet) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.lanes.of(vni)
+	return !l.ended && l.lanes.room(n, k) && l.lanes.add(n, k) && wake(l.kick)
+}
+
+// dropIn counts a packet of a network that may not be known any more.
+func (a *Agent) dropIn(vni uint32, d Drop) {
+	if n := a.network(vni); n != nil {
+		a.count.dropOf(n, d)
+	} else {
+		a.count.drop(d)
+	}
 }
 
 // takeBeside takes frames from the datagrams of a stream's connection, and says so on the stream, until
