@@ -187,10 +187,16 @@ func BenchmarkVideo(b *testing.B) {
 		}
 	}
 	for i := range ways {
-		slices.Sort(times[i])
-		middle, of := times[i][len(times[i])/2], times[0][len(times[0])/2]
-		fmt.Printf("%-8s %6.2f s, %.2fx of files; %.2f\n", ways[i].name, middle, middle/of, times[i])
+		ratios := make([]float64, len(times[i]))
+		for round, took := range times[i] {
+			ratios[round] = took / times[0][round]
+		}
+		fmt.Printf("%-8s %6.2f s, %.2fx of files; %.2f\n", ways[i].name, median(times[i]), median(ratios), times[i])
 	}
+}
+
+func median(all []float64) float64 {
+	return slices.Sorted(slices.Values(all))[len(all)/2]
 }
 
 // rounds is how often benchmarks compare.

@@ -53,7 +53,7 @@ func BenchmarkEndpoints(b *testing.B) {
 	needRoot(b)
 	slow := slices.Max(sizes("GAGGLE_SLOW", "100"))
 	fmt.Printf("%-12s %5s %10s %10s %9s %9s %10s %10s\n", "way", "N", "total ms", "each us", "p50 us", "p99 us", "given up", "all gone ms")
-	for _, n := range sizes("GAGGLE_ENDPOINTS", "1 10 100 1000") {
+	for _, n := range sizes("GAGGLE_ENDPOINTS", "1 10 50 100 1000") {
 		for _, way := range []struct {
 			name string
 			slow bool
