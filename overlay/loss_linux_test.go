@@ -118,11 +118,30 @@ func pour(b *testing.B, w io.ReadWriter, end func() error, size int) {
 	}
 }
 
+// streams returns what sends that many bytes by a stream of the mesh and waits until they have arrived.
+func streams(b *testing.B, from, to *peer.Host) func(size int) {
+	const proto = "/test/raw/1"
+	to.Handle(proto, func(s *peer.Stream) {
+		n, _ := io.Copy(io.Discard, s)
+		fmt.Fprintf(s, "%12d", n)
+		s.Close()
+	})
+	return func(size int) {
+		s, err := from.Open(soon(b), to.ID(), proto)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		pour(b, s, s.CloseWrite, size)
+		s.Close()
+	}
+}
+
 // BenchmarkLoss has one TCP connection of tasks send from host to host, then four, over a path that loses
 // packets, and the same bytes go over a stream of the mesh, in turns. What ends TCP at each host and sends
 // its bytes by such streams can be no faster than these.
 func BenchmarkLoss(b *testing.B) {
-	const proto, size, rounds = "/test/raw/1", 24 << 20, 3
+	const size, rounds = 24 << 20, 3
 	for _, rate := range []string{"100mbit", "1gbit"} {
 		for _, perMille := range []int{0, 1, 10} {
 			b.Run(fmt.Sprintf("%s-%d.%d%%", rate, perMille/10, perMille%10), func(b *testing.B) {
@@ -130,21 +149,8 @@ func BenchmarkLoss(b *testing.B) {
 				hosts, ms := c.hosts(7070, true)
 				from, to := ms[0].join(7, 0), ms[1].join(7, 1)
 				to.sink(80)
-				hosts[1].Handle(proto, func(s *peer.Stream) {
-					n, _ := io.Copy(io.Discard, s)
-					fmt.Fprintf(s, "%12d", n)
-					s.Close()
-				})
 				var again atomic.Int64
-				stream := func(size int) {
-					s, err := hosts[0].Open(soon(b), hosts[1].ID(), proto)
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					pour(b, s, s.CloseWrite, size)
-					s.Close()
-				}
+				stream := streams(b, hosts[0], hosts[1])
 				connection := func(size int) {
 					conn, err := from.dial("tcp", to.addr(80))
 					if err != nil {
@@ -248,13 +254,13 @@ func BenchmarkBeside(b *testing.B) {
 	}
 }
 
-// BenchmarkFlood measures what TCP of one network gets, alone and while a task of another network sends as
+// BenchmarkFlood measures what TCP of one network and a stream of the mesh get, alone and while a task of another network sends as
 // much UDP as it can between the same hosts, with datagrams and without; and round trips of UDP beside that.
 func BenchmarkFlood(b *testing.B) {
 	const size, rounds, trips = 16 << 20, 3, 100
 	for _, how := range []string{"stream", "datagram"} {
 		b.Run(how, func(b *testing.B) {
-			_, ms := newCable(b, "100mbit", 0).hosts(7070, how == "datagram")
+			hosts, ms := newCable(b, "100mbit", 0).hosts(7070, how == "datagram")
 			learn(b, 8, []wire.NetMember{ms[0].member("a", 0, 1), ms[1].member("b", 0, 1)}, ms...)
 			from, to, bad, poor := ms[0].join(7, 0), ms[1].join(7, 1), ms[0].join(8, 0), ms[1].join(8, 1)
 			to.sink(80)
@@ -265,20 +271,26 @@ func BenchmarkFlood(b *testing.B) {
 				b.Fatal(err)
 			}
 			flood.SetDeadline(time.Time{})
-			var alone, flooded, trip []time.Duration
-			bulk := func() time.Duration {
+			took := map[string][]time.Duration{}
+			measure := func(what string, f func(size int)) {
+				began := time.Now()
+				f(size)
+				took[what] = append(took[what], time.Since(began))
+			}
+			stream := streams(b, hosts[0], hosts[1])
+			bulk := func(size int) {
 				conn, err := from.dial("tcp", to.addr(80))
 				if err != nil {
 					b.Fatal(err)
 				}
 				defer conn.Close()
-				began := time.Now()
 				pour(b, conn, conn.(*net.TCPConn).CloseWrite, size)
-				return time.Since(began)
 			}
+			var trip []time.Duration
 			for b.Loop() {
 				for range rounds {
-					alone = append(alone, bulk())
+					measure("tcp-alone", bulk)
+					measure("mesh-alone", stream)
 					stop, stopped := make(chan struct{}), make(chan struct{})
 					go func() {
 						defer close(stopped)
@@ -290,13 +302,14 @@ func BenchmarkFlood(b *testing.B) {
 							}
 						}
 					}()
-					flooded = append(flooded, bulk())
+					measure("tcp-flooded", bulk)
+					measure("mesh-flooded", stream)
 					trip = append(trip, roundTrips(b, 0, from, from, to, trips)...)
 					close(stop)
 					<-stopped
 				}
 			}
-			for name, all := range map[string][]time.Duration{"alone": alone, "flooded": flooded} {
+			for name, all := range took {
 				slices.Sort(all)
 				b.ReportMetric(size*8/all[len(all)/2].Seconds()/1e6, "Mbit/s-"+name)
 			}
