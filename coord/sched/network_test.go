@@ -129,10 +129,12 @@ func TestNetworkOfTheNextGeneration(t *testing.T) {
 	id := w.submit(1, client, p, nil, "g-o0")
 	w.run(2*time.Second, nil)
 	old := w.networks[0]
+	w.wantShown(id, old, 0)
 	i := slices.IndexFunc(w.nodes, func(n *simNode) bool { return n.peer == old.Members[0].Peer })
 	w.nodes[i].crash(false)
 	w.run(30*time.Second, func() bool { return len(w.networks) == 2 })
 	w.run(time.Second, nil)
+	w.wantShown(id, w.networks[1], 1)
 	for _, n := range w.nodes {
 		for _, l := range n.leases {
 			if l.offer.Net.VNI == old.VNI {
@@ -143,6 +145,32 @@ func TestNetworkOfTheNextGeneration(t *testing.T) {
 	w.run(time.Minute, w.ended(id))
 	w.wantValues(id, p, "g-o0")
 	w.wantIdle()
+	if all := w.s.Networks(id); len(all) != 0 {
+		t.Errorf("of a job that has ended networks are shown: %+v", all)
+	}
+}
+
+// wantShown wants the only network of a job to be shown as nodes were told it.
+func (w *world) wantShown(id wire.JobID, told *wire.Network, generation int) {
+	w.t.Helper()
+	all := w.s.Networks(id)
+	if len(all) != 1 || all[0].VNI != told.VNI || all[0].Generation != generation {
+		w.t.Fatalf("shown are %+v, want network %d in generation %d", all, told.VNI, generation)
+	}
+	shown := map[string]wire.PeerID{}
+	for _, n := range all[0].Nodes {
+		for _, m := range n.Members {
+			shown[m] = n.Peer
+		}
+	}
+	for i := range told.Members {
+		if m := &told.Members[i]; shown[m.HostName()] != m.Peer {
+			w.t.Errorf("%s is on %v, and shown on %v", m.HostName(), m.Peer, shown[m.HostName()])
+		}
+	}
+	if len(shown) != len(told.Members) {
+		w.t.Errorf("%d members are shown of %d", len(shown), len(told.Members))
+	}
 }
 
 // A gang that a coordinator's restart meets begins again at once, on a network of another number, and

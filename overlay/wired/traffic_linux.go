@@ -38,7 +38,7 @@ func (p *Plane) Routes() ([]Stat, error) {
 	p.gate.RLock()
 	defer p.gate.RUnlock()
 	// At once, not one by one: a thousand routes are two calls and not two thousand.
-	const most = 4096
+	const most = 1024
 	keys, routes := make([]planeKey, most), make([]planeRoute, most)
 	now := coarse()
 	var all []Stat
