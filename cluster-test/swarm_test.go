@@ -20,12 +20,13 @@ type swarm struct {
 	dir string
 }
 
-// newSwarm starts one, whose containers have these programs.
+// newSwarm starts one, whose containers have these programs; nil where there is no Docker.
 func newSwarm(b *testing.B, programs ...string) *swarm {
 	b.Helper()
-	for _, tool := range append([]string{"dockerd", "docker", "ldd"}, programs...) {
+	for _, tool := range []string{"dockerd", "docker"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			b.Skipf("%s is missing; Docker Swarm is of docker.io", tool)
+			fmt.Println("without Docker Swarm; to have it compared: apt-get install docker.io")
+			return nil
 		}
 	}
 	s := &swarm{b, b.TempDir()}
@@ -146,17 +147,17 @@ func BenchmarkVideo(b *testing.B) {
 	length := []string{"-p", "chunks=" + itoa(videoChunks), "-p", "chunk=" + itoa(videoSeconds)}
 	anna.Submit(dir, append(length, "-p", "seconds="+itoa(videoChunks*videoSeconds), "graph.yaml")...)
 	anna.lab.run("sh", "-c", `cd "$0" && ./split.sh `+itoa(videoSeconds), dir)
-	docker := newSwarm(b, "sh", "ffmpeg", "cat", "nc", "sleep", "wc")
 
 	submit := func(args ...string) (string, time.Duration) {
 		begun := time.Now()
 		anna.Submit(dir, append(args, "--out", "out")...)
 		return readFile(b, filepath.Join(dir, "out", "film.mp4")), time.Since(begun)
 	}
-	ways := []struct {
+	type way struct {
 		name   string
 		encode func(crf int) (film string, took time.Duration)
-	}{
+	}
+	ways := []way{
 		{"files", func(crf int) (string, time.Duration) {
 			p := encoding(crf)
 			graph := anna.lab.output(filepath.Join(dir, "files.py"), itoa(videoChunks), p[1], p[0], p[2], p[3])
@@ -169,20 +170,22 @@ func BenchmarkVideo(b *testing.B) {
 			p := encoding(crf)
 			return submit(append(length, "-p", "crf="+p[0], "-p", "rate="+p[2], "-p", "buffer="+p[3], "network.yaml")...)
 		}},
-		{"swarm", func(crf int) (string, time.Duration) { return docker.video(dir, crf) }},
+	}
+	if docker := newSwarm(b, "sh", "ffmpeg", "cat", "nc", "sleep", "wc"); docker != nil {
+		ways = append(ways, way{"swarm", func(crf int) (string, time.Duration) { return docker.video(dir, crf) }})
 	}
 	times := make([][]float64, len(ways))
 	for round := range 1 + rounds() { // the first brings programs and chunks
-		var films []string
+		films := map[string]bool{}
 		for i := range ways {
 			i = (i + round) % len(ways)
 			film, took := ways[i].encode(24 + round)
-			films = append(films, film)
+			films[film] = true
 			if round > 0 {
 				times[i] = append(times[i], took.Seconds())
 			}
 		}
-		if films[0] != films[1] || films[1] != films[2] {
+		if len(films) > 1 {
 			b.Fatalf("crf %d: the film is not the same by all ways", 24+round)
 		}
 	}
