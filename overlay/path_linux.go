@@ -247,7 +247,9 @@ func (k *kernel) decide(peer wire.PeerID, known *planeAt, ask func() (planeAt, e
 		}
 		known = &at
 	}
-	p.at = *known
+	if len(known.Here) > 0 {
+		p.at = *known
+	}
 	w := k.try(*known)
 	k.replace(peer, p, w)
 	return w, nil

@@ -34,7 +34,8 @@ func (k *kernel) watch() {
 	}
 }
 
-// used returns the peers for which this host decides, each with a route that is in use.
+// used returns the peers to which a route is in use, with one each. Those too that decide: they may hear nothing
+// by the way, and so not use it.
 func (k *kernel) used() map[wire.PeerID]wired.Stat {
 	k.mu.Lock()
 	none := len(k.pairs) == 0
@@ -53,7 +54,7 @@ func (k *kernel) used() map[wire.PeerID]wired.Stat {
 			continue
 		}
 		host, _, ok := addressAt(r.Dst).split()
-		if peer, there := n.hosts[host]; ok && there && k.decides(peer) {
+		if peer, there := n.hosts[host]; ok && there && peer != k.agent.self {
 			used[peer] = r
 		}
 	}
@@ -70,6 +71,10 @@ func (k *kernel) look(peer wire.PeerID, p *pairing, r wired.Stat) {
 	switch now := time.Now(); {
 	case was.way == wired.Direct || was.way == wired.External:
 		if !k.broken(was) {
+			return
+		}
+		if !k.decides(peer) {
+			k.askForAgent(peer, r)
 			return
 		}
 		w = path{way: wired.Agent, until: time.Now().Add(agentLasts)}
@@ -134,4 +139,20 @@ func (k *kernel) anyHere(n *network, peer wire.PeerID) (address, bool) {
 		}
 	}
 	return 0, false
+}
+
+// askForAgent has a peer that decides take the link, since this host gets nowhere.
+func (k *kernel) askForAgent(peer wire.PeerID, r wired.Stat) {
+	a, n := k.agent, k.agent.network(r.VNI)
+	mine, ok := k.anyHere(n, peer)
+	if !ok {
+		return
+	}
+	ans, err := a.ask(a.ctx, peer, question{VNI: r.VNI, Way: &wayQuestion{From: mine, To: addressAt(r.Dst)}})
+	if err != nil || ans.Way == nil {
+		return
+	}
+	if w, ok := k.accept(ans.Way.Way, ans.Way.Plane); ok {
+		k.settle(peer, w)
+	}
 }

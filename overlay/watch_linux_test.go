@@ -153,3 +153,39 @@ func TestWayBreaks(t *testing.T) {
 		})
 	}
 }
+
+// A way breaks while nothing goes by it, so that the host which decides does not look, and then only the other
+// sends.
+func TestIdleWayBreaks(t *testing.T) {
+	t.Parallel()
+	x, y := newSite(t), newSite(t)
+	connect(x, y, "192.168.77.1", "192.168.77.2")
+	h := newHub(t)
+	a, b := h.machine(t, 1), h.machine(t, 2)
+	a.watchEvery, b.watchEvery = time.Second/5, time.Second/5
+	a.on(x, cidr)
+	b.on(y, cidr)
+	decider, other, deaf, dev := a, b, x, deviceName
+	if !a.plane.Load().decides(b.id) {
+		decider, other, deaf, dev = b, a, y, farName
+	}
+	learn(t, 7, []wire.NetMember{other.member("from", 0, 1), decider.member("to", 0, 1)}, a, b)
+	one, two := other.join(7, 0), decider.join(7, 1)
+	go sayBack(two.receives())
+	conn, err := one.dial("udp", two.addr(7777))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange := func() bool {
+		m := []byte("x")
+		conn.SetDeadline(time.Now().Add(time.Second / 5))
+		_, _ = conn.Write(m)
+		_, err := conn.Read(m)
+		return err == nil
+	}
+	waitUntil(t, "an answer", exchange)
+	a.wantWay(wired.Direct, 1)
+	waitUntil(t, "the way to be idle", func() bool { return len(decider.plane.Load().used()) == 0 })
+	deaf.deafen(dev)
+	waitUntil(t, "an answer by the mesh", exchange)
+}
