@@ -11,7 +11,7 @@ type lane struct {
 	queue []byte        // frames
 	now   []byte        // frames that came first and are written now
 	spare []byte        // a buffer for one of them
-	moved chan struct{} // closed and replaced when there is room again
+	moved chan struct{} // closed when there is room again; nil while nobody waits
 	full  bool          // somebody has waited in vain since it moved, so nobody else does
 }
 
@@ -40,7 +40,7 @@ func (s *lanes) of(vni uint32) *lane {
 		if n, s.rest = s.rest, nil; n == nil {
 			n = new(lane)
 		}
-		n.vni, n.moved, n.full = vni, make(chan struct{}), false
+		n.vni, n.moved, n.full = vni, nil, false
 	}
 	return n
 }
@@ -76,8 +76,18 @@ func (s *lanes) clear() {
 
 // move lets those go on who wait for room.
 func (n *lane) move() {
-	close(n.moved)
-	n.moved, n.full = make(chan struct{}), false
+	if n.moved != nil {
+		close(n.moved)
+	}
+	n.moved, n.full = nil, false
+}
+
+// awaited returns what is closed when a full lane has room again.
+func (n *lane) awaited() <-chan struct{} {
+	if n.moved == nil {
+		n.moved = make(chan struct{})
+	}
+	return n.moved
 }
 
 // take returns the frames that are to be sent next, nil if nothing waits.

@@ -128,7 +128,7 @@ func (l *link) pushWithin(vni uint32, k *packet, patience time.Duration) (why Dr
 			defer t.Stop()
 			late = t.C
 		}
-		if moved := n.moved; !l.wait(moved, late) {
+		if moved := n.awaited(); !l.wait(moved, late) {
 			n.full = n.moved == moved
 			return DropQueue, false
 		}
@@ -374,7 +374,7 @@ func (a *Agent) take(from wire.PeerID, g *guest, vni uint32, p packet) {
 	_, slot, _ := p.dst().split()
 	if !a.deliver(n, slot, p) && g.refused.take(time.Now()) {
 		if r, ok := p.refusal(codePort); ok {
-			a.send(from, n, &r)
+			a.sendWithin(from, n, &r, 0) // the packets of others wait behind this one
 		}
 	}
 }

@@ -21,10 +21,10 @@ import (
 
 var syscallTime = time.Unix(1, 0)
 
-// TestAsOrdinaryUser runs the other tests once more without privileges, but for programs whose
+// TestUnracedAsOrdinaryUser runs the other tests once more without privileges, but for programs whose
 // roots take long to make.
-func TestAsOrdinaryUser(t *testing.T) {
-	asUser(t, "-test.skip=^TestAsOrdinaryUser$|^TestPrograms$/^(gcc|clang|java|python)$")
+func TestUnracedAsOrdinaryUser(t *testing.T) {
+	asUser(t, "-test.skip=^TestUnracedAsOrdinaryUser$|^TestUnracedPrograms$/^(gcc|clang|java|python)$")
 }
 
 func TestExit(t *testing.T) {

@@ -189,8 +189,8 @@ func captured(t *testing.T, names ...string) string {
 	return root
 }
 
-// TestPrograms runs programs that ask much of a sandbox, in roots that hold only what was captured.
-func TestPrograms(t *testing.T) {
+// TestUnracedPrograms runs programs that ask much of a sandbox, in roots that hold only what was captured.
+func TestUnracedPrograms(t *testing.T) {
 	const hello = "#include <stdio.h>\nint main(void) { printf(\"hello %d\\n\", 6 * 7); return 0; }\n"
 	const threads = "import java.util.stream.*; public class A { public static void main(String[] a) throws Exception {" +
 		"System.out.println(IntStream.range(0, 100000).parallel().mapToLong(i -> i).sum());" +

@@ -228,8 +228,8 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// TestTooLarge takes minutes with the race detector; scripts/unit runs it without.
-func TestTooLarge(t *testing.T) {
+// TestUnracedTooLarge takes minutes with the race detector.
+func TestUnracedTooLarge(t *testing.T) {
 	for name, text := range map[string]string{
 		"a text of 64 MiB":     `{"x":"` + strings.Repeat("x", wire.MaxGraphFile) + `"}`,
 		"too many JSON values": `{"x":[` + strings.Repeat("1,", maxNodes) + `1]}`,

@@ -235,6 +235,9 @@ func (s *State) placeGang(g *gang) bool {
 	if chosen == nil {
 		return false
 	}
+	if s.gangFromMemo(g) { // who brings the slots may bring the values back
+		return true
+	}
 	g.running, g.fitted = true, true
 	s.taskWaits(s.runs.at(g.members[0].run).waiters[0], "")
 	s.connectGang(g, chosen)
@@ -403,7 +406,7 @@ func (s *State) watchGangs() {
 			continue // its job stopped for another one's sake
 		}
 		g.fits = s.seats(g, (*node).steady, false) != nil
-		if s.gangFromMemo(g) || s.neverFits(g) { // whoever holds the values may have come back
+		if s.gangFromMemo(g) || s.neverFits(g) { // whoever holds the values may be back
 			continue
 		}
 		s.taskWaits(s.runs.at(g.members[0].run).waiters[0], s.whyGangWaits(g))

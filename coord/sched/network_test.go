@@ -284,6 +284,31 @@ func TestDeterministicGangIsRemembered(t *testing.T) {
 	}
 }
 
+// The nodes that have the values of a deterministic gang come back, and with them the slots for it.
+func TestGangWhoseValuesComeBack(t *testing.T) {
+	w, client := small(t, 2)
+	w.givesNetworks()
+	w.runs = func(name string) time.Duration { return time.Second }
+	p := netPlan(t, gangSpec{name: "g", others: 4, deterministic: true})
+	id := w.submit(1, client, p, nil, "g-o0")
+	w.run(time.Minute, w.ended(id))
+	w.wantValues(id, p, "g-o0")
+	w.step(Released{id})
+	for _, n := range w.nodes[1:] {
+		n.disconnect()
+	}
+	w.run(30*time.Second, nil)
+	again := w.submit(2, client, p, nil, "g-o0")
+	w.run(10*time.Second, nil)
+	for _, n := range w.nodes[1:] {
+		n.connect()
+	}
+	w.run(2*time.Minute, w.ended(again))
+	if c := w.done[again].Counts; c.Ran != 0 || c.Memo != 4 {
+		t.Errorf("%+v, want all four remembered", c)
+	}
+}
+
 // A gang is refused at once if there are too few slots, and told what to do.
 func TestGangLargerThanTheNodesWithNetworks(t *testing.T) {
 	w, client := small(t, 3)

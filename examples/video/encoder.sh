@@ -22,7 +22,9 @@ look() {
 }
 
 share() {
-	have=$(($(cat left) + $1 * $2))
+	left=$(cat left)
+	case $left in '' | *[!0-9]*) echo "encoder.sh: the neighbour before left '$left', not a number" >&2; exit 1 ;; esac
+	have=$((left + $1 * $2))
 	[ $have -le "$3" ] || have=$3
 	gets=$(cat want)
 	[ "$gets" -le $have ] || gets=$have
@@ -33,13 +35,17 @@ share() {
 encode() { x264 -b:v "$(($(cat gets) * 1000 / $1))" -pass 2 out.mkv; }
 
 neighbours() {
-	if [ "$GAGGLE_INDEX" = 0 ]; then echo 0 > left; else nc -dl 7000 > left & fi
+	if [ "$GAGGLE_INDEX" = 0 ]; then echo 0 > left & else nc -dl 7000 > left & fi
+	heard=$!
 	look "$1"
-	wait
+	wait $heard
 	share "$2" "$3" "$4"
-	next=$((GAGGLE_INDEX + 1))
+	next=$((GAGGLE_INDEX + 1)) tries=0
 	if [ $next -lt "$GAGGLE_COUNT" ]; then
-		until nc -N encode-$next 7000 < leaves; do sleep 0.1; done # it may not listen yet
+		until nc -N encode-$next 7000 < leaves; do # it may not listen yet
+			[ $((tries += 1)) -lt 100 ] || exit 1
+			sleep 0.1
+		done
 	fi
 	encode "$2"
 }

@@ -57,7 +57,7 @@ func (l *link) datagrams() *Datagrams {
 // Send sends a datagram, when those before it have gone and streams have had their turn. The error is
 // ErrTooLarge, of ctx, or of the connection.
 func (d *Datagrams) Send(ctx context.Context, b []byte) error {
-	if len(b) > d.most() {
+	if len(b) > sureDatagram && len(b) > d.most() {
 		return ErrTooLarge
 	}
 	select {
@@ -72,6 +72,9 @@ func (d *Datagrams) Send(ctx context.Context, b []byte) error {
 
 // Receive returns the next datagram that has come. What nobody receives is dropped, from the 129th on.
 func (d *Datagrams) Receive(ctx context.Context) ([]byte, error) { return d.conn.ReceiveDatagram(ctx) }
+
+// sureDatagram fits into every packet of QUIC, which has 1,200 bytes (RFC 9000, section 14).
+const sureDatagram = 1100
 
 // hugeDatagram fits into no packet.
 var hugeDatagram = make([]byte, 1<<16)
@@ -119,6 +122,9 @@ const (
 	// datagramTurn is what datagrams may take before streams have as much, 11 of the largest: at 10
 	// Mbit/s a stream waits for 13 ms.
 	datagramTurn = 16 << 10
+	// maxDatagramTurn is what they may take when streams let their turns pass, twice as much each time: such a
+	// stream waits for its reader, for as long as that likes. One that begins then waits for this much, once.
+	maxDatagramTurn = 1 << 20
 	// datagramCost is what QUIC adds to each.
 	datagramCost = 40
 	// streamPatience and two round trips, in which QUIC sends twice what its window is, bound how long
@@ -135,22 +141,28 @@ type turns struct {
 	used uint64    // bytes of datagrams in this turn
 	mark uint64    // what the connection had sent when it began
 	over time.Time // when it was used up; zero before
+	size uint64    // bytes of datagrams that make a turn, if more than datagramTurn
 }
 
 // may reports whether a datagram of n bytes may go now, and counts it then. sent is what the connection
 // has sent in all; streams says whether one waits to write.
 func (t *turns) may(now time.Time, n int, sent uint64, streams bool, patience time.Duration) bool {
 	if !streams {
+		*t = turns{}
 		return true
 	}
-	if t.used >= datagramTurn {
+	if size := max(t.size, datagramTurn); t.used >= size {
 		if t.over.IsZero() {
 			t.over = now
 		}
-		if sent-t.mark < 2*t.used && now.Sub(t.over) <= patience {
+		passed := sent-t.mark < 2*t.used
+		if passed && now.Sub(t.over) <= patience {
 			return false
 		}
 		*t = turns{}
+		if passed {
+			t.size = min(2*size, maxDatagramTurn)
+		}
 	}
 	if t.used == 0 {
 		t.mark = sent

@@ -122,4 +122,25 @@ func TestDatagramsTakeTurns(t *testing.T) {
 	if now = now.Add(time.Millisecond); !turn.may(now, size, sent, true, patience) {
 		t.Error("datagrams wait for streams that send nothing")
 	}
+	datagrams = 0
+	for range 12 { // those streams stay, and their readers read nothing
+		for turn.may(now, size, sent, true, patience) {
+			datagrams += size + datagramCost
+			sent += size + datagramCost
+		}
+		now = now.Add(patience + time.Millisecond)
+	}
+	if datagrams < 5*maxDatagramTurn {
+		t.Errorf("datagrams send %d bytes in 12 turns that streams let pass", datagrams)
+	}
+	for range 5000 { // one begins to send
+		next(true)
+	}
+	datagrams, streams = 0, 0
+	for range 1000 {
+		next(true)
+	}
+	if r := float64(streams) / float64(datagrams); r < 0.8 || r > 1.25 {
+		t.Errorf("after long turns streams send %.2f of what datagrams do", r)
+	}
 }
