@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"gaggle/wire"
 )
@@ -259,4 +261,46 @@ func TestPartialsGiveRoom(t *testing.T) {
 	if s.Resume("lab", wire.Sum(b), uint64(len(b))) != nil {
 		t.Error("it is still there")
 	}
+}
+
+// What was left half way is kept for a day, in a process that goes on, too.
+func TestPartialsGrowOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s, err := Open(dir, Options{MaxBytes: 100 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		leave := func(pieces int) {
+			p, err := s.Receive("lab", manifestOf(pieceNoise(pieces*wire.PieceSize)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Close()
+		}
+		files := func() int {
+			synctest.Wait()
+			list, err := os.ReadDir(filepath.Join(dir, "part"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(list)
+		}
+		leave(3)
+		time.Sleep(leftFor / 2)
+		leave(4)
+		time.Sleep(leftFor/2 - time.Second)
+		if n := files(); n != 4 {
+			t.Errorf("%d files before the day was over, want 4", n)
+		}
+		time.Sleep(time.Second + checkpointEvery)
+		if n := files(); n != 2 {
+			t.Errorf("%d files after a day, want the 2 of the later one", n)
+		}
+		time.Sleep(leftFor)
+		if n := files(); n != 0 || s.pendingNow() != 0 {
+			t.Errorf("%d files, %d bytes admitted, want none", n, s.pendingNow())
+		}
+	})
 }

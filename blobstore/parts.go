@@ -49,6 +49,7 @@ type parts struct {
 type leftPart struct {
 	name string
 	size int64
+	at   time.Time // when it was left
 }
 
 // openParts takes over what an earlier process has left.
@@ -61,11 +62,7 @@ func openParts(dir string, h *shelf) (*parts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for partial blobs: %w", err)
 	}
-	type found struct {
-		leftPart
-		at time.Time
-	}
-	var all []found
+	var all []leftPart
 	for _, e := range list {
 		name, notes := strings.CutSuffix(e.Name(), ".n")
 		if !notes {
@@ -74,16 +71,16 @@ func openParts(dir string, h *shelf) (*parts, error) {
 		fi, err := e.Info()
 		size, ok := partSize(name)
 		if _, derr := os.Stat(filepath.Join(dir, name)); err == nil && derr == nil && ok && time.Since(fi.ModTime()) < leftFor {
-			all = append(all, found{leftPart{name, size}, fi.ModTime()})
+			all = append(all, leftPart{name, size, fi.ModTime()})
 		}
 	}
-	slices.SortFunc(all, func(a, b found) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(all, func(a, b leftPart) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.name, b.name)) })
 	kept := map[string]bool{}
 	for _, f := range all[max(0, len(all)-maxLeft):] {
 		if h.max > 0 && charge(f.size) > h.max/4 {
 			continue
 		}
-		k.left = append(k.left, f.leftPart)
+		k.left = append(k.left, f)
 		h.pending += charge(f.size)
 		kept[f.name], kept[f.name+".n"] = true, true
 	}
@@ -254,7 +251,7 @@ func (k *parts) leave(p *Partial) {
 	p.closeFiles()
 	k.mu.Lock()
 	delete(k.busy, p.name)
-	k.left = append(k.left, leftPart{p.name, int64(p.m.Size)})
+	k.left = append(k.left, leftPart{p.name, int64(p.m.Size), time.Now().Round(0)}) // a suspended machine's time counts
 	many := len(k.left) > maxLeft
 	k.mu.Unlock()
 	if many {
@@ -269,10 +266,24 @@ func (k *parts) spare() bool {
 	if len(k.left) == 0 {
 		return false
 	}
+	k.removeFirst()
+	return true
+}
+
+// expire removes the partial blobs that were left too long ago for anybody to go on with them.
+func (k *parts) expire(now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for len(k.left) > 0 && now.Sub(k.left[0].at) >= leftFor {
+		k.removeFirst()
+	}
+}
+
+// removeFirst removes the partial blob that was left first. Called with mu held.
+func (k *parts) removeFirst() {
 	l := k.left[0]
 	k.left = k.left[1:]
 	os.Remove(k.path(l.name))
 	os.Remove(k.path(l.name + ".n"))
 	k.shelf.giveBack(l.size)
-	return true
 }

@@ -163,6 +163,7 @@ func (s *Store) tend() {
 			}
 		case <-tick.C:
 			s.checkpoint(ctx)
+			s.parts.expire(time.Now().Round(0))
 		}
 	}
 }
