@@ -78,19 +78,22 @@ func TestWayBreaks(t *testing.T) {
 			}
 			learn(t, 7, []wire.NetMember{from.member("from", 0, 1), to.member("to", 0, 1)}, a, b)
 			one, two := from.join(7, 0), to.join(7, 1)
-			const block, blocks = 64 << 10, 300
+			const block = 64 << 10
 			received := make(chan int)
 			two.listen(80, func(c net.Conn) {
 				buf := make([]byte, block)
-				for i := range blocks {
-					if _, err := io.ReadFull(c, buf); err != nil || !bytes.Equal(buf, bytes.Repeat([]byte{byte(i)}, block)) {
+				defer close(received)
+				for i := 0; ; i++ {
+					_, err := io.ReadFull(c, buf)
+					if err == io.EOF {
+						return
+					}
+					if err != nil || !bytes.Equal(buf, bytes.Repeat([]byte{byte(i)}, block)) {
 						t.Errorf("block %d: %v, or other bytes", i, err)
-						close(received)
 						return
 					}
 					received <- i
 				}
-				close(received)
 			})
 			conn, err := one.dial("tcp", two.addr(80))
 			if err != nil {
@@ -140,16 +143,18 @@ func TestWayBreaks(t *testing.T) {
 			p.mu.Lock()
 			p.path.until = time.Now() // so that nobody waits for half a minute
 			p.mu.Unlock()
-			for ctx := soon(t); a.Stats().Routes[wired.Direct] == 0 || b.Stats().Routes[wired.Direct] == 0; pause(ctx, firstLook) {
-				if sent == blocks-20 || ctx.Err() != nil {
-					t.Fatal("packets do not go the old way again")
-				}
+			waitUntil(t, "packets to go the old way again", func() bool {
 				send()
-			}
-			for sent < blocks {
+				return a.Stats().Routes[wired.Direct] > 0 && b.Stats().Routes[wired.Direct] > 0
+			})
+			for range 20 {
 				send()
 			}
 			wantRoute(wired.Direct)
+			conn.Close()
+			if _, more := <-received; more {
+				t.Error("a block arrives that was not sent")
+			}
 		})
 	}
 }
