@@ -3,10 +3,12 @@ package overlay
 import (
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
 	"gaggle/overlay/peer"
+	"gaggle/sandbox"
 	"gaggle/wire"
 )
 
@@ -59,4 +61,23 @@ func BenchmarkStream(b *testing.B) {
 		b.ReportMetric(rate(raw), "Gbit/s-stream")
 		b.ReportMetric(raw.Seconds()/overlay.Seconds(), "ratio")
 	}
+}
+
+// BenchmarkNetworkedRun has one slot run a command on a network that does nothing, with time between
+// for what is made ahead, and prints the median.
+func BenchmarkNetworkedRun(b *testing.B) {
+	dir := root(b)
+	a := newHub(b).machine(b, 1)
+	learn(b, 7, []wire.NetMember{a.member("one", 0, 1)}, a)
+	e := a.engine(1)
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		sh(b, e, sandbox.Spec{Root: dir, Net: a.Member(7, 0)}, ":")
+		took = append(took, time.Since(began))
+		time.Sleep(20 * time.Millisecond)
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
+	b.ReportMetric(0, "ns/op")
 }

@@ -49,11 +49,33 @@ type endpoint struct {
 // Addr is as in sandbox.Cable.
 func (e *endpoint) Addr() netip.Addr { return e.addr.ip() }
 
-// Close is as in sandbox.Cable.
+// maxBurying bounds the devices that are removed at once: each has a thread wait for the kernel.
+const maxBurying = 16
+
+// Close is as in sandbox.Cable. Nothing reaches the endpoint when it returns; what it is made of goes in
+// the background, for the kernel takes some 30 ms to remove a TUN device, and a result would wait for it.
 func (e *endpoint) Close() error {
+	a := e.agent
 	e.net.Store(nil)
-	e.agent.slots[e.slot].CompareAndSwap(e, nil)
-	return errors.Join(e.dev.Close(), e.space.Close())
+	e.dev.Stop()
+	a.slots[e.slot].CompareAndSwap(e, nil)
+	end := func() error { return errors.Join(e.dev.Close(), e.space.Close()) }
+	a.mu.Lock()
+	closed := a.ctx.Err() != nil
+	if !closed {
+		a.work.Go(func() {
+			a.burying <- struct{}{}
+			defer func() { <-a.burying }()
+			if err := end(); err != nil {
+				a.log.Warn("closing a network", "addr", e.Addr(), "error", err)
+			}
+		})
+	}
+	a.mu.Unlock()
+	if closed {
+		return end()
+	}
+	return nil
 }
 
 // takeSlot gives an endpoint a number that has rested longest.

@@ -101,7 +101,6 @@ func many(b *testing.B, a *machine, s *site) {
 	}
 	closing.Wait()
 	waitUntil(b, "interfaces to go", func() bool { return s.interfaces() == before.interfaces })
-	each("us-close")
 	for k := range networks {
 		a.Forget(uint32(7 + k))
 	}
@@ -109,6 +108,7 @@ func many(b *testing.B, a *machine, s *site) {
 		after := usageOf(b, s)
 		return after.files <= before.files && after.goroutines <= before.goroutines
 	})
+	each("us-close")
 	if st := a.Stats(); st.Endpoints != 0 || len(st.Routes) != 0 {
 		b.Errorf("%d endpoints and routes %v are left", st.Endpoints, st.Routes)
 	}

@@ -108,6 +108,8 @@ type Agent struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
+	burying chan struct{} // capacity maxBurying: held by who removes a device
+
 	slots [MaxSlot + 1]atomic.Pointer[endpoint] // by number
 	count counters
 	how   atomic.Value // string: the kind of device that was laid last
@@ -128,7 +130,7 @@ const watchEvery = 2 * time.Second
 // New makes an agent, which serves peers at once.
 func New(c Config) *Agent {
 	a := &Agent{self: c.Self, peers: c.Peers, log: c.Logger, watchEvery: watchEvery, nets: map[uint32]*network{},
-		links: map[wire.PeerID]*link{}, guests: map[wire.PeerID]*guest{}}
+		links: map[wire.PeerID]*link{}, guests: map[wire.PeerID]*guest{}, burying: make(chan struct{}, maxBurying)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // root returns a root with the programs of busybox.
-func root(t *testing.T) string {
+func root(t testing.TB) string {
 	t.Helper()
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
@@ -73,7 +73,7 @@ func (m *machine) engine(slots int) *sandbox.Engine {
 }
 
 // sh runs a script as a member of a network; it must end well.
-func sh(t *testing.T, e *sandbox.Engine, s sandbox.Spec, script string) string {
+func sh(t testing.TB, e *sandbox.Engine, s sandbox.Spec, script string) string {
 	t.Helper()
 	s.Argv = []string{"sh", "-eu", "-c", script}
 	r, err := e.Run(soon(t), s)
