@@ -53,7 +53,8 @@ func (k *manifests) put(m *wire.Manifest) {
 }
 
 // Manifest returns the manifest of an object that is here. One that is not remembered takes reading
-// all of it, one object at a time. The error is as of Open, or of ctx.
+// all of it, one object at a time: if ctx has ended already nothing is read. The error is as of Open, or
+// of ctx.
 func (s *Store) Manifest(ctx context.Context, space wire.Space, d wire.Digest) (*wire.Manifest, error) {
 	return s.shelf.manifest(ctx, space, d, s.Open)
 }
@@ -64,6 +65,9 @@ func (h *shelf) manifest(ctx context.Context, space wire.Space, d wire.Digest, o
 	}
 	if m := h.manifests.get(d); m != nil {
 		return m, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	select {
 	case h.manifests.making <- struct{}{}:

@@ -136,7 +136,6 @@ type Exchange struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // flights, workers and streams served
 	stores chan struct{}  // capacity maxStores: held while publishing an object
-	making chan struct{}  // capacity maxMaking: held while making a manifest for a peer
 	turns  chan struct{}  // capacity maxSwarms: held by each swarm under way
 
 	meter   meter
@@ -152,7 +151,8 @@ type Exchange struct {
 	sources  map[sourceKey]*source
 	members  map[wire.PeerID]*member
 	swarms   map[lotKey]*swarm
-	serving  int // streams
+	makings  map[lotKey]*making // at most maxMaking
+	serving  int                // streams
 }
 
 // maxStores bounds how many objects are published at once: each may keep an operating system
@@ -173,7 +173,7 @@ func New(cfg Config) *Exchange {
 	}
 	x := &Exchange{
 		cfg: cfg, log: cfg.Logger, stores: make(chan struct{}, maxStores),
-		making: make(chan struct{}, maxMaking), turns: make(chan struct{}, maxSwarms),
+		turns: make(chan struct{}, maxSwarms), makings: map[lotKey]*making{},
 		grants:  map[wire.Space]*wire.Grant{},
 		flights: map[flightKey]*flight{}, byDigest: map[lendKey]*flight{},
 		sources: map[sourceKey]*source{},

@@ -154,6 +154,7 @@ func (a *lane) ask(t task) error {
 		m, whole, err := a.testimony()
 		a.sw.mu.Lock()
 		a.sw.begged, a.l.begged = time.Time{}, false
+		a.l.making = err == errLater
 		a.sw.mu.Unlock()
 		if err != nil {
 			return err

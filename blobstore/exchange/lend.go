@@ -83,37 +83,60 @@ func (x *Exchange) partialLot(k lotKey) (*lot, error) {
 	return &lot{manifest: part.Manifest(), read: read, have: part.Have(), swarm: sw, close: func() {}}, nil
 }
 
-// manifest returns that of an object that is here. It is made in the background if need be, which
-// reads the whole object: errLater if that takes long.
+// A making is a manifest that is being made for peers.
+type making struct {
+	done chan struct{} // closed when the fields below are set
+	m    *wire.Manifest
+	err  error
+}
+
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// manifest returns that of an object that is here. One that is not remembered is made in the background,
+// which reads the whole object, once for all who ask: errLater if that takes long.
 func (x *Exchange) manifest(k lotKey) (*wire.Manifest, error) {
-	type made struct {
-		m   *wire.Manifest
-		err error
+	if m, err := x.cfg.Store.Manifest(ended, k.space, k.digest); !errors.Is(err, context.Canceled) {
+		return m, err
 	}
-	select {
-	case x.making <- struct{}{}:
-	default:
+	mk := x.make(k)
+	if mk == nil {
 		return nil, errLater
 	}
-	if !x.begin() {
-		<-x.making
-		return nil, errLater
-	}
-	got := make(chan made, 1)
-	go func() {
-		defer x.work.Done()
-		defer func() { <-x.making }()
-		m, err := x.cfg.Store.Manifest(x.ctx, k.space, k.digest)
-		got <- made{m, err}
-	}()
 	timer := time.NewTimer(x.cfg.Limits.FirstByte / 4)
 	defer timer.Stop()
 	select {
-	case g := <-got:
-		return g.m, g.err
+	case <-mk.done:
+		return mk.m, mk.err
 	case <-timer.C:
 		return nil, errLater
 	}
+}
+
+// make returns the making of a manifest, which is begun if need be; nil if there are too many.
+func (x *Exchange) make(k lotKey) *making {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if mk := x.makings[k]; mk != nil {
+		return mk
+	}
+	if len(x.makings) >= maxMaking || !x.beginLocked() {
+		return nil
+	}
+	mk := &making{done: make(chan struct{})}
+	x.makings[k] = mk
+	go func() {
+		defer x.work.Done()
+		mk.m, mk.err = x.cfg.Store.Manifest(x.ctx, k.space, k.digest)
+		x.mu.Lock()
+		delete(x.makings, k)
+		x.mu.Unlock()
+		close(mk.done)
+	}()
+	return mk
 }
 
 // manifest answers with the manifest of a blob.

@@ -21,8 +21,10 @@ const (
 	maxLenders = 2 * wire.MaxHolders
 	// lanes is how many streams there are to a lender: while one waits the other has something to do.
 	lanes = 2
-	// stuckFor is how long nothing may come in from anybody before a swarm gives up.
-	stuckFor = time.Minute
+	// stuckFor is how long nothing may come in from anybody before a swarm gives up. Of a manifest that a
+	// holder says it is making, nothing comes as long as it reads the blob, at makingRate if it is slow.
+	stuckFor   = time.Minute
+	makingRate = 32 << 20 // bytes per second
 	// forlornFor is how long to wait when no holder is left and nobody else has told of a piece that we
 	// lack: companions that have nothing either would tell each other "later" for ever.
 	forlornFor = 5 * time.Second
@@ -83,6 +85,7 @@ type lender struct {
 	lanes    int
 	polling  bool // one of the lanes asks what it has
 	begged   bool // one of them asks for the manifest
+	making   bool // it has said that it is making it
 	bound    int  // how many pieces it may choose from
 	fails    int  // in a row
 	empty    int  // answers in a row without a piece
@@ -92,8 +95,8 @@ type lender struct {
 	old      bool     // it knows nothing of pieces
 }
 
-// swarmed fetches the blob in pieces. If whole is true, it could not, and there is a holder of an older
-// version, which only sends whole objects.
+// swarmed fetches the blob in pieces. If whole is true, it could not, and there is a holder that may send
+// it whole: one of an older version, or one that has not got the manifest done.
 func (f *flight) swarmed() (whole bool, err error) {
 	select {
 	case f.x.turns <- struct{}{}:
@@ -251,7 +254,27 @@ func (sw *swarm) over() bool {
 			}
 		}
 	}
-	return !asked || time.Since(sw.last) >= stuckFor || time.Since(sw.hoped) >= forlornFor
+	return !asked || sw.stuck() || time.Since(sw.hoped) >= forlornFor
+}
+
+// stuck reports whether nothing has come for too long. Bytes of a piece count, since on a slow link one
+// takes minutes; Limits.Stall bounds how slow. Called with mu held.
+func (sw *swarm) stuck() bool {
+	long := stuckFor
+	if sw.part == nil && sw.making() {
+		long += time.Duration(float64(sw.size) / makingRate * float64(time.Second))
+	}
+	return time.Since(sw.last) >= long && time.Since(sw.fed) >= long
+}
+
+// making reports whether a holder makes the manifest. Called with mu held.
+func (sw *swarm) making() bool {
+	for _, l := range sw.lenders {
+		if l.making && l.named && l.out == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // promises reports whether a lender has told of a piece that we lack. Called with mu held.
@@ -369,7 +392,7 @@ func (sw *swarm) finish() (whole bool, err error) {
 	}
 	old := false
 	for p, l := range sw.lenders {
-		old = old || l.old && l.named
+		old = old || l.named && (l.old || l.making && sw.part == nil)
 		if l.out == nil {
 			l.out = &outcome{verdict: broken, why: errStuck}
 		}
