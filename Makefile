@@ -60,7 +60,7 @@ bench: ## the benchmarks that match BENCH (all)
 bench-build: build ## build Lua or git (PROJECT) by make, ccache, distcc, icecc and coord make in one run; ratios
 	scripts/bench-build "$(or $(ROUNDS),3)" "$(or $(PROJECT),lua)"
 
-bench-mesh: ## blobs between members against quic-go, TLS and HTTP/2; one input to many nodes, HOT="16 20 64" (nodes, Mbit/s, MiB)
+bench-mesh: ## blobs between members against quic-go, TLS, HTTP/2 and bitswap; one input to many nodes, HOT="16 20 64" (nodes, Mbit/s, MiB)
 	scripts/bench-mesh "$(or $(HOT),16 20 64)"
 
 bench-overlay: ## tenant networks of root: first packets of 1 to 1,000 endpoints, and paths against VXLAN with a bridge

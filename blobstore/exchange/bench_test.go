@@ -4,160 +4,68 @@ package exchange
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"io"
-	"math/big"
-	"net/http"
-	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go"
 
 	"gaggle/blobstore"
 	"gaggle/wire"
 )
 
-// serverTLS returns the configuration of a server with a certificate of its own.
-func serverTLS(b *testing.B) *tls.Config {
-	b.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		b.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"raw"}}
-}
-
-// tlsSend sends the bytes over TLS on TCP, and discards them at the other end.
-func tlsSend(b *testing.B, data []byte) time.Duration {
-	b.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", serverTLS(b))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		c.Write(data)
-		c.Close()
-	}()
-	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"raw"}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.Close()
-	begun := time.Now()
-	if n, err := io.Copy(io.Discard, c); err != nil || n != int64(len(data)) {
-		b.Fatalf("%d bytes, %v", n, err)
-	}
-	return time.Since(begun)
-}
-
-// rawSend sends the bytes over a quic-go stream with libp2p's windows, and discards them at the
-// other end: what QUIC itself gives on this machine.
-func rawSend(b *testing.B, data []byte) time.Duration {
-	b.Helper()
-	conf := &quic.Config{MaxStreamReceiveWindow: 10 << 20, MaxConnectionReceiveWindow: 15 << 20}
-	l, err := quic.ListenAddr("127.0.0.1:0", serverTLS(b), conf)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	ctx := context.Background()
-	go func() {
-		c, err := l.Accept(ctx)
-		if err != nil {
-			return
-		}
-		s, err := c.OpenStream()
-		if err != nil {
-			return
-		}
-		s.Write(data)
-		s.Close()
-	}()
-	c, err := quic.DialAddr(ctx, l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"raw"}}, conf)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.CloseWithError(0, "")
-	begun := time.Now()
-	s, err := c.AcceptStream(ctx)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if n, err := io.Copy(io.Discard, s); err != nil || n != int64(len(data)) {
-		b.Fatalf("%d bytes, %v", n, err)
-	}
-	return time.Since(begun)
-}
-
 // BenchmarkBulk fetches 256 MiB from store to store on disk, over QUIC and over TCP, and sends as much
-// over quic-go and over TLS. The holder knows the manifest, as of what it has just put.
+// over quic-go, over TLS and by bitswap, each in turn. The holder knows the manifest, as of what it has
+// just put.
 func BenchmarkBulk(b *testing.B) {
 	const size = 256 << 20
 	data := noise(1, size)
-	for name, listen := range map[string][]string{"QUIC": overQUIC, "TCP": overTCP} {
-		b.Run(name, func(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		listen []string
+	}{{"QUIC", overQUIC}, {"TCP", overTCP}} {
+		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(size)
-			var raw, ours, rawCPU, oursCPU, tls, tlsCPU time.Duration
+			var ours, raw, tls, theirs spent
 			for range b.N {
-				c0 := cpu()
-				raw += rawSend(b, data)
-				rawCPU += cpu() - c0
-				c0 = cpu()
-				tls += tlsSend(b, data)
-				tlsCPU += cpu() - c0
-				x, y := overlay(b, listen)
-				disk(b, x)
-				to := disk(b, y)
-				o := x.putDisk(b, data)
-				begun := time.Now()
-				c0 = cpu()
-				if _, err := y.fetch(o, x.id); err != nil {
-					b.Fatal(err)
-				}
-				ours += time.Since(begun)
-				oursCPU += cpu() - c0
-				if _, ok := to.Stat(lab, o.Digest); !ok {
-					b.Fatal("not there")
-				}
+				raw.add(rawSend(b, data))
+				tls.add(tlsSend(b, data))
+				ours.add(fetchDisk(b, c.listen, data))
+				r := bitswap(b, "bulk", strings.ToLower(c.name), fmt.Sprint(size>>20))
+				theirs.add(r.spent())
 			}
-			b.ReportMetric(float64(raw)/float64(ours), "x-quic-go")
-			b.ReportMetric(float64(tls)/float64(ours), "x-TLS")
-			b.ReportMetric(float64(oursCPU)/float64(rawCPU), "x-CPU")
-			b.ReportMetric(float64(oursCPU)/float64(tlsCPU), "x-CPU-TLS")
-			b.ReportMetric(4*oursCPU.Seconds()/float64(b.N), "CPU-s/GiB")
-			b.ReportMetric(4*rawCPU.Seconds()/float64(b.N), "CPU-s/GiB-quic-go")
-			b.ReportMetric(4*tlsCPU.Seconds()/float64(b.N), "CPU-s/GiB-TLS")
-			b.ReportMetric(float64(b.N)*size/1e6/ours.Seconds(), "MB/s-fetch")
+			for other, s := range map[string]spent{"quic-go": raw, "TLS": tls, "bitswap": theirs} {
+				if s.took == 0 {
+					continue
+				}
+				b.ReportMetric(float64(s.took)/float64(ours.took), "x-"+other)
+				b.ReportMetric(float64(ours.cpu)/float64(s.cpu), "x-CPU-"+other)
+				b.ReportMetric(s.perGiB(b.N*size), "CPU-s/GiB-"+other)
+			}
+			b.ReportMetric(ours.perGiB(b.N*size), "CPU-s/GiB")
+			b.ReportMetric(float64(b.N)*size/1e6/ours.took.Seconds(), "MB/s-fetch")
 		})
 	}
 }
 
-// cpu returns the processor time of this process.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
+// fetchDisk fetches the bytes from a store on disk to another one.
+func fetchDisk(b *testing.B, listen []string, data []byte) spent {
+	b.Helper()
+	x, y := overlay(b, listen)
+	disk(b, x)
+	to := disk(b, y)
+	o := x.putDisk(b, data)
+	s := timed(b, func() error {
+		_, err := y.fetch(o, x.id)
+		return err
+	})
+	if _, ok := to.Stat(lab, o.Digest); !ok {
+		b.Fatal("not there")
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return s
 }
 
 // disk gives a node a store on disk.
@@ -231,67 +139,89 @@ func BenchmarkSmall(b *testing.B) {
 	}
 }
 
-// BenchmarkRequests fetches 4 KiB objects one at a time and 64 at a time, and asks as often over HTTP/2,
-// as net/http does it.
+// BenchmarkRequests fetches 4 KiB objects one at a time and 64 at a time, a thousand a round, and asks as
+// often over HTTP/2, as net/http does it, on streams of quic-go, and by bitswap.
 func BenchmarkRequests(b *testing.B) {
+	const n = 1000
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			x, y := overlay(b, overQUIC)
-			objs := make([]wire.Object, b.N)
-			for i := range objs {
-				objs[i] = x.put(b, lab, noise(uint64(i), 4096))
-			}
-			ours := inFlight(callers, b.N, func(i int) error {
-				_, err := y.fetch(objs[i], x.id)
-				return err
-			})
-			body := noise(1, 4096)
-			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(body) }))
-			s.EnableHTTP2 = true
-			s.StartTLS()
-			defer s.Close()
-			c := s.Client()
-			http2 := inFlight(callers, b.N, func(int) error {
-				r, err := c.Get(s.URL)
-				if err != nil {
+			s, q := newHTTP2(b), dialQUIC(b, listenQUIC(b))
+			var ours, http2, raw, theirs spent
+			for range b.N {
+				x, y := overlay(b, overQUIC)
+				objs := make([]wire.Object, n)
+				for i := range objs {
+					objs[i] = x.put(b, lab, noise(uint64(i), 4096))
+				}
+				fetch := func(i int) error {
+					_, err := y.fetch(objs[i], x.id)
 					return err
 				}
-				defer r.Body.Close()
-				_, err = io.Copy(io.Discard, r.Body)
-				return err
-			})
-			for _, e := range []error{ours.err, http2.err} {
-				if e != nil {
-					b.Fatal(e)
+				for _, r := range []struct {
+					sum *spent
+					ask func(int) error
+				}{{&ours, fetch}, {&http2, func(int) error { return askHTTP2(s) }}, {&raw, func(int) error { return q.ask(b.Context()) }}} {
+					r.sum.add(timed(b, func() error { return inFlight(callers, n, r.ask) }))
+				}
+				theirs.add(bitswap(b, "requests", fmt.Sprint(callers), fmt.Sprint(n)).spent())
+			}
+			b.ReportMetric(float64(b.N)*n/ours.took.Seconds(), "objects/s")
+			for other, s := range map[string]spent{"HTTP/2": http2, "quic-go": raw, "bitswap": theirs} {
+				if s.took > 0 {
+					b.ReportMetric(float64(s.took)/float64(ours.took), "x-"+other)
 				}
 			}
-			b.ReportMetric(float64(b.N)/ours.took.Seconds(), "objects/s")
-			b.ReportMetric(float64(http2.took)/float64(ours.took), "x-HTTP/2")
 		})
 	}
 }
 
-// A flown is how many requests at once went.
-type flown struct {
-	took time.Duration
-	err  error
+// BenchmarkFirstContact takes the median of fetching 4 KiB from a member that there is no connection to yet:
+// dialling, certificates, grant and object. Others dial and ask.
+func BenchmarkFirstContact(b *testing.B) {
+	var ours, raw, http2 []time.Duration
+	l, s := listenQUIC(b), newHTTP2(b)
+	for i := range b.N {
+		x, y := overlay(b, overQUIC)
+		o := x.put(b, lab, noise(uint64(i), 4096))
+		ours = append(ours, timed(b, func() error {
+			_, err := y.fetch(o, x.id)
+			return err
+		}).took)
+		raw = append(raw, timed(b, func() error {
+			return dialQUIC(b, l).ask(b.Context())
+		}).took)
+		http2 = append(http2, timed(b, func() error { return askHTTP2(s) }).took)
+		s.Client().CloseIdleConnections()
+		s.CloseClientConnections()
+		x.Close()
+		y.Close()
+	}
+	theirs := bitswap(b, "first", fmt.Sprint(b.N)).spent().took
+	our := median(ours)
+	b.ReportMetric(our.Seconds()*1e3, "ms-first")
+	for other, took := range map[string]time.Duration{"HTTP/2": median(http2), "quic-go": median(raw), "bitswap": theirs} {
+		if took > 0 {
+			b.ReportMetric(float64(our)/float64(took), "x-time-"+other)
+		}
+	}
+}
+
+func median(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
 // inFlight makes n requests, so many at a time.
-func inFlight(callers, n int, do func(i int) error) (f flown) {
-	work := make(chan int)
+func inFlight(callers, n int, do func(i int) error) error {
+	work, failed := make(chan int), make(chan error, callers)
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	begun := time.Now()
 	for range callers {
 		wg.Go(func() {
+			var err error
 			for i := range work {
-				if err := do(i); err != nil {
-					mu.Lock()
-					f.err = err
-					mu.Unlock()
-				}
+				err = cmp.Or(err, do(i))
 			}
+			failed <- err
 		})
 	}
 	for i := range n {
@@ -299,6 +229,11 @@ func inFlight(callers, n int, do func(i int) error) (f flown) {
 	}
 	close(work)
 	wg.Wait()
-	f.took = time.Since(begun)
-	return f
+	close(failed)
+	for err := range failed {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

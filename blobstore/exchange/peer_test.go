@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -18,35 +19,38 @@ var (
 	overTCP  = []string{"/ip4/127.0.0.1/tcp/0"}
 )
 
-// overlay returns two members whose exchanges speak over real connections, the second of which
-// knows where the first is.
+// meshKey signs the certificates of members that speak over real connections.
+var meshKey = detKey(199)
+
+// meshNode returns a member of the mesh whose exchange speaks over real connections.
+func meshNode(t testing.TB, key ed25519.PrivateKey, listen []string) (*node, *peer.Host) {
+	t.Helper()
+	now := time.Now()
+	cert := wire.SignCertificate(meshKey, wire.Certificate{
+		Peer: wire.PeerOf(key), Roles: wire.RoleNode, NotBefore: now.Unix(), Expires: now.Add(time.Hour).Unix()})
+	h, err := peer.New(peer.Config{Key: key, Mesh: wire.PeerOf(meshKey), Cert: cert, Listen: listen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{store: blobstore.NewMemory(), id: h.ID()}
+	n.Exchange = New(Config{
+		Store: n.store, Self: h.ID(), Trusted: func(p wire.PeerID) bool { return p == wire.PeerOf(coordKey) },
+		Dialer: DialFunc(func(ctx context.Context, p wire.PeerID, proto string) (Stream, error) { return h.Open(ctx, p, proto) }),
+	})
+	h.Handle(wire.ProtocolBlob, func(s *peer.Stream) { n.Serve(s) })
+	n.SetGrant(wire.SignGrant(coordKey, lab, n.id, now.Add(time.Hour)))
+	t.Cleanup(func() { h.Close() })
+	t.Cleanup(func() { n.Close() })
+	return n, h
+}
+
+// overlay returns two members, the second of which knows where the first is.
 func overlay(t testing.TB, listen []string) (a, b *node) {
 	t.Helper()
-	mesh := detKey(199)
-	var hosts [2]*peer.Host
-	var nodes [2]*node
-	for i := range nodes {
-		key := detKey(byte(i + 1))
-		now := time.Now()
-		cert := wire.SignCertificate(mesh, wire.Certificate{
-			Peer: wire.PeerOf(key), Roles: wire.RoleNode, NotBefore: now.Unix(), Expires: now.Add(time.Hour).Unix()})
-		h, err := peer.New(peer.Config{Key: key, Mesh: wire.PeerOf(mesh), Cert: cert, Listen: listen})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := &node{store: blobstore.NewMemory(), id: h.ID()}
-		n.Exchange = New(Config{
-			Store: n.store, Self: h.ID(), Trusted: func(p wire.PeerID) bool { return p == wire.PeerOf(coordKey) },
-			Dialer: DialFunc(func(ctx context.Context, p wire.PeerID, proto string) (Stream, error) { return h.Open(ctx, p, proto) }),
-		})
-		h.Handle(wire.ProtocolBlob, func(s *peer.Stream) { n.Serve(s) })
-		n.SetGrant(wire.SignGrant(coordKey, lab, n.id, now.Add(time.Hour)))
-		t.Cleanup(func() { h.Close() })
-		t.Cleanup(func() { n.Close() })
-		hosts[i], nodes[i] = h, n
-	}
-	hosts[1].AddAddrs(hosts[0].ID(), hosts[0].Addrs())
-	return nodes[0], nodes[1]
+	a, at := meshNode(t, detKey(1), listen)
+	b, from := meshNode(t, detKey(2), listen)
+	from.AddAddrs(at.ID(), at.Addrs())
+	return a, b
 }
 
 func TestOverPeers(t *testing.T) {
