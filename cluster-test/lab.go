@@ -13,6 +13,7 @@ package clustertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type Host struct {
 	port  string   // its end on the bridge
 	enter []string // what starts its programs, which then follow
 	lab   *Lab
+	limit time.Duration // of a command; zero is commandLimit
 }
 
 var labs struct {
@@ -168,10 +170,13 @@ type Output struct {
 	Took           time.Duration
 }
 
+// commandLimit is how long a command may take, unless the host says.
+const commandLimit = 5 * time.Minute
+
 // Try runs a command on the host and waits for it.
 func (h *Host) Try(name string, args ...string) Output {
 	h.lab.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(h.limit, commandLimit))
 	defer cancel()
 	c := h.command(ctx, name, args...)
 	var stdout, stderr bytes.Buffer
