@@ -31,7 +31,7 @@ func TestVerySlowHolder(t *testing.T) {
 // A slowStore takes long to make a manifest.
 type slowStore struct {
 	Store
-	takes time.Duration
+	takes  time.Duration
 	making atomic.Int64 // calls that would read the blob
 }
 
