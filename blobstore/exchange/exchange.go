@@ -181,6 +181,7 @@ func New(cfg Config) *Exchange {
 		swarms:  map[lotKey]*swarm{},
 	}
 	x.meter.rate = cfg.MaxUpload
+	x.uploads.slots = slotsAt(cfg.MaxUpload, cfg.Limits.Stall)
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	return x
 }

@@ -22,7 +22,8 @@ const (
 	newsWait = time.Second
 	// newsEach is how far apart such answers are at least.
 	newsEach = 100 * time.Millisecond
-	// turnWait is how long a request waits for an upload slot.
+	// turnWait is how long a request waits for an upload slot; where --max-upload makes slots rare it is
+	// a part of what its requester waits for an answer.
 	turnWait = time.Second
 	// maxMaking bounds the manifests that are being made for peers.
 	maxMaking = 16
@@ -172,17 +173,30 @@ func (sv *server) pieces(q *request) error {
 	if q.most == 0 {
 		return sv.last0(l)
 	}
-	ctx, cancel := context.WithTimeout(sv.x.ctx, turnWait)
-	leave, ok := sv.x.uploads.enter(ctx, sv.m)
+	wait := turnWait
+	if sv.x.meter.rate > 0 {
+		wait = sv.x.cfg.Limits.FirstByte / 3
+	}
+	ctx, cancel := context.WithTimeout(sv.x.ctx, wait)
+	sv.turn = sv.x.uploads.enter(ctx, sv.m)
 	cancel()
-	if !ok {
+	if sv.turn == nil {
 		return sv.last0(l)
 	}
-	defer leave()
+	whole := false
+	defer func() {
+		sv.turn.leave(whole)
+		sv.turn = nil
+	}()
 	if l.swarm != nil { // it may have got further while we waited
 		l.have = l.swarm.have()
 	}
-	return sv.lend(k, l, q)
+	if err := sv.lend(k, l, q); err != nil {
+		return err
+	}
+	err = sv.w.Flush()
+	whole = err == nil
+	return err
 }
 
 // last0 tells what is here, and sends no piece.

@@ -32,6 +32,8 @@ type member struct {
 
 	serving int // streams; guarded by Exchange.mu
 
+	standing standing // guarded by uploads.mu
+
 	mu      sync.Mutex // guards the fields below
 	strikes int
 	struck  time.Time // last
@@ -40,7 +42,6 @@ type member struct {
 	barren  time.Time // until: it said that it was fetching, and nothing came
 	gave    time.Time // when a small file that it fetched before us came
 	waiting int       // requests under way
-	lending int       // of its requests for pieces, those that have or wait for an upload slot
 	from    time.Time // since when sample counts
 	sample  int64
 	bytes   float64 // averages; their ratio is the rate, and 0 unknown

@@ -14,6 +14,13 @@ type meter struct {
 	free time.Time  // when what was let through has gone out at the rate
 }
 
+// backlog is how long what waits takes to go out.
+func (m *meter) backlog() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Until(m.free)
+}
+
 // wait returns when n more bytes may be sent. They wait in order of arrival, each for those before it.
 func (m *meter) wait(ctx context.Context, n int) error {
 	if m.rate == 0 {

@@ -188,6 +188,9 @@ func (sw *swarm) ordered(l *lender, o *order, got int, err error) {
 		// It has too much to do, or only says that it has what it has not: it keeps others from
 		// fewer pieces, and is asked less often.
 		l.bound, l.empty = max(1, l.bound/2), l.empty+1
+		if l.named {
+			sw.queued = now
+		}
 		pause := min(firstPause<<min(l.empty, 6), maxPause)
 		l.until = now.Add(pause/2 + rand.N(pause))
 	}

@@ -23,7 +23,8 @@ func (x *Exchange) Serve(s Stream) {
 	defer x.work.Done()
 	stop := context.AfterFunc(x.ctx, s.Reset)
 	defer stop()
-	sv := &server{x: x, s: s, r: bufio.NewReaderSize(s, 4<<10), w: bufio.NewWriterSize(&writeBounded{x, s}, chunk)}
+	sv := &server{x: x, s: s, r: bufio.NewReaderSize(s, 4<<10)}
+	sv.w = bufio.NewWriterSize(&writeBounded{sv}, chunk)
 	m, ok := x.enterServing(s.Peer())
 	if !ok {
 		sv.last([]byte{ansBusy})
@@ -59,18 +60,20 @@ func (x *Exchange) leaveServing(m *member) {
 // writeBounded gives every write a deadline: who does not take bytes must not hold them here.
 // No more than the bound on uploads allows is sent.
 type writeBounded struct {
-	x *Exchange
-	s Stream
+	sv *server
 }
 
 func (w *writeBounded) Write(p []byte) (int, error) {
-	if err := w.x.meter.wait(w.x.ctx, len(p)); err != nil {
+	x, s := w.sv.x, w.sv.s
+	if err := x.meter.wait(x.ctx, len(p)); err != nil {
 		return 0, err
 	}
-	if err := w.s.SetWriteDeadline(time.Now().Add(w.x.cfg.Limits.Stall)); err != nil {
+	w.sv.turn.begin()
+	defer w.sv.turn.end()
+	if err := s.SetWriteDeadline(time.Now().Add(x.cfg.Limits.Stall)); err != nil {
 		return 0, err
 	}
-	return w.s.Write(p)
+	return s.Write(p)
 }
 
 // A server answers on one stream.
@@ -83,6 +86,7 @@ type server struct {
 	space wire.Space
 	grant *wire.Grant // nil for the public space
 	told  int         // pieces of a partial blob that the peer was told of
+	turn  *turn       // of the answer with pieces that is under way
 	buf   [chunk]byte
 }
 
@@ -122,6 +126,9 @@ func (sv *server) run() error {
 		}
 		if g != nil && sv.x.cfg.Now().Add(-wire.MaxClockSkew).Unix() > g.Expires {
 			return sv.refuse(wire.Errorf(wire.CauseExpired, "", "the grant of space %s ran out while in use", g.Space))
+		}
+		if q.kind != reqPieces && sv.x.meter.backlog() > sv.x.cfg.Limits.Stall/2 {
+			return sv.last([]byte{ansBusy}) // with more answers at once each would get too little to be waited for
 		}
 		if err := sv.answer(&q); err != nil {
 			return err

@@ -25,6 +25,9 @@ const (
 	// holder says it is making, nothing comes as long as it reads the blob, at makingRate if it is slow.
 	stuckFor   = time.Minute
 	makingRate = 32 << 20 // bytes per second
+	// queuedFor is how long instead, while a holder says that it sends pieces to too many others: on a
+	// metered link a piece takes half a minute, and each of them has its turn.
+	queuedFor = 5 * time.Minute
 	// forlornFor is how long to wait when no holder is left and nobody else has told of a piece that we
 	// lack: companions that have nothing either would tell each other "later" for ever.
 	forlornFor = 5 * time.Second
@@ -63,6 +66,7 @@ type swarm struct {
 	last    time.Time     // when a piece came
 	fed     time.Time     // when bytes of one did
 	hoped   time.Time     // when there was somebody who has, or holds, what we lack
+	queued  time.Time     // when a holder had too much to do
 	typical time.Duration // that an order takes
 	err     error         // of our own store
 }
@@ -261,8 +265,11 @@ func (sw *swarm) over() bool {
 // takes minutes; Limits.Stall bounds how slow. Called with mu held.
 func (sw *swarm) stuck() bool {
 	long := stuckFor
-	if sw.part == nil && sw.making() {
+	switch {
+	case sw.part == nil && sw.making():
 		long += time.Duration(float64(sw.size) / makingRate * float64(time.Second))
+	case time.Since(sw.queued) < stuckFor/2:
+		long = queuedFor
 	}
 	return time.Since(sw.last) >= long && time.Since(sw.fed) >= long
 }

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -15,86 +16,182 @@ const (
 	// have one: the others are told to try elsewhere.
 	maxQueue     = 16
 	maxQueueEach = 4
-	// slotHeld is how long a slow or stalled peer keeps others from a slot.
+	// slotHeld is how long a peer may take its time over an answer and keep others from a slot.
 	slotHeld = time.Second
 )
 
-// uploads gives out the slots, in order of arrival.
+// uploads gives out the slots. Of those that wait the first is whose peer has the fewest answers under
+// way, then who had its turn the longest ago; behind all of them come peers that are slow to take
+// answers, or let the last one break off, and these never take the last free slot. So members that are
+// dead or silent keep the others waiting once, however many there are.
 type uploads struct {
-	mu    sync.Mutex // guards the fields below
+	slots int // immutable
+
+	mu    sync.Mutex // guards the fields below, and member.standing
 	taken int
-	queue []chan struct{} // closed when its turn has come
+	queue []*turn // in order of arrival
+	turns uint64  // given
 }
 
-// enter waits for a slot until ctx ends, and returns what gives it back. It reports false if there is
-// none to be had.
-func (u *uploads) enter(ctx context.Context, m *member) (leave func(), ok bool) {
-	m.mu.Lock()
-	many := m.lending >= maxQueueEach
-	if !many {
-		m.lending++
-	}
-	m.mu.Unlock()
-	if many {
-		return nil, false
-	}
-	done := func() {
-		m.mu.Lock()
-		m.lending--
-		m.mu.Unlock()
-	}
-	if !u.wait(ctx) {
-		done()
-		return nil, false
-	}
-	give := sync.OnceFunc(u.give)
-	timer := time.AfterFunc(slotHeld, give)
-	return func() {
-		timer.Stop()
-		give()
-		done()
-	}, true
+// A standing is how a peer takes its answers.
+type standing struct {
+	waiting int    // its turns in the queue
+	active  int    // its answers under way
+	overdue int    // those of them that have lost their slots
+	broke   bool   // its last answer broke off
+	last    uint64 // when it had a turn
 }
 
-func (u *uploads) wait(ctx context.Context) bool {
-	u.mu.Lock()
-	if u.taken < uploadSlots {
-		u.taken++
-		u.mu.Unlock()
-		return true
+func (s *standing) behind() bool { return s.broke || s.overdue > 0 }
+
+// before compares who should have a turn first.
+func (s *standing) before(o *standing) int {
+	if s.behind() != o.behind() {
+		return map[bool]int{true: 1, false: -1}[s.behind()]
 	}
-	if len(u.queue) >= maxQueue {
-		u.mu.Unlock()
-		return false
+	return cmp.Or(cmp.Compare(s.active, o.active), cmp.Compare(s.last, o.last))
+}
+
+// A turn is an answer that has or waits for a slot. It is for one goroutine.
+type turn struct {
+	u     *uploads
+	s     *standing
+	given chan struct{} // closed when its time has come, or it is to try elsewhere
+	sent  bool          // to try elsewhere
+
+	left    time.Duration // before it loses its slot
+	since   time.Time     // when the write that is under way began
+	timer   *time.Timer
+	overdue bool // it has lost its slot; guarded by uploads.mu
+}
+
+// slotsAt returns how many answers there may be at once if so many bytes per second go out, 0 for no bound:
+// each has to get on well within what its requester waits for 64 KiB.
+func slotsAt(rate int64, stall time.Duration) int {
+	if rate == 0 {
+		return uploadSlots
 	}
-	turn := make(chan struct{})
-	u.queue = append(u.queue, turn)
-	u.mu.Unlock()
+	return max(1, min(uploadSlots, int(float64(rate)*stall.Seconds()/4/chunk)))
+}
+
+// enter waits for a slot until ctx ends. It returns nil if there is none to be had; else leave must be
+// called on what it returns.
+func (u *uploads) enter(ctx context.Context, m *member) *turn {
+	t := &turn{u: u, s: &m.standing, given: make(chan struct{}), left: slotHeld}
+	if !u.queued(t) {
+		return nil
+	}
 	select {
-	case <-turn:
-		return true
+	case <-t.given:
 	case <-ctx.Done():
 	}
 	u.mu.Lock()
-	i := slices.Index(u.queue, turn)
-	if i >= 0 {
-		u.queue = slices.Delete(u.queue, i, i+1)
+	defer u.mu.Unlock()
+	if i := slices.Index(u.queue, t); i >= 0 {
+		u.removeLocked(i)
+		return nil
 	}
-	u.mu.Unlock()
-	if i < 0 { // it was given meanwhile
-		u.give()
+	if t.sent {
+		return nil
 	}
-	return false
+	return t
 }
 
-// give hands a slot on.
-func (u *uploads) give() {
+// queued begins to wait, in place of who would be the last if the queue is full.
+func (u *uploads) queued(t *turn) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.queue) == 0 {
-		u.taken--
+	if t.s.waiting+t.s.active >= maxQueueEach {
+		return false
+	}
+	if len(u.queue) >= maxQueue {
+		last := slices.IndexFunc(u.queue, func(o *turn) bool {
+			return !slices.ContainsFunc(u.queue, func(p *turn) bool { return p.s.before(o.s) > 0 })
+		})
+		if o := u.queue[last]; t.s.before(o.s) < 0 {
+			u.removeLocked(last)
+			o.sent = true
+			close(o.given)
+		} else {
+			return false
+		}
+	}
+	u.queue = append(u.queue, t)
+	t.s.waiting++
+	u.giveLocked()
+	return true
+}
+
+func (u *uploads) removeLocked(i int) {
+	u.queue[i].s.waiting--
+	u.queue = slices.Delete(u.queue, i, i+1)
+}
+
+// giveLocked hands out the slots that are free. Called with mu held.
+func (u *uploads) giveLocked() {
+	for len(u.queue) > 0 {
+		t := slices.MinFunc(u.queue, func(a, b *turn) int { return a.s.before(b.s) })
+		free := u.slots - u.taken
+		if free <= 0 || t.s.behind() && free == 1 && u.slots > 1 {
+			return
+		}
+		u.removeLocked(slices.Index(u.queue, t))
+		u.taken++
+		u.turns++
+		t.s.active++
+		t.s.last = u.turns
+		close(t.given)
+	}
+}
+
+// begin and end bracket a write, the time of which is the peer's doing.
+func (t *turn) begin() {
+	if t == nil {
 		return
 	}
-	close(u.queue[0])
-	u.queue = u.queue[1:]
+	t.since = time.Now()
+	if t.timer == nil {
+		t.timer = time.AfterFunc(t.left, t.lose)
+	} else if t.left > 0 {
+		t.timer.Reset(t.left)
+	}
+}
+
+func (t *turn) end() {
+	if t == nil {
+		return
+	}
+	t.timer.Stop()
+	t.left -= time.Since(t.since)
+}
+
+// lose gives the slot to others, while the answer goes on.
+func (t *turn) lose() {
+	t.u.mu.Lock()
+	defer t.u.mu.Unlock()
+	if t.overdue {
+		return
+	}
+	t.overdue = true
+	t.s.overdue++
+	t.u.taken--
+	t.u.giveLocked()
+}
+
+// leave ends the turn. whole says that the answer was taken to its end.
+func (t *turn) leave(whole bool) {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.u.mu.Lock()
+	defer t.u.mu.Unlock()
+	t.s.active--
+	t.s.broke = !whole
+	if t.overdue {
+		t.s.overdue--
+	} else {
+		t.overdue = true // lose has nothing to do any more
+		t.u.taken--
+	}
+	t.u.giveLocked()
 }
