@@ -462,6 +462,9 @@ func (a *lane) failed(err error) bool {
 		}
 	case errors.Is(err, errBusy):
 		l.until = now.Add(time.Second)
+		if l.named {
+			sw.queued = now
+		}
 		if l.lanes > 1 {
 			l.lanes--
 			return false

@@ -127,7 +127,7 @@ func (sv *server) run() error {
 		if g != nil && sv.x.cfg.Now().Add(-wire.MaxClockSkew).Unix() > g.Expires {
 			return sv.refuse(wire.Errorf(wire.CauseExpired, "", "the grant of space %s ran out while in use", g.Space))
 		}
-		if q.kind != reqPieces && sv.x.meter.backlog() > sv.x.cfg.Limits.Stall/2 {
+		if q.kind != reqPieces && q.kind != reqManifest && sv.x.meter.backlog() > sv.x.cfg.Limits.Stall/2 {
 			return sv.last([]byte{ansBusy}) // with more answers at once each would get too little to be waited for
 		}
 		if err := sv.answer(&q); err != nil {

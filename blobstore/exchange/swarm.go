@@ -27,7 +27,7 @@ const (
 	makingRate = 32 << 20 // bytes per second
 	// queuedFor is how long instead, while a holder says that it sends pieces to too many others: on a
 	// metered link a piece takes half a minute, and each of them has its turn.
-	queuedFor = 5 * time.Minute
+	queuedFor = 10 * time.Minute
 	// forlornFor is how long to wait when no holder is left and nobody else has told of a piece that we
 	// lack: companions that have nothing either would tell each other "later" for ever.
 	forlornFor = 5 * time.Second
