@@ -175,7 +175,7 @@ func (sv *server) pieces(q *request) error {
 	}
 	wait := turnWait
 	if sv.x.meter.rate > 0 {
-		wait = sv.x.cfg.Limits.FirstByte / 2
+		wait = sv.x.cfg.Limits.FirstByte / 4
 	}
 	ctx, cancel := context.WithTimeout(sv.x.ctx, wait)
 	sv.turn = sv.x.uploads.enter(ctx, sv.m)
