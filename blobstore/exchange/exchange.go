@@ -49,6 +49,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gaggle/blobstore"
@@ -131,6 +132,7 @@ func setDefault[T int | time.Duration](v *T, d T) {
 // An Exchange is safe for concurrent use.
 type Exchange struct {
 	cfg    Config
+	slow   atomic.Int64 // time that small files lately took from their holders
 	log    *slog.Logger
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

@@ -273,6 +273,7 @@ func (f *flight) try(p wire.PeerID, round int) (bool, error) {
 	if f.solo || f.tree { // what a tree's size is each holder may claim anew
 		f.drop()
 	}
+	begun := time.Now()
 	a := &ask{flight: f, offset: f.received(), done: make(chan struct{})}
 	f.x.submit(sourceKey{p, f.space}, a)
 	<-a.done
@@ -281,6 +282,9 @@ func (f *flight) try(p wire.PeerID, round int) (bool, error) {
 	}
 	switch a.verdict {
 	case found:
+		if !f.bulk() {
+			f.x.waited(time.Since(begun))
+		}
 		return f.commit(p, round)
 	case elsewhere:
 		return f.borrow()
