@@ -169,11 +169,14 @@ With --gang N it is run N times for each argument, and all start together or non
 0 to N-1. With --network they reach each other, and nobody else, as peer-0, peer-1 and so on, or
 peer1-0 and so on for the first argument. What comes back of each is in a directory of its name:
 
-  coord run --network --gang 2 'if test $GAGGLE_INDEX = 0; then nc -lp 80; else sleep 1; echo hello | nc peer-0 80; fi'`,
+  coord run --network --gang 2 'if test $GAGGLE_INDEX = 0; then nc -lN 80 </dev/null; else sleep 1; echo hello | nc -N peer-0 80; fi'`,
 		Args: someArgs("a command", "coord run 'convert {} {.}.png' ::: *.jpg", 1, -1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := defaultTrust(c, &r.Trust); err != nil {
 				return err
+			}
+			if c.Flags().Changed("gang") && r.Gang == 0 {
+				return wire.Errorf(wire.CauseInvalid, "give how many, or leave --gang out", "--gang 0 runs nothing")
 			}
 			if i := slices.Index(args, ":::"); i >= 0 {
 				r.Words, r.Args = args[:i], args[i+1:]

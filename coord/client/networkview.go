@@ -39,7 +39,7 @@ func networkTable(b *strings.Builder, w *wire.JobNetwork) {
 	}
 	if len(rows) > 0 {
 		slices.Sort(rows)
-		table(b, "FROM\tTO\tWAY\tPACKETS\tSENT\tPACKETS\tRECEIVED", rows)
+		table(b, "FROM\tTO\tWAY\tSENT\tBYTES\tRECEIVED\tBYTES", rows)
 	}
 }
 

@@ -28,11 +28,11 @@ gang g is on network 77, in its generation 2
 NODE    MEMBERS
 a?[31m  load-0 load-1 load-2 load-3 load-4 load-5 load-6 load-7 and 2 more
 b       db
-FROM    TO      WAY             PACKETS  SENT    PACKETS  RECEIVED
-?       b       mesh            0        0 B     0        0 B
-a?[31m  a?[31m  same node       5        10 B    0        0 B
-a?[31m  b       kernel, direct  3        2.0 kB  2        100 B
-b       a?[31m  mesh, relayed   1        40 B    0        0 B
+FROM    TO      WAY             SENT  BYTES   RECEIVED  BYTES
+?       b       mesh            0     0 B     0         0 B
+a?[31m  a?[31m  same node       5     10 B    0         0 B
+a?[31m  b       kernel, direct  3     2.0 kB  2         100 B
+b       a?[31m  mesh, relayed   1     40 B    0         0 B
 `
 	if got := out.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

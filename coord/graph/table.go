@@ -141,8 +141,8 @@ func settingFields[T any](of func(*T) *settings) []field[T] {
 		attr("root", "the task's file system: {tools: [..]}, {dir: ..}, {tree: CID} or {oci: image.tar}", rootCodec, func(t *T) *rootDecl { return &of(t).root }),
 		attr("env", "environment variables", mapOf(scalar, variablePattern, validVariable), func(t *T) *[]pair[tmpl] { return &of(t).env }),
 		attr("cpu", "cores it keeps busy, 0.001 to 1024", hint(numberOrString, parseCPU), func(t *T) *tmpl { return &of(t).cpu }),
-		attr("memory", "memory limit, as in \"256MiB\"", hint(numberOrString, parseSize), func(t *T) *tmpl { return &of(t).memory }),
-		attr("timeout", "limit on running time, as in \"90s\" or \"1h30m\"", hint(shape{"type": "string"}, parseTimeout), func(t *T) *tmpl { return &of(t).timeout }),
+		attr("memory", "memory limit, as in \"256MiB\"; 512MiB unless set", hint(numberOrString, parseSize), func(t *T) *tmpl { return &of(t).memory }),
+		attr("timeout", "limit on running time, as in \"90s\" or \"1h30m\"; 1h unless set", hint(shape{"type": "string"}, parseTimeout), func(t *T) *tmpl { return &of(t).timeout }),
 		attr("retries", "how often a failure of the task's own is tried again, 0 to 10", intOf(0, maxRetries), func(t *T) *tmpl { return &of(t).retries }),
 		attr("priority", "-100 to 100; higher goes first", intOf(-maxPriority, maxPriority), func(t *T) *tmpl { return &of(t).priority }),
 		attr("labels", "what the node's labels must be", mapOf(scalar, namePattern, validName), func(t *T) *[]pair[tmpl] { return &of(t).labels }),
@@ -166,9 +166,9 @@ var taskCodec = with(objectOf(append(settingFields(func(t *task) *settings { ret
 	attr("bash", "a script for bash -euo pipefail", template, func(t *task) *tmpl { return &t.bash }),
 	attr("outputs", "what the task leaves: files, directories (\"dir/\"), stdout; a service has none", listOf(outputCodec), func(t *task) *[]outputDecl { return &t.outputs }),
 	attr("gang", "a name; the tasks of one gang start together", template, func(t *task) *tmpl { return &t.gang }),
-	attr("network", "loopback (the default), or overlay: the tasks of a gang reach each other by their names", enum("loopback", "overlay"), func(t *task) *tmpl { return &t.network }),
+	attr("network", "loopback (the default), or overlay: the tasks of a gang reach each other, and nobody else, by their names: TASK-0, TASK-1 and so on, TASK for all of them; GAGGLE_TASK, GAGGLE_INDEX, GAGGLE_COUNT and GAGGLE_ADDR tell each who it is", enum("loopback", "overlay"), func(t *task) *tmpl { return &t.network }),
 	attr("service", "ends when the others of its gang have", yesNo, func(t *task) *bool { return &t.service }),
-	attr("ready", "what must answer before the others of the gang start", readyCodec, func(t *task) *readyDecl { return &t.ready }),
+	attr("ready", "what must answer before the others of the gang start, within five minutes, as in {tcp: 6379}", readyCodec, func(t *task) *readyDecl { return &t.ready }),
 	attr("deterministic", "of tasks of a gang: they give the same whenever all of the gang are the same, so that it is remembered", yesNo, func(t *task) *bool { return &t.deterministic }),
 ), nil, checkTask), shape{"oneOf": required("run", "shell", "bash"), "anyOf": required("outputs", "service")})
 

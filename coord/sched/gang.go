@@ -313,8 +313,8 @@ func (s *State) gangEnded(g *gang) {
 		if g.member(m.run) != m {
 			continue // the job stopped at the value of another
 		}
-		if m.service {
-			m.outs = []wire.Object{} // it ends without a value, however it ended
+		if m.service { // it ends without a value, however it ended
+			m.outs, m.by.node = []wire.Object{}, m.at
 		}
 		s.succeed(m.run, m.outs, m.by)
 	}

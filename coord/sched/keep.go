@@ -296,9 +296,10 @@ func (s *State) watchKeeps() {
 	}
 }
 
-// memberExpected reports whether there is, or lately was, a member that may take copies for the job.
+// memberExpected reports whether there is, or lately was, a member that may take copies for the job, or one may
+// not have come back since the coordinator began.
 func (s *State) memberExpected(j *job) bool {
-	return slices.ContainsFunc(s.nodes[1:], func(n *node) bool {
+	return s.uptime() < lostAfterLaptop && !s.cfg.Alone || slices.ContainsFunc(s.nodes[1:], func(n *node) bool {
 		return n.member(j) || n.hello.Slots > 0 && n.peer != j.client && s.now-n.seen < lostAfterLaptop
 	})
 }

@@ -4,7 +4,7 @@ that each step is a task of its own. Arguments: chunks, seconds of each, crf, ra
 import json
 import sys
 
-chunks, seconds, crf, rate, buffer = sys.argv[1:] + ["8", "2", "26", "600", "2400"][len(sys.argv) - 1:]
+chunks, seconds, crf, rate, buffer = sys.argv[1:] + ["2", "8", "26", "600", "2400"][len(sys.argv) - 1:]
 tasks = {}
 
 
