@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -29,12 +30,13 @@ var (
 	descNetEnds  = desc("network_members", "Members of a network that run here.", "tenant", "network")
 	descNetMiss  = desc("network_misses_total", "Packets of a network that came to the agent for want of a route.", "tenant", "network")
 	descNetDrops = desc("network_drops_total", "Packets of a network that were dropped.", "tenant", "network", "by", "why")
+	descLosses   = desc("network_pair_drops_total", "Packets of a network between this node and another that the agent dropped.", "tenant", "network", "peer", "why")
 	descPair     = desc("network_packets_total", "Packets of a network between this node and another, or within this one.", "tenant", "network", "peer", "way", "direction")
 	descPairVol  = desc("network_bytes_total", "Their bytes.", "tenant", "network", "peer", "way", "direction")
 	descLink     = desc("network_link", "1 for how a node of these networks is reached over the mesh, which is way \"agent\".", "peer", "path")
 
 	overlayDescs = []*prometheus.Desc{descEnds, descMoved, descVolume, descDrops, descBeside, descAsked, descMissed, descRoutes, descFirst, descNetEnds,
-		descNetMiss, descNetDrops, descPair, descPairVol, descLink}
+		descNetMiss, descNetDrops, descLosses, descPair, descPairVol, descLink}
 )
 
 const (
@@ -101,12 +103,14 @@ func (c *collector) overlay(s sink) {
 	s.total(descMissed, o.Missed)
 	s.times(descFirst, o.Found, "route")
 	s.times(descFirst, o.Named, "name")
+	room := maxPairSeries
 	for _, vni := range busiest(o.Networks) {
 		n := o.Networks[vni]
 		labels := []string{string(n.Space), strconv.Itoa(int(vni))}
 		s.gauge(descNetEnds, float64(n.Here), labels...)
 		s.total(descNetMiss, n.Missed, labels...)
 		s.drops(descNetDrops, false, n.Drops, n.Kernel, labels...)
+		c.losses(s, &n, labels, &room)
 	}
 	linked := map[wire.PeerID]bool{}
 	for _, p := range o.Busiest(maxPairSeries, false) {
@@ -117,6 +121,18 @@ func (c *collector) overlay(s sink) {
 	for _, p := range c.n.host.Paths() {
 		if linked[p.Peer] {
 			s.gauge(descLink, 1, c.peer(p.Peer), p.Way)
+		}
+	}
+}
+
+// losses tells of what a network lost on its way between nodes, as long as there is room for series.
+func (c *collector) losses(s sink, n *overlay.NetStats, labels []string, room *int) {
+	for _, p := range slices.SortedFunc(maps.Keys(n.Losses), func(a, b wire.PeerID) int { return bytes.Compare(a[:], b[:]) }) {
+		for why, lost := range n.Losses[p] {
+			if lost > 0 && *room > 0 {
+				*room--
+				s.total(descLosses, lost, append(slices.Clip(labels), c.peer(p), overlay.Drop(why).String())...)
+			}
 		}
 	}
 }

@@ -130,11 +130,11 @@ func (l *link) sendDatagram(ctx context.Context, d Datagrams, frame []byte) erro
 		l.agent.count.beside.Add(1)
 	case errors.Is(err, peer.ErrTooLarge):
 		if !l.pushStream(vni, &k) {
-			l.agent.dropIn(vni, DropQueue)
+			l.agent.dropIn(vni, l.peer, DropQueue)
 		}
 		return nil
 	case l.agent.ctx.Err() == nil:
-		l.agent.dropIn(vni, DropUnreachable)
+		l.agent.dropIn(vni, l.peer, DropUnreachable)
 	}
 	return err
 }
@@ -147,10 +147,10 @@ func (l *link) pushStream(vni uint32, k *packet) bool {
 	return !l.ended && l.lanes.room(n, k) && l.lanes.add(n, k) && wake(l.kick)
 }
 
-// dropIn counts a packet of a network that may not be known any more.
-func (a *Agent) dropIn(vni uint32, d Drop) {
+// dropIn counts a packet to a host, of a network that may not be known any more.
+func (a *Agent) dropIn(vni uint32, to wire.PeerID, d Drop) {
 	if n := a.network(vni); n != nil {
-		a.count.dropOf(n, d)
+		a.count.dropBetween(n, to, d)
 	} else {
 		a.count.drop(d)
 	}

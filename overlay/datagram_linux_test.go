@@ -236,6 +236,10 @@ func TestHostileDatagrams(t *testing.T) {
 	}
 	a.wantNone(7)
 	a.wantNone(8)
+	lost := a.Stats().Networks[7].Losses[rogue.id]
+	if lost[DropForeign] < 2 || lost[DropOutside] == 0 || lost[DropUnknown] != 0 {
+		t.Errorf("of network 7 from that host were dropped %v", lost)
+	}
 	for range 10_000 { // a flood
 		s.Datagrams().Send(soon(t), frame(9, packet{b: plain(me, to)}))
 	}

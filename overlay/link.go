@@ -88,11 +88,11 @@ func (a *Agent) sendWithin(p wire.PeerID, n *network, k *packet, patience time.D
 		if why, ok := l.pushWithin(n.vni, k, patience); ok {
 			return
 		} else if why != DropUnreachable {
-			a.count.dropOf(n, why)
+			a.count.dropBetween(n, p, why)
 			return
 		}
 	}
-	a.count.dropOf(n, DropUnreachable)
+	a.count.dropBetween(n, p, DropUnreachable)
 }
 
 // push queues a packet, or returns why not.
@@ -364,11 +364,11 @@ func (a *Agent) take(from wire.PeerID, g *guest, vni uint32, p packet) {
 		return
 	}
 	if !n.onHost(p.src(), from) {
-		a.count.dropOf(n, DropForeign)
+		a.count.dropBetween(n, from, DropForeign)
 		return
 	}
 	if !n.onHost(p.dst(), a.self) {
-		a.count.dropOf(n, DropOutside)
+		a.count.dropBetween(n, from, DropOutside)
 		return
 	}
 	_, slot, _ := p.dst().split()

@@ -44,14 +44,14 @@ func newNetwork(n *wire.Network) (*network, error) {
 	net := &network{vni: n.VNI, space: n.Space, members: slices.Clone(n.Members), hosts: map[uint16]wire.PeerID{},
 		names: map[string][]int{}, here: map[int]*endpoint{}, over: map[int]bool{}, places: map[int]address{}, watches: map[int]*watch{},
 		changed: make(chan struct{}), meeting: make(chan struct{}, 1),
-		count: netCount{pairs: map[wire.PeerID]*pairCount{}}}
+		count: netCount{pairs: map[wire.PeerID]*pairCount{}, losses: map[wire.PeerID]*[numDrops]atomic.Uint64{}}}
 	for i := range net.members {
 		m := &net.members[i]
 		if p, there := net.hosts[m.Host]; there && p != m.Peer {
 			return nil, wire.Errorf(wire.CauseInvalid, "", "network %d: host %d is two nodes", n.VNI, m.Host)
 		}
 		net.hosts[m.Host] = m.Peer
-		net.count.pairs[m.Peer] = new(pairCount)
+		net.count.pairs[m.Peer], net.count.losses[m.Peer] = new(pairCount), new([numDrops]atomic.Uint64)
 		for _, name := range namesOf(m) {
 			net.names[name] = append(net.names[name], i)
 		}

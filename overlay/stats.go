@@ -53,6 +53,14 @@ func (c *counters) dropOf(n *network, d Drop) {
 	n.count.drops[d].Add(1)
 }
 
+// dropBetween counts a packet of a network from a host or to it.
+func (c *counters) dropBetween(n *network, p wire.PeerID, d Drop) {
+	c.dropOf(n, d)
+	if l := n.count.losses[p]; l != nil {
+		l[d].Add(1)
+	}
+}
+
 // Stats are what an agent has done.
 type Stats struct {
 	Endpoints int         // laid now
@@ -83,7 +91,8 @@ type NetStats struct {
 	Pairs         map[wire.PeerID]ByWay
 	Missed        uint64
 	Drops         Drops
-	Kernel        wired.Drops // of its slots here
+	Losses        map[wire.PeerID]Drops // those of packets from other hosts and to them
+	Kernel        wired.Drops           // of its slots here
 }
 
 // Stats returns what the agent has done so far. No count is less than one that was returned before,
@@ -127,10 +136,19 @@ func (n *network) stats() NetStats {
 	n.mu.Lock()
 	here := len(n.here)
 	n.mu.Unlock()
-	s := NetStats{Space: n.space, Members: len(n.members), Here: here, Ended: n.ended.Load(), Pairs: map[wire.PeerID]ByWay{},
+	s := NetStats{Space: n.space, Members: len(n.members), Here: here, Ended: n.ended.Load(), Pairs: map[wire.PeerID]ByWay{}, Losses: map[wire.PeerID]Drops{},
 		Missed: n.count.missed.Load()}
 	for d := range numDrops {
 		s.Drops[d] = n.count.drops[d].Load()
+	}
+	for p, l := range n.count.losses {
+		var lost Drops
+		for d := range l {
+			lost[d] = l[d].Load()
+		}
+		if lost != (Drops{}) {
+			s.Losses[p] = lost
+		}
 	}
 	for p, c := range n.count.pairs {
 		ways := c.load()

@@ -63,7 +63,8 @@ func (c *pairCount) load() (b ByWay) {
 
 // netCount counts what became of the packets of one network here.
 type netCount struct {
-	pairs  map[wire.PeerID]*pairCount // of all hosts of the network; fixed
+	pairs  map[wire.PeerID]*pairCount               // of all hosts of the network; fixed
+	losses map[wire.PeerID]*[numDrops]atomic.Uint64 // likewise: what the agent dropped on its way from or to them
 	missed atomic.Uint64
 	drops  [numDrops]atomic.Uint64
 	kernel wired.Drops // of slots that have left; guarded by the kernel's dropping
