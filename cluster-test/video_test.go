@@ -37,7 +37,7 @@ func TestVideoByNetworkAndByFiles(t *testing.T) {
 	}
 
 	// So little that the third chunk takes more than its share of 260 kbit, and the last all there is.
-	byNetwork, events := anna.Submit(dir, "--out", "network", "-p", "chunks=4", "-p", "rate=130", "-p", "buffer=520", "network.yaml")
+	byNetwork, events := anna.Submit(dir, "--out", "network", "-p", "chunks=4", "-p", "chunk=2", "-p", "rate=130", "-p", "buffer=520", "network.yaml")
 	if shares := Shares(events); len(shares) != 3 {
 		t.Errorf("the encoders ran on %v, want all three nodes", shares)
 	}
