@@ -124,7 +124,15 @@ func (e *endpoint) stop() {
 	e.reading.Wait()
 }
 
+const (
+	// After lostBurst packets that went nowhere an endpoint is not read from for lostRest: one that sends to
+	// whom there is not, as fast as it can, has the kernel drop it then, which costs others nothing.
+	lostBurst = 64
+	lostRest  = 5 * time.Millisecond
+)
+
 func (e *endpoint) read() {
+	lost := 0
 	for {
 		p, err := e.dev.Read()
 		if err != nil {
@@ -133,23 +141,28 @@ func (e *endpoint) read() {
 			}
 			return
 		}
-		e.send(p)
+		if e.send(p) {
+			continue
+		}
+		if lost++; lost%lostBurst == 0 {
+			pause(e.agent.ctx, lostRest)
+		}
 	}
 }
 
-// send moves a packet of the endpoint's on, or drops it.
-func (e *endpoint) send(p packet) {
+// send moves a packet of the endpoint's on, or drops it and returns false.
+func (e *endpoint) send(p packet) bool {
 	a, n := e.agent, e.net.Load()
 	switch {
 	case n == nil:
 		a.count.drop(DropUnbound)
-		return
+		return false
 	case !p.ipv4():
 		a.count.dropOf(n, DropNotIPv4)
-		return
+		return false
 	case p.src() != e.addr:
 		a.count.dropOf(n, DropSpoofed)
-		return
+		return false
 	}
 	host, slot, ok := p.dst().split()
 	peer, there := n.hosts[host]
@@ -157,18 +170,22 @@ func (e *endpoint) send(p packet) {
 	case !ok || !there:
 		a.count.dropOf(n, DropOutside)
 		e.refuse(p, codeNetwork)
+		return false
 	case peer != a.self:
 		n.count.sent(peer, wired.Agent, len(p.b))
 		a.send(peer, n, &p)
 	case host != e.host:
 		a.count.dropOf(n, DropAbsent)
 		e.refuse(p, codePort)
+		return false
 	default:
 		n.count.sent(peer, wired.Local, len(p.b))
 		if !a.deliver(n, slot, p) {
 			e.refuse(p, codePort)
+			return false
 		}
 	}
+	return true
 }
 
 // deliver gives a packet to an endpoint of the network, if that has the slot.
