@@ -118,7 +118,7 @@ func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
 			state += " (trust " + j.Trust.String() + ")"
 		}
 		if j.Waiting != "" {
-			state += ": " + printable(strings.TrimPrefix(j.Waiting, "waiting "))
+			state += ": " + printable(j.Waiting)
 		}
 		id := j.Job.String()
 		if j.Job == (wire.JobID{}) {
