@@ -154,7 +154,9 @@ func (a *lane) ask(t task) error {
 		m, whole, err := a.testimony()
 		a.sw.mu.Lock()
 		a.sw.begged, a.l.begged = time.Time{}, false
-		a.l.making = err == errLater
+		if err == nil || err == errLater { // else it was the end of the swarm that ended the question
+			a.l.making = err == errLater
+		}
 		a.sw.mu.Unlock()
 		if err != nil {
 			return err
