@@ -33,8 +33,8 @@ func TestEveryNodeKilledInTurn(t *testing.T) {
 	}
 }
 
-// A node is killed for good: its tasks start again elsewhere. The submitter is told, unless copies that were
-// begun as of stragglers are done before it is missed (coord/sched TestNodeLostIsTold).
+// A node is killed for good: its tasks start again elsewhere, and it is shown to be lost. The submitter is told
+// unless copies, begun as of stragglers, are done before it is missed (coord/sched TestNodeLostIsTold).
 func TestNodeKilledForGood(t *testing.T) {
 	t.Parallel()
 	m := NewMesh(t, bin, 3, 1)
@@ -47,6 +47,7 @@ func TestNodeKilledForGood(t *testing.T) {
 	if log := job.Log(); !strings.Contains(log, "node1 is silent; ") && !strings.Contains(log, "node1 is lost; ") {
 		t.Log("the job ended before node1 was missed")
 	}
+	m.WaitState("node1", "lost")
 }
 
 // The coordinator is killed three times in one job, and is away for a second each time. A second
