@@ -54,8 +54,8 @@ cluster: ## the built binaries on hosts in network namespaces, and the simulator
 soak: ## random faults for SECONDS (60) on a mesh with jobs, drawn by SEED (printed)
 	GAGGLE_SOAK=$(SECONDS) GAGGLE_SEED=$(SEED) $(GO) test -count=1 -timeout=0 -v -run='Soak' ./cluster-test/
 
-bench: ## the benchmarks that match BENCH (all)
-	$(GO) test -run='^$$' -bench='$(BENCH)' -timeout=60m ./...
+bench: ## the benchmarks that match BENCH (all), and what they come to against the targets and against others
+	scripts/bench "$(BENCH)"
 
 bench-build: build ## build Lua or git (PROJECT) by make, ccache, distcc, icecc and coord make in one run; ratios
 	scripts/bench-build "$(or $(ROUNDS),3)" "$(or $(PROJECT),lua)"

@@ -120,6 +120,8 @@ func chain(n int, salt string) obj {
 	return obj{"gaggle": 1, "tasks": tasks, "targets": obj{"end": fmt.Sprintf("@t%d/out", n-1)}}
 }
 
+// BenchmarkNoopThunks runs commands that do nothing, then takes all of them from the memo; x-NAME is our rate
+// of running them in times of that of NAME, which had its turn in between.
 func BenchmarkNoopThunks(b *testing.B) {
 	s := newSolo(b)
 	const n = 2000
@@ -130,11 +132,17 @@ func BenchmarkNoopThunks(b *testing.B) {
 		if ran.Ran < n || memo.Memo < n {
 			b.Fatalf("ran %+v, then %+v", ran, memo)
 		}
-		b.ReportMetric(float64(ran.Ran)/ran.Wall, "thunks/s")
+		rate := float64(ran.Ran) / ran.Wall
+		b.ReportMetric(rate, "thunks/s")
 		b.ReportMetric(float64(memo.Memo)/memo.Wall, "memo/s")
+		for _, o := range others() {
+			b.ReportMetric(rate*o.flat(b, n).Seconds()/n, "x-"+o.name)
+		}
 	}
 }
 
+// BenchmarkChain runs shells that wait for each other; x-NAME is what NAME takes for a link in times of what
+// we take.
 func BenchmarkChain(b *testing.B) {
 	s := newSolo(b)
 	const n = 300
@@ -142,6 +150,11 @@ func BenchmarkChain(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		sum := s.submit(chain(n, fmt.Sprint(i)))
 		b.ReportMetric(1000*sum.Wall/n, "ms/link")
+		for _, o := range others() {
+			if o.chain != nil {
+				b.ReportMetric(o.chain(b, n).Seconds()/sum.Wall, "x-"+o.name)
+			}
+		}
 	}
 }
 
