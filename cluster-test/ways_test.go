@@ -65,9 +65,9 @@ GET
 
 // Programs as they are, each way that packets can go, and what the nodes say of the ways.
 //
-//	k1 kernel    k2 kernel    q1    q2, no TCP    t1, no UDP   anna  hub
-//	 |            |            |        X            X          |     |
-//	 +------------+------------+--------+------------+---br0----+-----+
+//	k1 kernel    k2 kernel    q1    q2, no TCP    t1, no UDP    r1, not to q1   anna  hub
+//	 |            |            |        X            X             X             |     |
+//	 +------------+------------+--------+------------+-------------+-----br0-----+-----+
 //
 // Then k2 is killed while it has a member of a gang, and comes back.
 func TestProgramsEachWay(t *testing.T) {
@@ -84,7 +84,7 @@ func TestProgramsEachWay(t *testing.T) {
 		flags []string
 	}{
 		{"k1", 12, []string{"--trusted-cidr", "10.77.0.0/16"}}, {"k2", 8, []string{"--trusted-cidr", "10.77.0.0/16"}},
-		{"q1", 12, nil}, {"q2", 2, nil}, {"t1", 1, nil},
+		{"q1", 18, nil}, {"q2", 2, nil}, {"t1", 1, nil}, {"r1", 1, nil},
 	} {
 		h := m.Lab.Host(n.name)
 		switch n.name {
@@ -92,6 +92,8 @@ func TestProgramsEachWay(t *testing.T) {
 			h.Block("meta l4proto tcp ip daddr 10.77.0.0/16")
 		case "t1":
 			h.Block("meta l4proto udp")
+		case "r1":
+			h.Block("ip daddr " + m.Nodes[2].Addr)
 		}
 		m.nodes = append(m.nodes, m.StartNode(h, n.slots, append(n.flags, "--label", "at="+n.name, "--http", "127.0.0.1:9070")...))
 		m.Nodes = append(m.Nodes, h)
@@ -103,7 +105,7 @@ func TestProgramsEachWay(t *testing.T) {
 	dir := filepath.Join(anna.Dir, "work")
 	WriteFiles(t, dir, map[string]string{"programs.yaml": programsGraph})
 	ways := []struct{ far, near, way, path string }{
-		{"k1", "k2", "direct", ""}, {"k2", "k2", "local", ""}, {"k1", "q2", "agent", "direct"}, {"q1", "q2", "agent", "direct"}, {"q1", "t1", "agent", "tcp"},
+		{"k1", "k2", "direct", ""}, {"k2", "k2", "local", ""}, {"k1", "q2", "agent", "direct"}, {"q1", "q2", "agent", "direct"}, {"q1", "t1", "agent", "tcp"}, {"q1", "r1", "agent", "relayed"},
 	}
 	var jobs []*Process
 	for _, w := range ways {

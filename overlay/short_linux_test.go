@@ -24,11 +24,9 @@ type shortPath struct {
 }
 
 var shortPaths = []shortPath{
-	{"mesh", func(t testing.TB) (one, two *box, ms []*machine) {
-		_, ms = overPeers(t, 2, quicListen)
-		learnPair(t, ms[0], ms[1])
-		return ms[0].join(7, 0), ms[1].join(7, 1), ms
-	}},
+	{"mesh", meshPair(quicListen)},
+	{"mesh-tcp", meshPair("/ip4/127.0.0.1/tcp/0")},
+	{"mesh-relayed", meshPair("")},
 	{"agent-same-host", func(t testing.TB) (one, two *box, ms []*machine) {
 		m := newHub(t).machine(t, 1)
 		learnPair(t, m, m)
@@ -44,6 +42,15 @@ var shortPaths = []shortPath{
 		learnPair(t, a, a)
 		return a.join(7, 0), a.join(7, 1), []*machine{a}
 	}},
+}
+
+// meshPair is two hosts whose agents carry all packets over the mesh, as overPeers connects them.
+func meshPair(listen string) func(t testing.TB) (one, two *box, ms []*machine) {
+	return func(t testing.TB) (one, two *box, ms []*machine) {
+		_, ms = overPeers(t, 2, listen)
+		learnPair(t, ms[0], ms[1])
+		return ms[0].join(7, 0), ms[1].join(7, 1), ms
+	}
 }
 
 // learnPair tells two machines, which may be the same, of network 7 with a member on each.
