@@ -34,6 +34,7 @@ type Lab struct {
 	bin  string // directory of the binaries
 	net  string // first three bytes of its addresses
 	next int    // last byte of the next address
+	six  bool   // hosts have addresses of IPv6, too, in fd77::/64
 }
 
 // A Host is one machine of a Lab.
@@ -84,6 +85,10 @@ func (l *Lab) Host(name string) *Host {
 	l.next++
 	h := l.bare(name, fmt.Sprintf("%s.%d", l.net, last), l.switchNS(), "br0", fmt.Sprintf("p%d", last))
 	l.ip("-n", h.ns, "route", "add", "default", "via", l.net+".1")
+	if l.six {
+		l.ip("-n", h.ns, "addr", "add", fmt.Sprintf("fd77::%d/64", last), "dev", "eth0", "nodad")
+		l.ip("-n", h.ns, "-6", "route", "add", "default", "via", "fd77::1")
+	}
 	return h
 }
 

@@ -62,7 +62,7 @@ func paths(h *Host) map[[2]string]string {
 	h.lab.t.Helper()
 	ways := map[[2]string]string{}
 	for line := range strings.Lines(h.Run("coord", "nodes", "--paths")) {
-		if f := strings.Fields(line); len(f) > 2 {
+		if f := strings.Fields(line); len(f) > 2 && f[0] != "FROM" {
 			ways[[2]string{f[0], f[1]}] = f[2]
 		}
 	}
