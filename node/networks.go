@@ -30,7 +30,7 @@ var (
 	descNetEnds  = desc("network_members", "Members of a network that run here.", "tenant", "network")
 	descNetMiss  = desc("network_misses_total", "Packets of a network that came to the agent for want of a route.", "tenant", "network")
 	descNetDrops = desc("network_drops_total", "Packets of a network that were dropped.", "tenant", "network", "by", "why")
-	descLosses   = desc("network_pair_drops_total", "Packets of a network between this node and another that the agent dropped.", "tenant", "network", "peer", "why")
+	descLosses   = desc("network_pair_drops_total", "Packets of a network between this node and another that were dropped.", "tenant", "network", "peer", "by", "why")
 	descPair     = desc("network_packets_total", "Packets of a network between this node and another, or within this one.", "tenant", "network", "peer", "way", "direction")
 	descPairVol  = desc("network_bytes_total", "Their bytes.", "tenant", "network", "peer", "way", "direction")
 	descLink     = desc("network_link", "1 for how a node of these networks is reached over the mesh, which is way \"agent\".", "peer", "path")
@@ -128,12 +128,10 @@ func (c *collector) overlay(s sink) {
 // losses tells of what a network lost on its way between nodes, as long as there is room for series.
 func (c *collector) losses(s sink, n *overlay.NetStats, labels []string, room *int) {
 	for _, p := range slices.SortedFunc(maps.Keys(n.Losses), func(a, b wire.PeerID) int { return bytes.Compare(a[:], b[:]) }) {
-		for why, lost := range n.Losses[p] {
-			if lost > 0 && *room > 0 {
-				*room--
-				s.total(descLosses, lost, append(slices.Clip(labels), c.peer(p), overlay.Drop(why).String())...)
-			}
+		if *room -= n.Losses[p].Reasons(); *room < 0 {
+			return
 		}
+		s.drops(descLosses, false, n.Losses[p].Agent, n.Losses[p].Kernel, append(slices.Clip(labels), c.peer(p))...)
 	}
 }
 

@@ -236,7 +236,7 @@ func TestHostileDatagrams(t *testing.T) {
 	}
 	a.wantNone(7)
 	a.wantNone(8)
-	lost := a.Stats().Networks[7].Losses[rogue.id]
+	lost := a.Stats().Networks[7].Losses[rogue.id].Agent
 	if lost[DropForeign] < 2 || lost[DropOutside] == 0 || lost[DropUnknown] != 0 {
 		t.Errorf("of network 7 from that host were dropped %v", lost)
 	}

@@ -332,6 +332,24 @@ func TestKernelAndAgent(t *testing.T) {
 	}
 }
 
+// What the kernel does not hand to the agent, because it is too much, is counted for the two hosts.
+func TestKernelsLosses(t *testing.T) {
+	h := newHub(t)
+	a, b := h.machine(t, 1).on(newSite(t)), h.machine(t, 2)
+	learn(t, 7, []wire.NetMember{a.member("a", 0, 1), b.member("b", 0, 1)}, a, b)
+	one, two := a.join(7, 0), b.join(7, 1)
+	talk(t, one, two, "b")
+	end := one.flood([][]byte{datagram(one.e.addr, two.e.addr, "one of many")})
+	lost := func() Losses { return a.Stats().Networks[7].Losses[b.id] }
+	waitUntil(t, "packets to be dropped", func() bool { return lost().Kernel[wired.Rate] > 0 })
+	end()
+	n := lost().Kernel[wired.Rate]
+	one.out() // and its routes
+	if got := lost().Kernel[wired.Rate]; got < n || got > a.Stats().Kernel[wired.Rate] {
+		t.Errorf("%d packets to the other host were dropped when %d had been, of all %d", got, n, a.Stats().Kernel[wired.Rate])
+	}
+}
+
 // Two machines that are in different networks only may have the same number, and so their endpoints
 // the same address. A third is in both networks.
 func TestSameAddressByKernel(t *testing.T) {

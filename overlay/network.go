@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gaggle/overlay/wired"
 	"gaggle/sandbox"
 	"gaggle/wire"
 )
@@ -44,7 +45,7 @@ func newNetwork(n *wire.Network) (*network, error) {
 	net := &network{vni: n.VNI, space: n.Space, members: slices.Clone(n.Members), hosts: map[uint16]wire.PeerID{},
 		names: map[string][]int{}, here: map[int]*endpoint{}, over: map[int]bool{}, places: map[int]address{}, watches: map[int]*watch{},
 		changed: make(chan struct{}), meeting: make(chan struct{}, 1),
-		count: netCount{pairs: map[wire.PeerID]*pairCount{}, losses: map[wire.PeerID]*[numDrops]atomic.Uint64{}}}
+		count: netCount{pairs: map[wire.PeerID]*pairCount{}, losses: map[wire.PeerID]*[numDrops]atomic.Uint64{}, lost: map[wire.PeerID]wired.Drops{}}}
 	for i := range net.members {
 		m := &net.members[i]
 		if p, there := net.hosts[m.Host]; there && p != m.Peer {

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,8 +92,25 @@ type NetStats struct {
 	Pairs         map[wire.PeerID]ByWay
 	Missed        uint64
 	Drops         Drops
-	Losses        map[wire.PeerID]Drops // those of packets from other hosts and to them
-	Kernel        wired.Drops           // of its slots here
+	Losses        map[wire.PeerID]Losses // those of packets from other hosts and to them
+	Kernel        wired.Drops            // of its slots here
+}
+
+// Losses are packets between this host and one other, or within this one, that were dropped. The kernel's
+// are those that had a route: where there is none nobody can say whose they were.
+type Losses struct {
+	Agent  Drops
+	Kernel wired.Drops
+}
+
+// Reasons counts those for which there were any.
+func (l Losses) Reasons() (count int) {
+	for _, n := range slices.Concat(l.Agent[:], l.Kernel[:]) {
+		if n > 0 {
+			count++
+		}
+	}
+	return count
 }
 
 // Stats returns what the agent has done so far. No count is less than one that was returned before,
@@ -136,7 +154,7 @@ func (n *network) stats() NetStats {
 	n.mu.Lock()
 	here := len(n.here)
 	n.mu.Unlock()
-	s := NetStats{Space: n.space, Members: len(n.members), Here: here, Ended: n.ended.Load(), Pairs: map[wire.PeerID]ByWay{}, Losses: map[wire.PeerID]Drops{},
+	s := NetStats{Space: n.space, Members: len(n.members), Here: here, Ended: n.ended.Load(), Pairs: map[wire.PeerID]ByWay{}, Losses: map[wire.PeerID]Losses{},
 		Missed: n.count.missed.Load()}
 	for d := range numDrops {
 		s.Drops[d] = n.count.drops[d].Load()
@@ -147,7 +165,7 @@ func (n *network) stats() NetStats {
 			lost[d] = l[d].Load()
 		}
 		if lost != (Drops{}) {
-			s.Losses[p] = lost
+			s.Losses[p] = Losses{Agent: lost}
 		}
 	}
 	for p, c := range n.count.pairs {

@@ -1,6 +1,9 @@
 package overlay
 
-import "gaggle/overlay/wired"
+import (
+	"gaggle/overlay/wired"
+	"gaggle/wire"
+)
 
 // stats adds networks with what the plane has counted, and of routes that are no more takes it over. A
 // packet that the agent carries is in the agent's count, not in that of its route.
@@ -12,39 +15,68 @@ func (k *kernel) stats(nets map[uint32]*network, s *Stats) {
 		k.agent.log.Debug("counting what went over routes", "error", err)
 	}
 	for _, r := range past {
-		if r.Way >= ways {
-			continue
-		}
-		if n := nets[r.VNI]; n == nil {
+		if n := nets[r.VNI]; n != nil {
+			n.keep(&r)
+		} else if r.Way < ways {
 			k.past[r.Way].add(trafficOf(&r))
-		} else if c := n.count.pairs[n.peerAt(addressAt(r.Dst))]; c != nil {
-			c.add(r.Way, trafficOf(&r))
 		}
 	}
 	for vni, n := range nets {
-		s.Networks[vni] = n.stats()
+		t := n.stats()
+		for p, lost := range n.count.lost {
+			l := t.Losses[p]
+			l.Kernel = lost
+			t.Losses[p] = l
+		}
+		s.Networks[vni] = t
 	}
 	s.Ways.add(&k.past)
 	s.Routes = map[wired.Way]int{}
 	for _, r := range live {
 		s.Routes[r.Way]++
-		if r.Way >= ways {
-			continue
-		}
-		n, known := s.Networks[r.VNI]
-		if !known {
-			s.Ways[r.Way].add(trafficOf(&r))
-			continue
-		}
-		peer := nets[r.VNI].peerAt(addressAt(r.Dst))
-		if ways, there := n.Pairs[peer]; there {
-			ways[r.Way].add(trafficOf(&r))
-			n.Pairs[peer] = ways
-			n.Traffic.add(trafficOf(&r))
+		if n, known := s.Networks[r.VNI]; known {
+			n.add(nets[r.VNI].peerAt(addressAt(r.Dst)), &r)
 			s.Networks[r.VNI] = n
+		} else if r.Way < ways {
+			s.Ways[r.Way].add(trafficOf(&r))
 		}
 	}
 	k.drops(nets, s)
+}
+
+// keep counts what went over a route that is no more. The kernel's tally is held.
+func (n *network) keep(r *wired.Stat) {
+	peer := n.peerAt(addressAt(r.Dst))
+	c := n.count.pairs[peer]
+	if c == nil {
+		return
+	}
+	if r.Way < ways {
+		c.add(r.Way, trafficOf(r))
+	}
+	if r.Lost != (wired.Drops{}) {
+		lost := n.count.lost[peer]
+		lost.Add(r.Lost, wired.Drops{})
+		n.count.lost[peer] = lost
+	}
+}
+
+// add counts what went over a route to a peer that is there.
+func (s *NetStats) add(peer wire.PeerID, r *wired.Stat) {
+	by, there := s.Pairs[peer]
+	if !there {
+		return
+	}
+	if r.Way < ways {
+		by[r.Way].add(trafficOf(r))
+		s.Pairs[peer] = by
+		s.Traffic.add(trafficOf(r))
+	}
+	if r.Lost != (wired.Drops{}) {
+		l := s.Losses[peer]
+		l.Kernel.Add(r.Lost, wired.Drops{})
+		s.Losses[peer] = l
+	}
 }
 
 // trafficOf is what went over a route without the agent. Between slots of one host what was sent was

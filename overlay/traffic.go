@@ -65,6 +65,7 @@ func (c *pairCount) load() (b ByWay) {
 type netCount struct {
 	pairs  map[wire.PeerID]*pairCount               // of all hosts of the network; fixed
 	losses map[wire.PeerID]*[numDrops]atomic.Uint64 // likewise: what the agent dropped on its way from or to them
+	lost   map[wire.PeerID]wired.Drops              // by routes to them that are no more; guarded by the kernel's tally
 	missed atomic.Uint64
 	drops  [numDrops]atomic.Uint64
 	kernel wired.Drops // of slots that have left; guarded by the kernel's dropping

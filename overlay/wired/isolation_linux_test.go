@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,25 @@ func wantDrops(t *testing.T, h *host, slot int, want Reason, n uint64) {
 	})
 	if d != all {
 		t.Errorf("dropped %v, want %d of %v", d, n, want)
+	}
+}
+
+// wantLost wants that the route to an address, or routes that were there before, lost so many packets.
+func wantLost(t *testing.T, h *host, dst netip.Addr, want Reason, n uint64) {
+	t.Helper()
+	live, past, err := h.plane.Traffic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost, all Drops
+	all[want] = n
+	for _, s := range slices.Concat(live, past) {
+		if s.Dst == dst {
+			lost.Add(s.Lost, Drops{})
+		}
+	}
+	if lost != all {
+		t.Errorf("the route to %s lost %v, want %d of %v", dst, lost, n, want)
 	}
 }
 
@@ -95,6 +115,7 @@ func TestSpoofedSource(t *testing.T) {
 	}
 	from(x.addr)
 	wantDrops(t, b, y.slot.Number(), Spoofed, 1)
+	wantLost(t, b, x.addr, Spoofed, 1)
 	wantNoUDP(t, q)
 }
 

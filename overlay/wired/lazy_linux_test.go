@@ -119,6 +119,10 @@ func TestNowhere(t *testing.T) {
 		t.Errorf("dialling an address that nobody has: %v, want %v", err, unix.EHOSTUNREACH)
 	}
 	wantDrops(t, a, x.slot.Number(), Refused, 1)
+	if err := a.plane.Unroute(7, nobody); err != nil {
+		t.Fatal(err)
+	}
+	wantLost(t, a, nobody, Refused, 1) // also when the route is no more
 }
 
 func TestTheWorldIsRefused(t *testing.T) {

@@ -32,6 +32,7 @@ type planeRoute struct {
 	TxBytes   uint64
 	RxPackets uint64
 	RxBytes   uint64
+	Lost      planeTally
 }
 
 type planeSlot struct {

@@ -21,11 +21,12 @@ type Stat struct {
 	SentBytes       uint64
 	ReceivedPackets uint64 // from Dst, of other hosts
 	ReceivedBytes   uint64
+	Lost            Drops // on their way to Dst, or as from there
 }
 
 func statOf(key *planeKey, r *planeRoute, now uint32) Stat {
 	s := Stat{VNI: key.Vni, Dst: addr(key.Ip), Way: Way(r.Kind), Idle: time.Duration(now-min(now, r.Used)) << coarseBits,
-		SentPackets: r.TxPackets, SentBytes: r.TxBytes, ReceivedPackets: r.RxPackets, ReceivedBytes: r.RxBytes}
+		SentPackets: r.TxPackets, SentBytes: r.TxBytes, ReceivedPackets: r.RxPackets, ReceivedBytes: r.RxBytes, Lost: r.Lost.N}
 	if s.Way == Direct || s.Way == External {
 		s.Host = addr(r.Remote)
 	}
@@ -65,7 +66,7 @@ type pastRoute struct {
 
 // note keeps what went over a route that is no more. p.mu is held.
 func (p *Plane) note(key planeKey, r *planeRoute) {
-	if r.TxPackets == 0 && r.RxPackets == 0 {
+	if r.TxPackets == 0 && r.RxPackets == 0 && r.Lost.N == (Drops{}) {
 		return
 	}
 	at := pastRoute{key, Way(r.Kind)}
@@ -75,6 +76,7 @@ func (p *Plane) note(key planeKey, r *planeRoute) {
 	s.SentBytes += sum.SentBytes
 	s.ReceivedPackets += sum.ReceivedPackets
 	s.ReceivedBytes += sum.ReceivedBytes
+	s.Lost.Add(sum.Lost, Drops{})
 	p.past[at] = s
 }
 

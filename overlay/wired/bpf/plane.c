@@ -27,6 +27,10 @@ enum { MISS = 1, STRANGER, TOOBIG, CARRY, DELIVER, PROBE, UNWANTED, ANSWER };
 // Why a packet was dropped. Slot 0 counts those that have no slot.
 enum { UNBOUND, PROTOCOL, SOURCE, OUTSIDE, RATE, UNROUTED, REFUSED, ABSENT, SPOOFED, MALFORMED, FAILED, REASONS };
 
+struct tally {
+	__u64 n[REASONS];
+};
+
 struct slot {
 	__u32 vni;    // 0: bound to no network
 	__be32 ip;    // the only source that it may use
@@ -50,14 +54,11 @@ struct route {
 	__be16 port;   // DIRECT: VXLAN's at the remote host
 	__u32 used;    // when it was last used, in 2^30 ns of CLOCK_MONOTONIC
 	__u64 tx_packets, tx_bytes, rx_packets, rx_bytes; // bytes of IP packets
+	struct tally lost; // of packets that had this route, or came from where it leads
 };
 
 // frames that the agent carries for a slot in 2^24 ns: 15,000 a second, of up to 64 KiB
 #define CARRIED 256
-
-struct tally {
-	__u64 n[REASONS];
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -121,6 +122,14 @@ static __always_inline int drop(__u32 slot, __u32 why)
 	return TC_ACT_SHOT;
 }
 
+// lose drops a packet that has a route.
+static __always_inline int lose(struct route *r, __u32 slot, __u32 why)
+{
+	if (why < REASONS)
+		__sync_fetch_and_add(&r->lost.n[why], 1);
+	return drop(slot, why);
+}
+
 static __always_inline struct route *find(__u32 vni, __be32 ip)
 {
 	struct key k = { vni, ip };
@@ -160,10 +169,10 @@ static __always_inline int up(struct __sk_buff *skb, __u32 dev, __u8 kind, __be3
 	return bpf_redirect(dev, 0);
 }
 
-// refuse drops a packet and has the slot be told, as often as it may miss.
-static __always_inline int refuse(struct __sk_buff *skb, __u32 slot, struct slot *s, __u32 why)
+// refuse drops a packet, of a route if there is one, and has the slot be told, as often as it may miss.
+static __always_inline int refuse(struct __sk_buff *skb, __u32 slot, struct slot *s, struct route *r, __u32 why)
 {
-	int dropped = drop(slot, why);
+	int dropped = r ? lose(r, slot, why) : drop(slot, why);
 
 	return spend(s) ? up(skb, miss_dev, UNWANTED, 0, s->vni, slot) : dropped;
 }
@@ -183,14 +192,14 @@ static __always_inline int push(struct __sk_buff *skb, __u32 slot, __u32 vni, st
 	__u32 hash = bpf_get_hash_recalc(skb), plen = skb->len, sum, s = bpf_ntohl(r->source), d = bpf_ntohl(r->remote);
 
 	if (bpf_skb_load_bytes(skb, 0, &inner, sizeof(inner)))
-		return drop(slot, FAILED);
+		return lose(r, slot, FAILED);
 	// FIXED_GSO: the slot's MTU leaves room, so segments keep their size; without it GSO of UDP is
 	// refused, too. ENCAP_L4_UDP and ENCAP_L2 make it a UDP tunnel with inner offsets, so that a
 	// device that can does segmentation and checksums.
 	if (bpf_skb_adjust_room(skb, PUSH, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 |
 	    BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH |
 	    BPF_F_ADJ_ROOM_NO_CSUM_RESET))
-		return drop(slot, FAILED);
+		return lose(r, slot, FAILED);
 	h.eth.h_proto = bpf_htons(ETH_P_IP);
 	h.ip.version = 4;
 	h.ip.ihl = 5;
@@ -210,7 +219,7 @@ static __always_inline int push(struct __sk_buff *skb, __u32 slot, __u32 vni, st
 	h.flags = bpf_htonl(0x08000000);
 	h.vni = bpf_htonl(vni << 8);
 	if (bpf_skb_store_bytes(skb, 0, &h, sizeof(h), 0) || bpf_skb_store_bytes(skb, sizeof(h), &inner, sizeof(inner), 0))
-		return drop(slot, FAILED);
+		return lose(r, slot, FAILED);
 	return bpf_redirect_neigh(r->dev, 0, 0, 0); // the kernel's tables fill in both addresses
 }
 
@@ -219,7 +228,7 @@ static __always_inline int tunnel(struct __sk_buff *skb, __u32 slot, __u32 vni, 
 	struct bpf_tunnel_key t = { .tunnel_id = vni, .remote_ipv4 = bpf_ntohl(r->remote), .tunnel_ttl = 64 };
 
 	if (bpf_skb_set_tunnel_key(skb, &t, sizeof(t), BPF_F_ZERO_CSUM_TX))
-		return drop(slot, FAILED);
+		return lose(r, slot, FAILED);
 	return bpf_redirect(vxlan_dev, 0);
 }
 
@@ -251,7 +260,7 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 		if ((a.d & bpf_htonl(0xff000000)) != bpf_htonl(0x0a000000)) {
 			if (bpf_ntohl(a.d) >= 0xe0000000) // nobody answers multicast and broadcast
 				return drop(slot, OUTSIDE);
-			return refuse(skb, slot, s, OUTSIDE);
+			return refuse(skb, slot, s, 0, OUTSIDE);
 		}
 		if (!spend(s))
 			return drop(slot, RATE);
@@ -260,7 +269,7 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 	touch(r);
 	if (r->mtu && (skb->gso_size ? skb->gso_size + 28 : skb->len - ETH_HLEN) > r->mtu) {
 		if (again || !spend(s))
-			return drop(slot, RATE);
+			return lose(r, slot, RATE);
 		return up(skb, miss_dev, TOOBIG, 0, vni, slot);
 	}
 	__sync_fetch_and_add(&r->tx_packets, 1);
@@ -270,7 +279,7 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 		to = r->dev - first_dev;
 		other = bpf_map_lookup_elem(&slots, &to);
 		if (!other || other->vni != vni) // the slot has gone, its route not yet
-			return drop(slot, UNROUTED);
+			return lose(r, slot, UNROUTED);
 		return enter(skb, r->dev);
 	case DIRECT:
 		return push(skb, slot, vni, r);
@@ -283,10 +292,10 @@ static __always_inline int leave(struct __sk_buff *skb, __u32 slot, struct slot 
 			s->carried = 0;
 		}
 		if (__sync_fetch_and_add(&s->carried, 1) >= CARRIED)
-			return drop(slot, RATE);
+			return lose(r, slot, RATE);
 		return up(skb, carry_dev, CARRY, 0, vni, slot);
 	}
-	return refuse(skb, slot, s, REFUSED);
+	return refuse(skb, slot, s, r, REFUSED);
 }
 
 // accept checks a packet that came from another host: it must be for a slot that is here, from
@@ -311,8 +320,10 @@ static __always_inline struct route *accept(struct __sk_buff *skb, __u32 head, _
 		return d;
 	}
 	*why = SPOOFED;
-	if (agent ? s->kind != AGENT : (s->kind != DIRECT && s->kind != EXTERNAL) || s->remote != remote)
+	if (agent ? s->kind != AGENT : (s->kind != DIRECT && s->kind != EXTERNAL) || s->remote != remote) {
+		__sync_fetch_and_add(&s->lost.n[SPOOFED], 1);
 		return 0;
+	}
 	touch(s);
 	__sync_fetch_and_add(&s->rx_packets, 1);
 	__sync_fetch_and_add(&s->rx_bytes, skb->len - head);
