@@ -52,8 +52,8 @@ type beside struct {
 }
 
 // push queues a packet. It returns false if it is dropped: UDP is not to wait.
-func (q *beside) push(vni uint32, k *packet) bool {
-	n := q.of(vni)
+func (q *beside) push(net *network, k *packet) bool {
+	n := q.of(net)
 	return q.room(n, k) && q.add(n, k) && wake(q.kick)
 }
 
@@ -73,7 +73,7 @@ func (l *link) sendBeside(s Stream) {
 		_, _ = s.Read(said[:]) // it says no more before it ends
 		end()
 	})
-	q := &beside{newLanes(&l.agent.count.queued, maxBeside, besideTurn), make(chan struct{}, 1)}
+	q := &beside{newLanes(l, maxBeside, besideTurn), make(chan struct{}, 1)}
 	l.mu.Lock()
 	l.beside = q
 	l.mu.Unlock()
@@ -106,9 +106,12 @@ func (l *link) empty(ctx context.Context, q *beside, d Datagrams) (err error) {
 		if b == nil {
 			return nil
 		}
-		for left := b; len(left) > 0 && err == nil; {
+		for left := b; len(left) > 0; {
 			size := frameHead + int(binary.BigEndian.Uint16(left))
-			err = l.sendDatagram(ctx, d, left[:size:size])
+			if err = l.sendDatagram(ctx, d, n.net, left[:size:size]); err != nil {
+				q.lost(n.net, frames(left))
+				break
+			}
 			left = left[size:]
 		}
 		l.mu.Lock()
@@ -121,39 +124,28 @@ func (l *link) empty(ctx context.Context, q *beside, d Datagrams) (err error) {
 }
 
 // sendDatagram sends a frame, by the stream if it is too large.
-func (l *link) sendDatagram(ctx context.Context, d Datagrams, frame []byte) error {
-	_, vni, k := readHead(frame)
+func (l *link) sendDatagram(ctx context.Context, d Datagrams, net *network, frame []byte) error {
+	_, _, k := readHead(frame)
 	k.b = frame[frameHead:]
 	err := d.Send(ctx, datagramOf(frame))
 	switch {
 	case err == nil:
 		l.agent.count.beside.Add(1)
 	case errors.Is(err, peer.ErrTooLarge):
-		if !l.pushStream(vni, &k) {
-			l.agent.dropIn(vni, l.peer, DropQueue)
+		if !l.pushStream(net, &k) {
+			l.agent.count.dropBetween(net, l.peer, DropQueue, 1)
 		}
 		return nil
-	case l.agent.ctx.Err() == nil:
-		l.agent.dropIn(vni, l.peer, DropUnreachable)
 	}
 	return err
 }
 
 // pushStream queues a packet for the stream. It returns false if there is no room.
-func (l *link) pushStream(vni uint32, k *packet) bool {
+func (l *link) pushStream(net *network, k *packet) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := l.lanes.of(vni)
+	n := l.lanes.of(net)
 	return !l.ended && l.lanes.room(n, k) && l.lanes.add(n, k) && wake(l.kick)
-}
-
-// dropIn counts a packet to a host, of a network that may not be known any more.
-func (a *Agent) dropIn(vni uint32, to wire.PeerID, d Drop) {
-	if n := a.network(vni); n != nil {
-		a.count.dropBetween(n, to, d)
-	} else {
-		a.count.drop(d)
-	}
 }
 
 // takeBeside takes frames from the datagrams of a stream's connection, and says so on the stream, until

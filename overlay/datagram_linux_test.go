@@ -49,7 +49,7 @@ func TestDatagramsOvertake(t *testing.T) {
 	full := segment(addressOf(1, 1), addressOf(2, 1), 60_000)
 	l := a.link(b.id)
 	for pushed := 0; pushed < 700_000; { // QUIC takes 512 KiB that nobody reads
-		if _, ok := l.push(7, &full); ok {
+		if _, ok := l.push(numbered(7), &full); ok {
 			pushed += len(full.b)
 		}
 	}
@@ -155,12 +155,12 @@ func waitForDatagrams(t *testing.T, l *link) {
 // The networks that share a host take turns with datagrams, and drop their own.
 func TestNetworksTakeTurnsBeside(t *testing.T) {
 	l := waiting(t)
-	q := &beside{newLanes(&l.agent.count.queued, maxBeside, besideTurn), make(chan struct{}, 1)}
+	q := &beside{newLanes(l, maxBeside, besideTurn), make(chan struct{}, 1)}
 	l.beside = q
 	p := packet{b: datagram(addressOf(1, 1), addressOf(2, 1), string(make([]byte, 1000)))}
 	pushed := 0
 	for {
-		why, ok := l.push(7, &p)
+		why, ok := l.push(numbered(7), &p)
 		if !ok {
 			if why != DropQueue {
 				t.Errorf("dropped as %s", why)
@@ -172,15 +172,15 @@ func TestNetworksTakeTurnsBeside(t *testing.T) {
 	if want := maxBeside / (len(p.b) + frameHead); pushed != want {
 		t.Errorf("%d packets wait, want %d", pushed, want)
 	}
-	if _, ok := l.push(8, &p); !ok {
+	if _, ok := l.push(numbered(8), &p); !ok {
 		t.Error("a flood keeps another network from a host")
 	}
 	first, b := q.take()
 	q.done(first, b)
-	if second, _ := q.take(); first.vni != 7 || len(b) > besideTurn || second.vni != 8 {
-		t.Errorf("network %d sends %d bytes, then network %d", first.vni, len(b), second.vni)
+	if second, _ := q.take(); first.net.vni != 7 || len(b) > besideTurn || second.net.vni != 8 {
+		t.Errorf("network %d sends %d bytes, then network %d", first.net.vni, len(b), second.net.vni)
 	}
-	l.done(q.of(8), nil, nil)
+	l.done(q.of(numbered(8)), nil, nil)
 }
 
 // What a peer sends as datagrams is looked at as what comes by the stream is.

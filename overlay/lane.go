@@ -7,7 +7,7 @@ import (
 
 // A lane is the packets of one network that go to one host.
 type lane struct {
-	vni   uint32
+	net   *network
 	queue []byte        // frames
 	now   []byte        // frames that came first and are written now
 	spare []byte        // a buffer for one of them
@@ -20,6 +20,7 @@ func (n *lane) bytes() int { return len(n.queue) + len(n.now) }
 // lanes are the packets that go to one host one way. The networks that share it take turns.
 type lanes struct {
 	queued *atomic.Int64 // bytes that wait for all hosts
+	lost   func(n *network, packets int)
 	most   int           // bytes that wait in a lane
 	turn   int           // bytes that a network sends before the next
 	all    map[uint32]*lane
@@ -27,20 +28,22 @@ type lanes struct {
 	rest   *lane   // an empty one, for its buffers
 }
 
-func newLanes(queued *atomic.Int64, most, turn int) *lanes {
-	return &lanes{queued: queued, most: most, turn: turn, all: map[uint32]*lane{}}
+// newLanes makes those of a link, which hold so many bytes each and send so many in turn.
+func newLanes(l *link, most, turn int) *lanes {
+	lost := func(n *network, packets int) { l.agent.count.dropBetween(n, l.peer, DropUnreachable, packets) }
+	return &lanes{queued: &l.agent.count.queued, lost: lost, most: most, turn: turn, all: map[uint32]*lane{}}
 }
 
 func (s *lanes) waits() bool { return len(s.turns) > 0 }
 
 // of returns the lane of a network.
-func (s *lanes) of(vni uint32) *lane {
-	n := s.all[vni]
+func (s *lanes) of(net *network) *lane {
+	n := s.all[net.vni]
 	if n == nil {
 		if n, s.rest = s.rest, nil; n == nil {
 			n = new(lane)
 		}
-		n.vni, n.moved, n.full = vni, nil, false
+		n.net, n.moved, n.full = net, nil, false
 	}
 	return n
 }
@@ -55,11 +58,11 @@ func (s *lanes) add(n *lane, k *packet) bool {
 		s.queued.Add(-need)
 		return false
 	}
-	if s.all[n.vni] == nil {
-		s.all[n.vni] = n
+	if s.all[n.net.vni] == nil {
+		s.all[n.net.vni] = n
 		s.turns = append(s.turns, n)
 	}
-	n.queue = appendFrame(n.queue, n.vni, k)
+	n.queue = appendFrame(n.queue, n.net.vni, k)
 	return true
 }
 
@@ -67,6 +70,7 @@ func (s *lanes) add(n *lane, k *packet) bool {
 func (s *lanes) clear() {
 	for _, n := range s.turns {
 		s.queued.Add(int64(-n.bytes()))
+		s.lost(n.net, frames(n.now)+frames(n.queue))
 		n.queue, n.now, n.spare = nil, nil, nil
 		n.move()
 	}
@@ -112,17 +116,25 @@ func (s *lanes) take() (n *lane, b []byte) {
 	return n, b
 }
 
+// frames counts them.
+func frames(b []byte) (count int) {
+	for ; len(b) > 0; count++ {
+		b = b[frameHead+int(binary.BigEndian.Uint16(b)):]
+	}
+	return count
+}
+
 // done ends what take began.
 func (s *lanes) done(n *lane, b []byte) {
 	s.queued.Add(int64(-len(b)))
-	if s.all[n.vni] != n { // cleared meanwhile
+	if s.all[n.net.vni] != n { // cleared meanwhile
 		return
 	}
 	s.turns = s.turns[1:]
 	if n.bytes() > 0 {
 		s.turns = append(s.turns, n)
 	} else {
-		delete(s.all, n.vni)
+		delete(s.all, n.net.vni)
 		s.rest = n
 	}
 	n.full = false

@@ -56,7 +56,9 @@ type link struct {
 }
 
 func newLink(a *Agent, p wire.PeerID) *link {
-	return &link{agent: a, peer: p, kick: make(chan struct{}, 1), lanes: newLanes(&a.count.queued, maxLane, turn)}
+	l := &link{agent: a, peer: p, kick: make(chan struct{}, 1)}
+	l.lanes = newLanes(l, maxLane, turn)
+	return l
 }
 
 // link returns the link to a peer, which it starts if need be; nil once the agent has ended.
@@ -85,26 +87,26 @@ func (a *Agent) sendWithin(p wire.PeerID, n *network, k *packet, patience time.D
 		if l == nil {
 			break
 		}
-		if why, ok := l.pushWithin(n.vni, k, patience); ok {
+		if why, ok := l.pushWithin(n, k, patience); ok {
 			return
 		} else if why != DropUnreachable {
-			a.count.dropBetween(n, p, why)
+			a.count.dropBetween(n, p, why, 1)
 			return
 		}
 	}
-	a.count.dropBetween(n, p, DropUnreachable)
+	a.count.dropBetween(n, p, DropUnreachable, 1)
 }
 
 // push queues a packet, or returns why not.
-func (l *link) push(vni uint32, k *packet) (why Drop, ok bool) { return l.pushWithin(vni, k, waitLane) }
+func (l *link) push(n *network, k *packet) (why Drop, ok bool) { return l.pushWithin(n, k, waitLane) }
 
-func (l *link) pushWithin(vni uint32, k *packet, patience time.Duration) (why Drop, ok bool) {
+func (l *link) pushWithin(net *network, k *packet, patience time.Duration) (why Drop, ok bool) {
 	var late <-chan time.Time
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.beside != nil && !l.ended && k.datagram() {
 		l.used = time.Now()
-		return DropQueue, l.beside.push(vni, k)
+		return DropQueue, l.beside.push(net, k)
 	}
 	for {
 		now := time.Now()
@@ -116,7 +118,7 @@ func (l *link) pushWithin(vni uint32, k *packet, patience time.Duration) (why Dr
 			return DropQueue, false
 		}
 		l.used = now
-		n := l.lanes.of(vni)
+		n := l.lanes.of(net)
 		if l.lanes.room(n, k) {
 			return DropQueue, l.lanes.add(n, k) && wake(l.kick)
 		}
@@ -173,6 +175,7 @@ func (l *link) done(n *lane, b []byte, err error) {
 	l.began, l.down = time.Time{}, time.Time{}
 	if err != nil {
 		l.down = time.Now().Add(againAfter)
+		l.lanes.lost(n.net, frames(b))
 		l.lanes.clear()
 	}
 }
@@ -203,7 +206,6 @@ func (l *link) run() {
 			s, err = l.write(s, b)
 			if err != nil && l.agent.ctx.Err() == nil {
 				l.agent.log.Info("packets for a host are dropped", "peer", l.peer, "error", err)
-				l.agent.count.drop(DropUnreachable)
 			}
 			l.done(n, b, err)
 		}
@@ -364,11 +366,11 @@ func (a *Agent) take(from wire.PeerID, g *guest, vni uint32, p packet) {
 		return
 	}
 	if !n.onHost(p.src(), from) {
-		a.count.dropBetween(n, from, DropForeign)
+		a.count.dropBetween(n, from, DropForeign, 1)
 		return
 	}
 	if !n.onHost(p.dst(), a.self) {
-		a.count.dropBetween(n, from, DropOutside)
+		a.count.dropBetween(n, from, DropOutside, 1)
 		return
 	}
 	_, slot, _ := p.dst().split()

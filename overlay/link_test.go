@@ -15,13 +15,16 @@ func waiting(t *testing.T) *link {
 	return newLink(a, wire.PeerID{2})
 }
 
+// numbered is a network of which no more is known.
+func numbered(vni uint32) *network { return &network{vni: vni} }
+
 // A network that sends a lot does not keep another from a host: they take turns.
 func TestNetworksTakeTurns(t *testing.T) {
 	l := waiting(t)
 	large, small := &packet{b: make([]byte, 60_000)}, &packet{b: make([]byte, 100)}
 	pushed := 0
 	for {
-		if _, ok := l.push(7, large); !ok {
+		if _, ok := l.push(numbered(7), large); !ok {
 			break
 		}
 		pushed++
@@ -30,21 +33,21 @@ func TestNetworksTakeTurns(t *testing.T) {
 		t.Errorf("a lane takes %d packets", pushed)
 	}
 	for range 1000 {
-		if why, ok := l.push(8, small); !ok {
+		if why, ok := l.push(numbered(8), small); !ok {
 			t.Fatalf("a packet of another network is dropped: %s", why)
 		}
 	}
 	var order []uint32
 	frames := 0
 	for n, b := l.take(); b != nil; n, b = l.take() {
-		order = append(order, n.vni)
+		order = append(order, n.net.vni)
 		if len(b) > turn+60_000 {
 			t.Errorf("a turn of %d bytes", len(b))
 		}
 		for len(b) > 0 {
 			length, vni, _ := readHead(b)
-			if vni != n.vni {
-				t.Fatalf("a frame of network %d in the lane of %d", vni, n.vni)
+			if vni != n.net.vni {
+				t.Fatalf("a frame of network %d in the lane of %d", vni, n.net.vni)
 			}
 			b = b[frameHead+length:]
 			frames++
@@ -61,11 +64,11 @@ func TestStuckHost(t *testing.T) {
 	l := waiting(t)
 	p := &packet{b: make([]byte, 1000)}
 	for vni := range uint32(100) {
-		l.push(vni, p)
+		l.push(numbered(vni), p)
 	}
 	n, b := l.take()
 	l.began = time.Now().Add(-2 * stallAfter)
-	if why, ok := l.push(7, p); ok || why != DropQueue {
+	if why, ok := l.push(numbered(7), p); ok || why != DropQueue {
 		t.Errorf("a packet is queued for it: %s, %t", why, ok)
 	}
 	if got := l.agent.Stats().Queued; got != int64(len(b)) {
@@ -75,7 +78,10 @@ func TestStuckHost(t *testing.T) {
 	if got := l.agent.Stats().Queued; got != 0 {
 		t.Errorf("%d bytes wait afterwards", got)
 	}
-	if why, ok := l.push(7, p); !ok {
+	if got := l.agent.Stats().Drops[DropUnreachable]; got != 99 {
+		t.Errorf("%d packets are counted as dropped, want all but the one that is being written", got)
+	}
+	if why, ok := l.push(numbered(7), p); !ok {
 		t.Errorf("when it takes something again: %s", why)
 	}
 }

@@ -49,16 +49,14 @@ type counters struct {
 func (c *counters) drop(d Drop) { c.drops[d].Add(1) }
 
 // dropOf counts a packet of a network.
-func (c *counters) dropOf(n *network, d Drop) {
-	c.drop(d)
-	n.count.drops[d].Add(1)
-}
+func (c *counters) dropOf(n *network, d Drop) { c.dropBetween(n, wire.PeerID{}, d, 1) }
 
-// dropBetween counts a packet of a network from a host or to it.
-func (c *counters) dropBetween(n *network, p wire.PeerID, d Drop) {
-	c.dropOf(n, d)
+// dropBetween counts packets of a network from a host or to it.
+func (c *counters) dropBetween(n *network, p wire.PeerID, d Drop, packets int) {
+	c.drops[d].Add(uint64(packets))
+	n.count.drops[d].Add(uint64(packets))
 	if l := n.count.losses[p]; l != nil {
-		l[d].Add(1)
+		l[d].Add(uint64(packets))
 	}
 }
 
