@@ -21,8 +21,8 @@ func (n *lane) bytes() int { return len(n.queue) + len(n.now) }
 type lanes struct {
 	queued *atomic.Int64 // bytes that wait for all hosts
 	lost   func(n *network, packets int)
-	most   int           // bytes that wait in a lane
-	turn   int           // bytes that a network sends before the next
+	most   int // bytes that wait in a lane
+	turn   int // bytes that a network sends before the next
 	all    map[uint32]*lane
 	turns  []*lane // those of all in which something waits, the next first
 	rest   *lane   // an empty one, for its buffers
