@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,10 +13,10 @@ import (
 	"gaggle/wire"
 )
 
-// A chainKey names a toolchain by the program that was called.
+// A chainKey names a toolchain by the program that was called and those that it starts.
 type chainKey struct {
 	space wire.Space
-	tool  string
+	tools string // with zero bytes between
 }
 
 // A chain is a toolchain that is looked at now and then.
@@ -29,9 +30,9 @@ type chain struct {
 // chainLasts is how long a toolchain is taken to be unchanged: looking costs some thousand stats.
 const chainLasts = 5 * time.Second
 
-// toolchain returns what belongs to a compiler.
-func (t *tools) toolchain(space wire.Space, tool string) (*infer.Toolchain, error) {
-	k := chainKey{space, tool}
+// toolchain returns what belongs to a compiler, and to programs that it starts besides.
+func (t *tools) toolchain(space wire.Space, programs []string) (*infer.Toolchain, error) {
+	k := chainKey{space, strings.Join(programs, "\x00")}
 	t.mu.Lock()
 	c := t.chains[k]
 	if c == nil {
@@ -45,7 +46,7 @@ func (t *tools) toolchain(space wire.Space, tool string) (*infer.Toolchain, erro
 		return c.is, c.err
 	}
 	r := &roots{b: t.b, space: space, path: sandbox.DefaultPath, dir: "/", send: t.captured, from: new(sources)}
-	root, err := r.Root(t.b.ctx, graph.RootSpec{Tools: []string{tool}}) // for all calls, not for one that may go away
+	root, err := r.Root(t.b.ctx, graph.RootSpec{Tools: programs}) // for all calls, not for one that may go away
 	c.asked, c.err = time.Now(), err
 	if err == nil && (c.is == nil || c.is.Root != root) {
 		c.is = infer.NewToolchain(root, spaceStore{t.b.store, space})

@@ -176,7 +176,7 @@ func (t *tools) carriedOut(ctx context.Context, l *link, p *infer.Plan, as reque
 	for _, o := range p.Thunk.Outputs {
 		head.Targets = append(head.Targets, wire.TargetSpec{Path: o.Path, Thunk: id, Output: o.Path})
 	}
-	one := &oneTask{head: head, waits: as.waits, spec: wire.TaskSpec{Name: as.name, Thunk: encoded, RootSize: p.RootSize}}
+	one := &oneTask{head: head, waits: as.waits, spec: wire.TaskSpec{Name: as.name, Thunk: encoded, Hints: p.Hints, RootSize: p.RootSize}}
 	if err := one.run(ctx, l); err != nil {
 		return nil, err // the coordinator cancels what nobody waits for
 	}

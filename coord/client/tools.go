@@ -289,8 +289,8 @@ func (t *tools) sight(l *link) *sight {
 
 // planner returns what makes thunks of a call in the space of a link.
 func (t *tools) planner(l *link, s *sight) *infer.Planner {
-	return &infer.Planner{Store: s, Scanner: t.scanner, Toolchain: func(_ context.Context, tool string) (*infer.Toolchain, error) {
-		return t.toolchain(l.space, tool)
+	return &infer.Planner{Store: s, Scanner: t.scanner, Toolchain: func(_ context.Context, tools []string) (*infer.Toolchain, error) {
+		return t.toolchain(l.space, tools)
 	}}
 }
 

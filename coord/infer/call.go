@@ -72,6 +72,9 @@ type Call struct {
 	Wants []Want
 	// Needs are the names of libraries that shared libraries need in turn, likewise.
 	Needs []string
+	// Starts are programs that it starts, by name, beside those that every root of its kind has.
+	Starts []string
+	Cores  int // that it computes on at once; 0 is one
 	// Paths are where a linker looks first for what shared libraries need.
 	Paths []string
 	// Opaque says, in words for the user, why elsewhere it might read other files of its installation,

@@ -328,6 +328,9 @@ func (c *cc) finish() {
 	case len(c.sources) == 0 && c.mode != Link:
 		c.local("it has nothing to compile")
 		return
+	case c.inputs > 0 && c.mode != Link:
+		c.local("it names inputs of a link, and does not link")
+		return
 	case header && (len(c.sources) > 1 || c.inputs > 0 || c.mode == Compile):
 		c.local("headers among other inputs are not modelled")
 		return
@@ -339,10 +342,30 @@ func (c *cc) finish() {
 	for _, s := range c.sources {
 		c.source(s)
 	}
+	c.passes()
 	c.outputs()
 	if c.mode == Link && c.call.Local == "" {
 		c.link()
 	}
+}
+
+// passes notes that gcc compiles C++, whose compiler proper belongs to g++.
+func (c *cc) passes() {
+	if c.clang || c.cplus || !slices.ContainsFunc(c.sources, func(s source) bool { return strings.HasPrefix(s.language, "c++") }) {
+		return
+	}
+	file, err := c.files.Resolve(c.call.Tool)
+	if err != nil {
+		c.local("%s cannot be found", c.call.Tool)
+		return
+	}
+	base := path.Base(file)
+	at := strings.LastIndex(base, "gcc")
+	if at < 0 {
+		c.opaque("%s compiles C++ by parts that are not followed", c.call.Tool)
+		return
+	}
+	c.call.Starts = append(c.call.Starts, base[:at]+"g++"+base[at+len("gcc"):])
 }
 
 // source notes what a source reads.

@@ -29,6 +29,7 @@ type Draft struct {
 	once     bool // some file is read once at most
 	system   map[wire.Digest]string
 	rootSize uint64
+	cores    int
 	move     *move
 }
 
@@ -51,7 +52,7 @@ func (p *Planner) Draft(ctx context.Context, c *Call, args []string, base string
 	if err := portable(c, env); err != nil {
 		return nil, err
 	}
-	chain, err := p.Toolchain(ctx, c.Tool)
+	chain, err := p.Toolchain(ctx, append([]string{c.Tool}, c.Starts...))
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (l *layout) draft(c *Call, args, env []string) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Draft{store: l.store, once: l.once, system: map[wire.Digest]string{}}
+	d := &Draft{store: l.store, once: l.once, cores: c.Cores, system: map[wire.Digest]string{}}
 	d.move, args, d.Bound = l.moved(dir, c, args, env)
 	rel := d.move.rel
 	d.thunk = wire.Thunk{
@@ -234,7 +235,7 @@ func (d *Draft) Plan(_ context.Context, objects []wire.Object) (*Plan, error) {
 	for _, dir := range d.dirs {
 		t.Inputs = append(t.Inputs, wire.Input{Path: dir, Object: d.empty})
 	}
-	p := &Plan{Made: d.Made, move: d.move, Leaves: make([]wire.Object, 0, len(t.Inputs)+1), RootSize: d.rootSize}
+	p := &Plan{Made: d.Made, move: d.move, Leaves: make([]wire.Object, 0, len(t.Inputs)+1), RootSize: d.rootSize, Hints: wire.Hints{MilliCPU: int64(d.cores) * 1000}}
 	p.Leaves = append(p.Leaves, wire.DirObject(t.Root, d.rootSize))
 	for i := range t.Inputs {
 		p.Leaves = append(p.Leaves, t.Inputs[i].Object)

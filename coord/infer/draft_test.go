@@ -42,7 +42,7 @@ func TestDraftWaitsForFiles(t *testing.T) {
 	call := Model(gcc, append([]string{gcc}, args...), top, nil, Disk{})
 	draft := func(s Store) *Draft {
 		t.Helper()
-		p := &Planner{Store: s, Scanner: scan.New(scan.Options{}), Toolchain: func(context.Context, string) (*Toolchain, error) { return chain, nil }}
+		p := &Planner{Store: s, Scanner: scan.New(scan.Options{}), Toolchain: func(context.Context, []string) (*Toolchain, error) { return chain, nil }}
 		d, err := p.Draft(ctx, call, args, top, nil)
 		if err != nil {
 			t.Fatal(err)

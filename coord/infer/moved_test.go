@@ -31,11 +31,11 @@ func TestPortable(t *testing.T) {
 	}
 	store := memoryStore{memoryTrees{}}
 	gccs := toolchainOf(t, store, gcc)
-	p := &Planner{Store: store, Scanner: scan.New(scan.Options{}), Portable: true, Toolchain: func(_ context.Context, tool string) (*Toolchain, error) {
-		if tool == gcc {
+	p := &Planner{Store: store, Scanner: scan.New(scan.Options{}), Portable: true, Toolchain: func(_ context.Context, tools []string) (*Toolchain, error) {
+		if tools[0] == gcc {
 			return gccs, nil
 		}
-		return toolchainOf(t, store, tool), nil
+		return toolchainOf(t, store, tools[0]), nil
 	}}
 	for _, c := range []struct{ call, bound string }{
 		{"src gcc -g -c a.c", ""},

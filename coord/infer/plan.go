@@ -20,8 +20,9 @@ type Store interface {
 type Planner struct {
 	Store   Store
 	Scanner *scan.Scanner
-	// Toolchain returns the one that a program belongs to, whose root is in the store.
-	Toolchain func(ctx context.Context, tool string) (*Toolchain, error)
+	// Toolchain returns the one of a program, whose path comes first, with others that it starts, by
+	// name. Its root is in the store.
+	Toolchain func(ctx context.Context, tools []string) (*Toolchain, error)
 	// Portable has a node see the files of calls where no directory of the user's has a say in it.
 	// Compilers are told to write paths from the build's directory down instead.
 	Portable bool
@@ -34,6 +35,7 @@ type Plan struct {
 	Leaves []wire.Object // what it needs, all of it known
 
 	RootSize uint64 // bytes of its root
+	Hints    wire.Hints
 	move     *move
 }
 

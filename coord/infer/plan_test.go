@@ -42,7 +42,7 @@ func TestPlan(t *testing.T) {
 	store := memoryStore{memoryTrees{}}
 	ctx := t.Context()
 	chain := toolchainOf(t, store, gcc)
-	p := &Planner{Store: store, Scanner: scan.New(scan.Options{}), Toolchain: func(context.Context, string) (*Toolchain, error) { return chain, nil }}
+	p := &Planner{Store: store, Scanner: scan.New(scan.Options{}), Toolchain: func(context.Context, []string) (*Toolchain, error) { return chain, nil }}
 	for _, c := range []struct {
 		args string // working directory, then arguments
 		want string // of what it has and makes; or the reason
@@ -64,7 +64,7 @@ func TestPlan(t *testing.T) {
 		{"src -c l.c", "is a symbolic link"},
 		{"src -c bad.c", "incbin"},
 		{"src a.c -o a", "p src: inc/h.h src/a.c -> src/a"},
-		{"src a.c -flto -o a", "links with more than is followed"},
+		{"src a.c -fopenacc -o a", "links with more than is followed"},
 		{"src a.c -lnone -o a", "the library none is not found"},
 		{"src -c a.c -o /usr/a.o", "outside of the build"},
 		{"src -c a.c -o /dev/null", "" /* nothing or /dev in common: here in any case */},

@@ -20,9 +20,14 @@ func portable(c *Call, env []string) error {
 	}
 	search := variable(env, "PATH")
 	if c.Model == "gcc" || c.Model == "clang" {
-		for part, what := range map[string]string{"as": "assembler", "ld": "linker"} {
+		for _, part := range append([]string{"as", "ld"}, c.Starts...) {
 			if p := onPath(part, search); p != "" && p != onPath(part, standardPath) {
-				return local("its %s is %s", what, p)
+				return local("its %s is %s", part, p)
+			}
+		}
+		for _, part := range c.Starts {
+			if onPath(part, standardPath) == "" {
+				return local("it starts %s, which is not there", part)
 			}
 		}
 	}

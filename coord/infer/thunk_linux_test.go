@@ -114,17 +114,18 @@ func removeAll(dir string) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// toolchain captures what belongs to a tool.
-func (b *bench) toolchain(ctx context.Context, tool string) (*Toolchain, error) {
-	if c := b.chains[tool]; c != nil {
+// toolchain captures what belongs to tools.
+func (b *bench) toolchain(ctx context.Context, tools []string) (*Toolchain, error) {
+	key := strings.Join(tools, " ")
+	if c := b.chains[key]; c != nil {
 		return c, nil
 	}
-	root, err := capture.Tools(ctx, []string{tool}, capture.Options{Path: sandbox.DefaultPath, Dir: "/"}, b.store)
+	root, err := capture.Tools(ctx, tools, capture.Options{Path: sandbox.DefaultPath, Dir: "/"}, b.store)
 	if err != nil {
 		return nil, err
 	}
-	b.chains[tool] = NewToolchain(root.Object, b.store)
-	return b.chains[tool], nil
+	b.chains[key] = NewToolchain(root.Object, b.store)
+	return b.chains[key], nil
 }
 
 // run carries a plan out and returns the bytes of its outputs by path, and which can be executed.
@@ -186,6 +187,7 @@ func (w *world) direct(t *testing.T, dir, tool string, argv, env []string) *dire
 	}
 	w.lay(t, dir)
 	cmd := exec.Command(tool, argv[1:]...)
+	cmd.Args[0] = argv[0] // which its messages may begin with
 	cmd.Dir, cmd.Env = dir, append([]string{"LC_ALL=C", "PATH=" + standardPath}, env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
