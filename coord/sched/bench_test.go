@@ -36,6 +36,7 @@ type benchMesh struct {
 	beaten time.Duration // when all nodes were last heard of
 	peers  []wire.PeerID
 	placed int
+	spent  [stages]time.Duration    // of real time
 	queue  []Event                  // answers
 	then   map[wire.LeaseID][]Event // those about the continuations of leases
 }
@@ -66,7 +67,7 @@ func (m *benchMesh) step(events ...Event) {
 			events = append(events, Beat{Peer: p})
 		}
 	}
-	for _, a := range m.Step(m.now, time.Unix(0, 0), events) {
+	for _, a := range m.stepTimed(events) {
 		if o, ok := a.(Offer); ok {
 			m.placed++
 			v := wire.NewValue([]wire.Object{{Kind: wire.File, Digest: wire.Sum(o.Offer.Thunk), Size: 100}})
@@ -77,6 +78,54 @@ func (m *benchMesh) step(events ...Event) {
 			}
 		}
 	}
+}
+
+// A stage is a part of what a task costs.
+type stage int
+
+const (
+	stageSubmit  stage = iota // hashed, checked and entered
+	stageResolve              // its thunk resolved and looked up, a run made of it
+	stagePlace                // and whatever else a Step does once for all
+	stageStart                // its node says that it runs
+	stageResult               // and what it gave
+	stages
+)
+
+// stepTimed is State.Step, with the time that each stage takes.
+func (m *benchMesh) stepTimed(events []Event) []Action {
+	s, since := m.State, time.Now()
+	spend := func(st stage) {
+		now := time.Now()
+		m.spent[st] += now.Sub(since)
+		since = now
+	}
+	s.sleptUntil(m.now)
+	s.now, s.wall, s.out = m.now, time.Unix(0, 0), make([]Action, 0, s.outs+s.outs/4)
+	for _, e := range events {
+		s.apply(e)
+		switch e.(type) {
+		case Resulted:
+			spend(stageResult)
+		case Started, Recalled:
+			spend(stageStart)
+		case Extended:
+			spend(stageSubmit)
+		default:
+			spend(stagePlace)
+		}
+		s.resolveAll()
+		s.goOn()
+		spend(stageResolve)
+	}
+	s.scan()
+	s.settle()
+	s.place()
+	s.settle()
+	spend(stagePlace)
+	out := s.out
+	s.out, s.outs = nil, len(out)
+	return out
 }
 
 // submit gives a job in parts, as the server does.
@@ -135,7 +184,8 @@ func BenchmarkPartsAfterFailure(b *testing.B) {
 	}
 }
 
-// BenchmarkStep places jobs of rising size.
+// BenchmarkStep does jobs of rising size, and says what each stage costs a task. A placement is all
+// but what a task costs as it comes.
 func BenchmarkStep(b *testing.B) {
 	for _, tasks := range []int{1_000, 10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(tasks), func(b *testing.B) {
@@ -144,26 +194,35 @@ func BenchmarkStep(b *testing.B) {
 			for i := range e.Tasks {
 				encoded += len(e.Tasks[i].Thunk) + len(e.Tasks[i].Name)
 			}
-			var submit, place time.Duration
-			var resident int64
+			var spent [stages]time.Duration
+			var waiting, done int64
 			for b.Loop() {
 				m := newBenchMesh()
-				before, begin := heapBytes(), time.Now()
+				m.spent = [stages]time.Duration{}
+				empty := heapBytes()
 				m.submit(e)
-				submit += time.Since(begin)
-				resident += heapBytes() - before
-				begin = time.Now()
+				waiting += heapBytes() - empty
 				m.answer(tasks)
-				place += time.Since(begin)
 				if m.placed < tasks { // copies of stragglers count, too
 					b.Fatalf("%d placed of %d", m.placed, tasks)
 				}
+				m.queue = nil
+				done += heapBytes() - empty
+				for st := range stages {
+					spent[st] += m.spent[st]
+				}
+				runtime.KeepAlive(m)
 			}
 			n := float64(tasks) * float64(b.N)
-			b.ReportMetric(n/place.Seconds(), "placements/s") // of few tasks most are placed while they come
-			b.ReportMetric(n/(submit+place).Seconds(), "tasks/s")
-			b.ReportMetric(n/submit.Seconds(), "submitted/s")
-			b.ReportMetric(float64(resident)/n, "B/thunk")
+			var all time.Duration
+			for st, name := range []string{"submit", "resolve", "place", "start", "result"} {
+				b.ReportMetric(float64(spent[st].Nanoseconds())/n, "ns/"+name)
+				all += spent[st]
+			}
+			b.ReportMetric(n/(all-spent[stageSubmit]).Seconds(), "placements/s")
+			b.ReportMetric(n/all.Seconds(), "tasks/s")
+			b.ReportMetric(float64(waiting)/n, "B/waiting")
+			b.ReportMetric(float64(done)/n, "B/done")
 			b.ReportMetric(float64(encoded)/float64(tasks), "encoded-B/thunk")
 			runtime.KeepAlive(e)
 		})
