@@ -2,7 +2,6 @@ package sched
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +18,11 @@ type kind struct {
 	blamed   wire.PeerID   // the last node on which one failed that succeeded elsewhere
 	blamedAt time.Duration // and when
 	flaky    time.Duration // until when that says nothing of a node
+}
+
+type kindKey struct {
+	space uint32
+	name  string
 }
 
 // A sample is how long a node took.
@@ -40,10 +44,10 @@ const (
 )
 
 func (s *State) kind(space uint32, name string) *kind {
-	id := string(s.spaces[space]) + "\x00" + name
+	id := kindKey{space, name}
 	k := s.kindOf[id]
 	if k == nil && len(s.kinds) >= maxKinds {
-		id = ""
+		id = kindKey{}
 		k = s.kindOf[id]
 	}
 	if k == nil {
@@ -243,29 +247,33 @@ func fetchTime(bytes uint64, rate float64, rtt time.Duration) time.Duration {
 
 // A class is what runs ask of a node: platform, abi, labels and owner.
 type class struct {
-	key      string // in State.classOf
-	platform string
+	classKey
+	labels []string // k, v, k, v ...
+	space  wire.Space
+	nodes  []nodeRef // that have them, in order
+	runs   int       // that ask for it
+}
+
+type classKey struct {
+	platform string // "" is any, of a builtin
 	abi      uint64
-	labels   []string // k, v, k, v ...
-	space    wire.Space
-	owner    string    // of the node; "" is anybody
-	nodes    []nodeRef // that have them, in order
-	runs     int       // that ask for it
+	of       uint32 // space
+	owner    string // of the node; "" is anybody
+	label    string // all of them, as labelKey writes them
 }
 
 func (s *State) class(v *view, space uint32, labels map[string]string, owner string) *class {
-	platform := string(v.platform)
+	platform := v.platform
 	if v.builtin {
-		platform = "" // any node can
+		platform = nil // any node can
 	}
-	id := platform + "\x00" + string(rune(v.abi)) + "\x00" + string(s.spaces[space]) + "\x00" + strconv.Quote(owner) + "\x00" + labelKey(labels)
-	c := s.classOf[id]
-	if c != nil {
+	label := labelKey(labels)
+	if c := s.classOf[classKey{string(platform), v.abi, space, owner, label}]; c != nil { // makes no string
 		return c
 	}
-	c = &class{key: id, platform: platform, abi: v.abi, space: s.spaces[space], owner: owner}
+	c := &class{classKey: classKey{string(platform), v.abi, space, owner, label}, space: s.spaces[space]}
 	if len(labels) > 0 {
-		for _, kv := range strings.Split(labelKey(labels), "\x00") {
+		for _, kv := range strings.Split(label, "\x00") {
 			k, val, _ := strings.Cut(kv, "=")
 			c.labels = append(c.labels, k, val)
 		}
@@ -276,7 +284,7 @@ func (s *State) class(v *view, space uint32, labels map[string]string, owner str
 		}
 	}
 	s.classes = append(s.classes, c)
-	s.classOf[id] = c
+	s.classOf[c.classKey] = c
 	return c
 }
 
@@ -285,7 +293,7 @@ func (s *State) leaveClass(c *class) {
 	if c.runs--; c.runs > 0 || len(s.classes) <= maxClasses {
 		return
 	}
-	delete(s.classOf, c.key)
+	delete(s.classOf, c.classKey)
 	s.classes = slices.DeleteFunc(s.classes, func(o *class) bool { return o == c })
 }
 

@@ -244,7 +244,7 @@ func (s *State) placeGang(g *gang) bool {
 	for i, m := range g.members {
 		f := s.fit(s.runs.at(m.run), chosen[i])
 		m.at = chosen[i].ref
-		s.grant(m.run, chosen[i], &f)
+		s.grant(m.run, chosen[i], f)
 	}
 	return true
 }

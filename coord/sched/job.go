@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -48,7 +47,7 @@ type job struct {
 	since    time.Duration
 
 	hints  []wire.Hints
-	hintOf map[string]uint32
+	hintOf map[hintKey]uint32
 	roots  map[wire.Digest]uint64 // sizes of root trees
 
 	ready []runRef // heap, see queue.go
@@ -240,7 +239,7 @@ func (s *State) released(id wire.JobID) {
 // hint interns hints: the tasks of a job have few different ones.
 func (j *job) hint(h wire.Hints) uint32 {
 	h.MemBytes, h.Timeout = h.Memory(), h.Deadline()
-	k := hintKey(h)
+	k := hintKey{h.MilliCPU, h.MemBytes, h.Timeout, h.Priority, h.Retries, labelKey(h.Labels)}
 	i, ok := j.hintOf[k]
 	if !ok {
 		i = uint32(len(j.hints))
@@ -250,8 +249,11 @@ func (j *job) hint(h wire.Hints) uint32 {
 	return i
 }
 
-func hintKey(h wire.Hints) string {
-	return fmt.Sprint(h.MilliCPU, h.MemBytes, int64(h.Timeout), h.Priority, h.Retries, " ", labelKey(h.Labels))
+type hintKey struct {
+	milliCPU, memBytes int64
+	timeout            time.Duration
+	priority, retries  int
+	label              string // as labelKey writes them
 }
 
 // labelKey is a text that is equal for equal labels.

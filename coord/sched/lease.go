@@ -38,7 +38,7 @@ const (
 )
 
 // grant gives a node a lease on a run and offers it.
-func (s *State) grant(r runRef, n *node, fit *fit) {
+func (s *State) grant(r runRef, n *node, fit fit) {
 	run := s.runs.at(r)
 	s.leavePlace(r)
 	s.lease++

@@ -111,7 +111,7 @@ func (s *State) placeRun(r runRef) {
 
 // best returns the node where the run is done soonest, other than except, and whether it has room.
 // It is nil if there is none that takes offers.
-func (s *State) best(run *run, except *node) (best *node, bestFit *fit, now bool) {
+func (s *State) best(run *run, except *node) (best *node, bestFit fit, now bool) {
 	s.gather(run)
 	for pass := range 2 {
 		for _, r := range s.cand {
@@ -124,7 +124,7 @@ func (s *State) best(run *run, except *node) (best *node, bestFit *fit, now bool
 				s.probe(f.source, n)
 			}
 			if best == nil || f.finish < bestFit.finish {
-				best, bestFit = n, &f
+				best, bestFit = n, f
 			}
 		}
 		if best != nil {
@@ -132,7 +132,7 @@ func (s *State) best(run *run, except *node) (best *node, bestFit *fit, now bool
 		}
 	}
 	if best == nil {
-		return nil, nil, false
+		return nil, fit{}, false
 	}
 	return best, bestFit, best.room() && best.admits(run.hints)
 }

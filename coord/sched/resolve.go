@@ -9,10 +9,8 @@ import (
 
 // resolveAll takes the tasks that wait for nothing any more to their values, or to runs.
 func (s *State) resolveAll() {
-	for len(s.work) > 0 {
-		// A value known at once adds to the list; what is done is cut off now and then.
-		r := s.work[0]
-		s.work = s.work[1:]
+	for i := 0; i < len(s.work); i++ { // a value that is known adds to it
+		r := s.work[i]
 		t := s.tasks.at(r)
 		switch {
 		case t.missing > 0:
@@ -22,19 +20,23 @@ func (s *State) resolveAll() {
 			s.resolve(r)
 		}
 	}
-	s.work = nil
+	s.work = s.work[:0]
 }
 
 // resolve replaces the outputs of other tasks by their values, which makes another thunk (early
 // cut-off: it may be one that is known), and finds the value of that or has it run.
 func (s *State) resolve(r taskRef) {
 	t := s.tasks.at(r)
-	enc, err := s.reduced(t)
-	if err != "" {
-		s.fail(r, wire.Failure{Cause: wire.CauseInvalid, Message: err}, nil)
-		return
+	j := s.jobOfTask(t)
+	k, enc := key{j.space, t.id}, t.enc
+	if t.deps != 0 {
+		var err string
+		if enc, err = s.reduced(t); err != "" {
+			s.fail(r, wire.Failure{Cause: wire.CauseInvalid, Message: err}, nil)
+			return
+		}
+		k.id = wire.Sum(enc)
 	}
-	k := key{s.jobOfTask(t).space, wire.Sum(enc)}
 	if t.more != nil && t.more.gang != nil {
 		s.joinGang(r, k, enc)
 		return
@@ -42,7 +44,7 @@ func (s *State) resolve(r taskRef) {
 	if s.fromMemo(r, &k, enc) {
 		return
 	}
-	run := s.findRun(&k, s.jobOfTask(t).ownOnly())
+	run := s.findRun(&k, j.ownOnly())
 	if run == 0 {
 		run = s.newRun(r, k, enc)
 	}

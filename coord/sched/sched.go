@@ -114,9 +114,9 @@ type State struct {
 	links       map[[2]nodeRef]*link
 	linkTurn    nodeRef // whose links were forgotten last
 	classes     []*class
-	classOf     map[string]*class
+	classOf     map[classKey]*class
 	kinds       []*kind
-	kindOf      map[string]*kind
+	kindOf      map[kindKey]*kind
 	tenants     []*tenant
 	tenantOf    map[string]*tenant
 	gangs       []*gang
@@ -144,6 +144,7 @@ type State struct {
 	view  view // scratch
 	other view // likewise
 	cand  []nodeRef
+	deps  []taskRef
 	stamp uint64
 }
 
@@ -162,7 +163,7 @@ func New(cfg Config) *State {
 		cfg: cfg, spaces: []wire.Space{""}, spaceOf: map[wire.Space]uint32{}, owners: []string{""}, ownerNo: map[string]uint32{"": 0}, ownRuns: map[ownKey]runRef{},
 		jobOf: map[wire.JobID]jobRef{},
 		nodes: []*node{nil}, nodeOf: map[wire.PeerID]nodeRef{}, leases: map[wire.LeaseID]*lease{},
-		links: map[[2]nodeRef]*link{}, classOf: map[string]*class{}, kindOf: map[string]*kind{}, tenantOf: map[string]*tenant{},
+		links: map[[2]nodeRef]*link{}, classOf: map[classKey]*class{}, kindOf: map[kindKey]*kind{}, tenantOf: map[string]*tenant{},
 		quarantines: map[wire.PeerID]*quarantine{},
 	}
 	s.taskOf.at = func(r taskRef) *key { return &s.tasks.at(r).key }

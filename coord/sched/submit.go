@@ -34,7 +34,7 @@ func (s *State) submitted(e *Submitted) {
 	j := s.jobs.at(r)
 	*j = job{
 		ref: r, id: e.Job, space: s.space(e.Space), tenant: s.tenant(e.Tenant), name: e.Name, client: e.Client, detach: e.Detach,
-		keepGoing: e.KeepGoing, twice: e.Twice, verify: e.Verify, trust: e.Trust, owner: e.Owner, passing: e.Passing, begun: e.At, seq: s.age(), since: s.now, hintOf: map[string]uint32{}, roots: map[wire.Digest]uint64{},
+		keepGoing: e.KeepGoing, twice: e.Twice, verify: e.Verify, trust: e.Trust, owner: e.Owner, passing: e.Passing, begun: e.At, seq: s.age(), since: s.now, hintOf: map[hintKey]uint32{}, roots: map[wire.Digest]uint64{},
 		wanted: make(map[wire.ThunkID][]int, len(e.Targets)), aims: make(map[taskRef][]target, len(e.Targets)),
 	}
 	for i, t := range e.Targets {

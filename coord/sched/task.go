@@ -88,7 +88,7 @@ func (s *State) addTask(j *job, spec *wire.TaskSpec, parent taskRef, name string
 	if len(j.tasks) >= wire.MaxJobThunks {
 		return 0, fmt.Errorf("job %s exceeds %d tasks", j.id, wire.MaxJobThunks)
 	}
-	var deps []taskRef
+	deps := s.deps[:0]
 	for _, in := range s.view.inputs {
 		if in.object.Kind != wire.Pending {
 			continue
@@ -100,6 +100,7 @@ func (s *State) addTask(j *job, spec *wire.TaskSpec, parent taskRef, name string
 		}
 		deps = append(deps, dep)
 	}
+	s.deps = deps
 	r := s.tasks.add()
 	t := s.tasks.at(r)
 	*t = task{key: k, enc: spec.Thunk, name: name, seq: s.age(), hints: j.hint(spec.Hints), parent: parent,
