@@ -137,7 +137,8 @@ func (s *State) joinGang(tr taskRef, k key, enc []byte) {
 	}
 	g := s.gangs[i]
 	r := s.makeRun(tr, k, enc)
-	s.runs.at(r).gang, s.runs.at(r).place = g, placeGang
+	run := s.prepare(r, tr)
+	run.gang, run.place = g, placeGang
 	g.members = append(g.members, &member{run: r, spec: t.more.gang, service: t.more.gang.Service})
 	s.attach(tr, r)
 	if len(g.members) == g.size && !s.gangFromMemo(g) {
@@ -239,7 +240,7 @@ func (s *State) placeGang(g *gang) bool {
 		return true
 	}
 	g.running, g.fitted = true, true
-	s.taskWaits(s.runs.at(g.members[0].run).waiters[0], "")
+	s.taskWaits(s.runs.at(g.members[0].run).lead, "")
 	s.connectGang(g, chosen)
 	for i, m := range g.members {
 		f := s.fit(s.runs.at(m.run), chosen[i])
@@ -265,7 +266,7 @@ func (s *State) restartGang(g *gang) {
 		m.ended, m.outs = false, nil
 		m.quit = nil
 		run.place = placeGang
-		for _, tr := range run.waiters {
+		for tr := range s.waiters(run) {
 			if s.tasks.at(tr).state != wire.StateReady {
 				s.enter(tr, wire.StateReady, wire.Notice{Resolved: wire.ThunkID(run.id)})
 			}
@@ -384,7 +385,7 @@ func (s *State) avoid(g *gang, r nodeRef) {
 
 // failGang fails one member, and so gives the others up.
 func (s *State) failGang(m *member, f wire.Failure) {
-	s.fail(s.runs.at(m.run).waiters[0], f, nil)
+	s.fail(s.runs.at(m.run).lead, f, nil)
 }
 
 // leaveGang takes a run that is over out of its gang. The gang of a job that is over goes with its
@@ -409,7 +410,7 @@ func (s *State) watchGangs() {
 		if s.gangFromMemo(g) || s.neverFits(g) { // whoever holds the values may be back
 			continue
 		}
-		s.taskWaits(s.runs.at(g.members[0].run).waiters[0], s.whyGangWaits(g))
+		s.taskWaits(s.runs.at(g.members[0].run).lead, s.whyGangWaits(g))
 		s.remakeInputs(g)
 		s.moved = true
 	}
@@ -430,7 +431,7 @@ func (s *State) remakeInputs(g *gang) {
 		run := s.runs.at(m.run)
 		for _, ref := range run.need {
 			if o := s.objects.at(ref); !s.heldLive(o) {
-				if p := s.maker(run.waiters[0], o.id); p != 0 {
+				if p := s.maker(run.lead, o.id); p != 0 {
 					all = append(all, lost{p, o.id})
 				}
 			}

@@ -53,7 +53,7 @@ func (s *State) gangFromMemo(g *gang) bool {
 			return false
 		}
 		run := s.runs.at(m.run)
-		t := s.tasks.at(run.waiters[0])
+		t := s.tasks.at(run.lead)
 		s.view.read(run.enc)
 		outs[i], signers[i] = s.claimed(s.jobOfTask(t), &keys[i], known, s.view.matches)
 		if outs[i] == nil || !final(outs[i]) || t.outs != nil && !slices.Equal(t.outs, outs[i]) {

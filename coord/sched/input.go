@@ -2,7 +2,6 @@ package sched
 
 import (
 	"cmp"
-	"slices"
 	"time"
 
 	"gaggle/wire"
@@ -61,7 +60,7 @@ func (s *State) feed(o *object) {
 
 // reconsider sends the tasks of a run that has not begun back to be resolved anew.
 func (s *State) reconsider(r runRef) {
-	for _, tr := range slices.Clone(s.runs.at(r).waiters) {
+	for _, tr := range s.allWaiters(s.runs.at(r)) {
 		s.detach(tr)
 		s.enter(tr, wire.StateBlocked, wire.Notice{})
 		s.work = append(s.work, tr)
@@ -84,7 +83,7 @@ func (s *State) feedAll() {
 
 // full says that the tasks of a run have their inputs again.
 func (s *State) full(r runRef) {
-	for _, tr := range s.runs.at(r).waiters {
+	for tr := range s.waiters(s.runs.at(r)) {
 		s.taskWaits(tr, "")
 	}
 }
@@ -95,13 +94,13 @@ func (s *State) rederive(r runRef) {
 	run := s.runs.at(r)
 	seq, o := run.seq, s.objects.at(run.want)
 	if s.heldLive(o) {
-		for _, tr := range run.waiters {
+		for tr := range s.waiters(run) {
 			s.tellHungry(r, tr)
 		}
 		return // it may still come back
 	}
 	id := o.id
-	for _, tr := range slices.Clone(run.waiters) {
+	for _, tr := range s.allWaiters(run) {
 		t := s.tasks.at(tr)
 		if t.run != r {
 			continue
@@ -179,7 +178,7 @@ func (s *State) watchHungry() {
 func (s *State) failHungry(r runRef) {
 	run := s.runs.at(r)
 	seq, id := run.seq, s.objects.at(run.want).id
-	for _, tr := range slices.Clone(run.waiters) {
+	for _, tr := range s.allWaiters(run) {
 		if s.tasks.at(tr).run != r || s.maker(tr, id) != 0 {
 			continue
 		}
@@ -201,7 +200,7 @@ func (s *State) tellPauses() {
 		j := s.jobs.at(r)
 		j.hungry = ""
 		if len(s.byLoad) == 0 && len(j.ready) > 0 {
-			j.hungry = s.whyStuck(s.runs.at(j.ready[0]))
+			j.hungry = s.whyStuck(s.aimed(s.runs.at(j.ready[0])))
 		}
 	}
 	for _, w := range s.hungry {
@@ -209,7 +208,7 @@ func (s *State) tellPauses() {
 		if run == nil || run.forMemo {
 			continue
 		}
-		for _, tr := range run.waiters {
+		for tr := range s.waiters(run) {
 			if j := s.jobOfTask(s.tasks.at(tr)); j.hungry == "" {
 				j.hungry = s.whyHungry(s.objects.at(run.want), j)
 			}

@@ -49,7 +49,7 @@ func checkTasks(s *State) error {
 			if waits != (t.run != 0) {
 				return fmt.Errorf("task %s is %s with run %d", t.name, t.state, t.run)
 			}
-			if t.run != 0 && !slices.Contains(s.runs.at(t.run).waiters, r) {
+			if t.run != 0 && !slices.Contains(s.allWaiters(s.runs.at(t.run)), r) {
 				return fmt.Errorf("task %s is no waiter of its run", t.name)
 			}
 			if t.state == wire.StateBlocked && missing == 0 {
@@ -148,27 +148,33 @@ func checkRuns(s *State) error {
 			continue
 		}
 		n++
-		if run.leases[0] != nil {
+		if run.lease() != nil {
 			places[r] = append(places[r], placeLeased)
 		}
 		if len(places[r]) != 1 || places[r][0] != run.place {
 			return fmt.Errorf("run %d says it is in place %d, but is in %v", r, run.place, places[r])
 		}
-		if len(run.waiters) == 0 {
+		if run.lead == 0 {
 			return fmt.Errorf("run %d has no waiters", r)
+		}
+		if run.course == nil {
+			if run.place != placeReady || s.findRun(&run.key, s.jobs.at(run.job).ownOnly()) != r {
+				return fmt.Errorf("run %d has no course in place %d, or is not found", r, run.place)
+			}
+			continue
 		}
 		if found := s.findRun(&run.key, run.class.owner); run.gang == nil && (found == r) != (run.repeat == nil) {
 			return fmt.Errorf("run %d, to compare %v, can be found: %v", r, run.repeat != nil, found == r)
 		}
-		if run.repeat != nil && (len(run.waiters) != 1 || !s.jobOfTask(s.tasks.at(run.waiters[0])).twice && !run.repeat.blind) {
-			return fmt.Errorf("run %d compares for %d tasks", r, len(run.waiters))
+		if run.repeat != nil && (s.tasks.at(run.lead).mate != 0 || !s.jobOfTask(s.tasks.at(run.lead)).twice && !run.repeat.blind) {
+			return fmt.Errorf("run %d compares for %d tasks", r, len(s.allWaiters(run)))
 		}
 		if run.leases[0] == nil && run.leases[1] != nil {
 			return fmt.Errorf("run %d has only a second lease", r)
 		}
 	}
 	for k, r := range s.ownRuns {
-		if run := s.runs.at(r); run.key != k.key || run.class.owner != k.owner {
+		if run := s.runs.at(r); run.key != k.key || s.jobs.at(run.job).ownOnly() != k.owner {
 			return fmt.Errorf("run %d is listed for %s", r, k.owner)
 		}
 	}
@@ -217,7 +223,7 @@ func checkNodes(s *State) error {
 func checkObjects(s *State) error {
 	refs, kept := map[objRef]int{}, map[objRef]int{}
 	for r := runRef(1); r < s.runs.next; r++ {
-		if run := s.runs.at(r); run.seq != 0 {
+		if run := s.runs.at(r); run.seq != 0 && run.course != nil {
 			for _, o := range run.need {
 				refs[o]++
 			}

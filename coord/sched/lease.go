@@ -48,7 +48,7 @@ func (s *State) grant(r runRef, n *node, fit fit) {
 	s.addLease(l)
 	j := s.jobs.at(run.job)
 	j.charge(s, fit.run)
-	first := s.tasks.at(run.waiters[0])
+	first := s.tasks.at(run.lead)
 	o := s.offer(l, run, first.name)
 	if l.then = s.chain(l, run); len(l.then) > 0 {
 		o.Then = s.thenOf(l)
@@ -57,7 +57,7 @@ func (s *State) grant(r runRef, n *node, fit fit) {
 	if copyOf != nil {
 		return
 	}
-	for _, tr := range run.waiters {
+	for tr := range s.waiters(run) {
 		s.tasks.at(tr).node = n.ref
 		s.enter(tr, wire.StateOffered, l.notice(run))
 	}
@@ -199,7 +199,7 @@ func (s *State) started(p wire.PeerID, id wire.LeaseID) {
 	}
 	s.begin(l)
 	run := s.runs.at(l.run)
-	for _, tr := range run.waiters {
+	for tr := range s.waiters(run) {
 		if t := s.tasks.at(tr); t.state != wire.StateRunning {
 			t.node = l.node.ref
 			s.enter(tr, wire.StateRunning, l.notice(run))
@@ -229,7 +229,7 @@ func (s *State) progressed(e *Progressed) {
 		return
 	}
 	run := s.runs.at(l.run)
-	for _, tr := range run.waiters {
+	for tr := range s.waiters(run) {
 		t := s.tasks.at(tr)
 		p := e.Progress
 		n := l.notice(run)
@@ -306,7 +306,7 @@ func (s *State) resulted(e *Resulted) {
 
 // gave takes a value that a node gave for a run, by its lease l or by another.
 func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
-	run := s.runs.at(r)
+	run := s.prepare(r, s.runs.at(r).lead)
 	k, outs := run.key, e.Value.Outputs
 	s.view.read(run.enc)
 	if !s.view.matches(outs) {

@@ -16,7 +16,7 @@ func (s *State) tellAgain(leases []*lease, happened, where string) {
 	for _, ref := range s.live {
 		tasks := 0
 		for r := range again {
-			for _, tr := range s.runs.at(r).waiters {
+			for tr := range s.waiters(s.runs.at(r)) {
 				if jobRef(s.tasks.at(tr).of) == ref {
 					tasks++
 				}

@@ -65,7 +65,7 @@ const orphanLife = time.Minute
 // adopt takes over a lease of an earlier epoch.
 func (s *State) adopt(r runRef, o orphan) {
 	s.leavePlace(r)
-	run := s.runs.at(r)
+	run := s.prepare(r, s.runs.at(r).lead)
 	n := s.nodes[o.node]
 	l := &lease{id: o.lease, run: r, node: n, hints: *run.hints, given: s.now, est: s.estimate(run, n), adopted: true}
 	s.addLease(l)
@@ -76,7 +76,7 @@ func (s *State) adopt(r runRef, o orphan) {
 	if l.began {
 		st = wire.StateRunning
 	}
-	for _, tr := range run.waiters {
+	for tr := range s.waiters(run) {
 		s.tasks.at(tr).node = n.ref
 		s.enter(tr, st, l.notice(run))
 	}
@@ -169,6 +169,9 @@ func (s *State) forgetIn(t *task, old nodeRef) {
 		return
 	}
 	run := s.runs.at(t.run)
+	if run.course == nil {
+		return
+	}
 	forget(&run.node)
 	if run.avoid != nil {
 		run.avoid = slices.DeleteFunc(run.avoid, func(r nodeRef) bool { return r == old })

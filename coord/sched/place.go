@@ -81,7 +81,7 @@ func (s *State) room() bool { return len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].r
 
 // placeRun offers a run, or puts it where it waits.
 func (s *State) placeRun(r runRef) {
-	run := s.runs.at(r)
+	run := s.prepare(r, s.runs.at(r).lead)
 	for _, ref := range run.need {
 		if !s.atHand(s.objects.at(ref)) {
 			s.starve(r, ref)

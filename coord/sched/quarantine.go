@@ -90,8 +90,8 @@ func (s *State) blameNode(n *node, run *run, f wire.Failure) {
 		return
 	}
 	name := ""
-	if len(run.waiters) > 0 {
-		name = s.tasks.at(run.waiters[0]).name
+	if run.lead != 0 {
+		name = s.tasks.at(run.lead).name
 	}
 	s.quarantined(&Quarantined{Peer: n.peer, At: s.wall, Reason: fmt.Sprintf(
 		"%d tasks failed on it in %v that succeeded elsewhere, the last %q: %s", len(n.blames), blameWindow, name, f.Message)})

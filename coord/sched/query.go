@@ -80,8 +80,11 @@ func (s *State) taskStatus(tr taskRef) wire.TaskStatus {
 		st.Node, st.NodeName = s.nodes[t.node].peer, s.nodes[t.node].hello.Name
 	}
 	if t.run != 0 {
-		st.Resolved, st.Encoded = wire.ThunkID(s.runs.at(t.run).id), s.runs.at(t.run).enc
-		st.Attempts = slices.Clone(s.runs.at(t.run).attempts)
+		run := s.runs.at(t.run)
+		st.Resolved, st.Encoded = wire.ThunkID(run.id), run.enc
+		if run.course != nil {
+			st.Attempts = slices.Clone(run.attempts)
+		}
 	} else if enc, err := s.reduced(t); err == "" {
 		st.Resolved, st.Encoded = wire.ThunkID(wire.Sum(enc)), enc
 	}
@@ -113,7 +116,7 @@ func (s *State) whyWaits(tr taskRef) string {
 		switch run.place {
 		case placeReady:
 			if len(s.byLoad) == 0 {
-				return s.whyStuck(run)
+				return s.whyStuck(s.aimed(run))
 			}
 			return "waiting for a slot"
 		case placeParked:

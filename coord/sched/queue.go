@@ -41,7 +41,10 @@ func (j *job) charge(s *State, est time.Duration) {
 // enqueue makes a run ready in its job's heap.
 func (s *State) enqueue(r runRef) {
 	run := s.runs.at(r)
-	run.place, run.node, run.first = placeReady, 0, false
+	run.place = placeReady
+	if run.course != nil {
+		run.node, run.first = 0, false
+	}
 	j := s.jobs.at(run.job)
 	run.pos = int32(len(j.ready))
 	j.ready = append(j.ready, r)
@@ -122,14 +125,14 @@ func (s *State) before(a, b *job) bool {
 	if a.tenant != b.tenant {
 		return a.seq < b.seq
 	}
-	pa, pb := s.runs.at(a.ready[0]).hints.Priority, s.runs.at(b.ready[0]).hints.Priority
+	pa, pb := s.runs.at(a.ready[0]).prio, s.runs.at(b.ready[0]).prio
 	return cmp.Or(cmp.Compare(pb, pa), cmp.Compare(a.pass, b.pass), cmp.Compare(a.seq, b.seq)) < 0
 }
 
 // less orders a job's heap: the highest priority, then the oldest.
 func (s *State) less(a, b runRef) bool {
 	x, y := s.runs.at(a), s.runs.at(b)
-	return x.hints.Priority > y.hints.Priority || x.hints.Priority == y.hints.Priority && x.seq < y.seq
+	return x.prio > y.prio || x.prio == y.prio && x.seq < y.seq
 }
 
 func (s *State) swap(j *job, a, b int) {

@@ -59,7 +59,7 @@ func (s *State) unconfirmed(tr taskRef, k *key, enc []byte, outs []wire.Object, 
 		return false
 	}
 	r := s.makeRun(tr, *k, enc)
-	run := s.runs.at(r)
+	run := s.prepare(r, tr)
 	run.troubled().repeat = &repeat{outs: outs, how: how, by: by, signer: signer, blind: !j.twice}
 	if by.node != 0 {
 		run.avoid = []nodeRef{by.node}
@@ -83,11 +83,11 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 		return
 	}
 	s.learn(run, l.node, e.Result.Run)
-	first, k, enc, tr := run.repeat, run.key, run.enc, run.waiters[0]
+	first, k, enc, tr := run.repeat, run.key, run.enc, run.lead
 	s.blame(run, l.node.ref)
 	s.endLease(l)
 	t := s.tasks.at(tr)
-	t.run, run.waiters = 0, nil
+	t.run, run.lead = 0, 0
 	s.dropRun(r)
 	s.jobOfTask(t).counts.Moved += e.Result.Fetched
 	if first.blind {
@@ -111,7 +111,7 @@ func (s *State) repeatFailure(run *run, f wire.Failure) wire.Failure {
 	if first != "" {
 		first = " on " + first
 	}
-	name := s.tasks.at(run.waiters[0]).name
+	name := s.tasks.at(run.lead).name
 	if f.Cause == wire.CauseNondeterministic {
 		f.Message = fmt.Sprintf("task %q gave two values, first%s, then on %s: %s", name, first, f.NodeName, f.Message)
 		f.Hint = hintNondeterministic

@@ -134,42 +134,22 @@ func final(outs []wire.Object) bool {
 func (s *State) newRun(first taskRef, k key, enc []byte) runRef {
 	r := s.makeRun(first, k, enc)
 	s.putRun(r)
-	if !s.awaitMemo(r) && !s.adoptOrphan(r) {
-		s.enqueue(r)
+	if s.memo(&k) != nil || len(s.orphans) > 0 {
+		s.prepare(r, first)
+		if s.awaitMemo(r) || s.adoptOrphan(r) {
+			return r
+		}
 	}
+	s.enqueue(r)
 	return r
 }
 
 func (s *State) makeRun(first taskRef, k key, enc []byte) runRef {
 	t := s.tasks.at(first)
 	j := s.jobOfTask(t)
-	h := j.hints[t.hints]
-	s.view.read(enc)
 	r := s.runs.add()
-	x := s.runs.at(r)
-	*x = run{
-		key: k, enc: enc, seq: s.age(), job: j.ref, pos: -1, builtin: s.view.builtin,
-		hints: &j.hints[t.hints], trouble: noTrouble,
-		class: s.class(&s.view, k.of, h.Labels, j.ownOnly()), kind: s.kind(j.space, kindName(t.name)), since: s.now,
-	}
-	x.class.runs++
-	for _, in := range s.view.inputs {
-		x.need = s.addNeed(x.need, k.of, in.object)
-	}
-	if !x.builtin {
-		x.root = true
-		x.need = s.addNeed(x.need, k.of, wire.Object{Kind: wire.Dir, Digest: s.view.root, Size: j.roots[s.view.root]})
-	}
+	*s.runs.at(r) = run{key: k, enc: enc, seq: s.age(), job: j.ref, pos: -1, prio: int8(j.hints[t.hints].Priority)}
 	return r
-}
-
-func (s *State) addNeed(need []objRef, space uint32, o wire.Object) []objRef {
-	r := s.objectRef(space, o)
-	if slices.Contains(need[max(0, len(need)-64):], r) {
-		return need
-	}
-	s.objects.at(r).refs++
-	return append(need, r)
 }
 
 const (

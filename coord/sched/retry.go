@@ -108,7 +108,7 @@ func (s *State) watchDeadlines(r runRef) {
 	if run.deadline {
 		return
 	}
-	for _, tr := range run.waiters {
+	for tr := range s.waiters(run) {
 		if s.deadlineOf(tr) < run.hints.Timeout {
 			run.deadline = true
 			s.timed = append(s.timed, s.waiter(r))

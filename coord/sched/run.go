@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -23,54 +24,15 @@ const (
 
 // A run is a resolved thunk in flight and those who wait for it.
 type run struct {
-	key     // of a space; the resolved thunk
+	key           // of a space; the resolved thunk
+	pos     int32 // in the list that place says
 	enc     []byte
 	seq     uint64
-	waiters []taskRef   // the first is the one it runs for, the others share it
-	need    []objRef    // its inputs and, last, its root
-	hints   *wire.Hints // widest of those who wait; shared, never changed
-	class   *class
-	kind    *kind
-	gang    *gang
-	leases  [2]*lease
-
-	*trouble               // noTrouble while nothing went wrong
-	since    time.Duration // when it came to its place
-	job      jobRef        // whose heap it stands in
-	pos      int32         // there
-	node     nodeRef       // where it is parked, or was until it became ready again
-	est      time.Duration // how long it is expected to run there
-	want     objRef        // that it is hungry for
-	place    place
-	recalls  uint8
-	builtin  bool
-	root     bool // the last of need is its root
-	forMemo  bool // it is hungry for a value that was known
-	first    bool // it was the first to wait for node, which has room by now
-	deadline bool // stands in State.timed
-}
-
-// A trouble is what went wrong with a run so far, and what else few runs have.
-type trouble struct {
-	attempts []wire.Failure
-	avoid    []nodeRef     // where it failed, and need not be tried next
-	until    time.Duration // when it leaves placeBacking
-	unfit    time.Duration // since when no node fits it; 0 if one did when it was looked at last
-	infra    uint8         // attempts that failed for reasons of the infrastructure
-	failures uint8         // attempts that failed for its own
-	doubled  bool          // its memory was
-	repeat   *repeat       // what it is to give again; nil of all but a second run
-}
-
-// noTrouble is what runs have that had none.
-var noTrouble = new(trouble)
-
-// troubled returns the run's trouble, to be changed.
-func (run *run) troubled() *trouble {
-	if run.trouble == noTrouble {
-		run.trouble = new(trouble)
-	}
-	return run.trouble
+	*course         // nil before it is looked at for the first time
+	lead    taskRef // that it runs for; those that share it follow by task.mate
+	job     jobRef  // of lead, in whose heap it stands
+	place   place
+	prio    int8 // of the one that waits with the highest
 }
 
 // A waiter names a run in a list from which it is not removed: if seq differs it is another.
@@ -92,20 +54,30 @@ func (s *State) runAt(w waiter, p place) *run {
 	return nil
 }
 
+// waiters ranges over the tasks that wait for a run, lead first. The one that it is at may leave.
+func (s *State) waiters(run *run) iter.Seq[taskRef] {
+	return func(yield func(taskRef) bool) {
+		for tr := run.lead; tr != 0; {
+			next := s.tasks.at(tr).mate
+			if !yield(tr) {
+				return
+			}
+			tr = next
+		}
+	}
+}
+
+// allWaiters returns them as they are now.
+func (s *State) allWaiters(run *run) []taskRef { return slices.Collect(s.waiters(run)) }
+
 // attach has a task wait for a run, and widens the run's limits to its own.
 func (s *State) attach(tr taskRef, r runRef) {
 	run, t := s.runs.at(r), s.tasks.at(tr)
-	h := s.jobOfTask(t).hints[t.hints]
-	run.waiters = append(run.waiters, tr)
 	t.run = r
-	if len(run.waiters) > 1 {
-		old := run.hints
-		if wide := old.Widest(h); !sameLimits(&wide, old) {
-			run.hints = &wide
-		}
-		if run.place == placeReady && run.hints.Priority != old.Priority {
-			s.reorder(r)
-		}
+	if run.lead == 0 {
+		run.lead = tr
+	} else {
+		s.share(r, tr)
 	}
 	st := wire.StateReady
 	n := wire.Notice{Resolved: wire.ThunkID(run.id)}
@@ -124,6 +96,26 @@ func (s *State) attach(tr taskRef, r runRef) {
 	}
 }
 
+// share adds a task to those that wait for a run already.
+func (s *State) share(r runRef, tr taskRef) {
+	run, t := s.prepare(r, s.runs.at(r).lead), s.tasks.at(tr)
+	last := run.lead
+	for w := range s.waiters(run) {
+		last = w
+	}
+	s.tasks.at(last).mate = tr
+	old := run.hints
+	if wide := old.Widest(s.jobOfTask(t).hints[t.hints]); !sameLimits(&wide, old) {
+		run.hints = &wide
+	}
+	if prio := int8(run.hints.Priority); prio != run.prio {
+		run.prio = prio
+		if run.place == placeReady {
+			s.reorder(r)
+		}
+	}
+}
+
 func sameLimits(a, b *wire.Hints) bool {
 	return a.MilliCPU == b.MilliCPU && a.MemBytes == b.MemBytes && a.Timeout == b.Timeout && a.Priority == b.Priority &&
 		a.Retries == b.Retries
@@ -138,13 +130,16 @@ func (s *State) detach(tr taskRef) {
 	if t.more != nil {
 		t.more.waiting = ""
 	}
-	i := slices.Index(run.waiters, tr)
-	run.waiters = slices.Delete(run.waiters, i, i+1)
-	if len(run.waiters) == 0 {
+	before := &run.lead
+	for *before != tr {
+		before = &s.tasks.at(*before).mate
+	}
+	*before, t.mate = t.mate, 0
+	if run.lead == 0 {
 		s.abandon(r)
 		return
 	}
-	if next := jobRef(s.tasks.at(run.waiters[0]).of); i == 0 && next != run.job {
+	if next := jobRef(s.tasks.at(run.lead).of); next != run.job {
 		if run.place == placeReady {
 			s.unqueue(r)
 			run.job = next
@@ -156,10 +151,12 @@ func (s *State) detach(tr taskRef) {
 
 // abandon ends a run that nobody waits for.
 func (s *State) abandon(r runRef) {
-	for _, l := range s.runs.at(r).leases {
-		if l != nil {
-			s.emit(Cancel{l.node.peer, l.id})
-			s.endLease(l)
+	if run := s.runs.at(r); run.course != nil {
+		for _, l := range run.leases {
+			if l != nil {
+				s.emit(Cancel{l.node.peer, l.id})
+				s.endLease(l)
+			}
 		}
 	}
 	s.dropRun(r)
@@ -169,15 +166,14 @@ func (s *State) abandon(r runRef) {
 func (s *State) dropRun(r runRef) {
 	run := s.runs.at(r)
 	s.leavePlace(r)
-	for _, o := range run.need {
-		s.dropRef(o)
-	}
-	s.leaveClass(run.class)
 	switch {
-	case run.gang != nil:
+	case run.course != nil && run.gang != nil:
 		s.leaveGang(r)
-	case run.repeat == nil:
+	case run.course == nil || run.repeat == nil:
 		s.delRun(r)
+	}
+	if run.course != nil {
+		s.endCourse(run)
 	}
 	s.runs.drop(r)
 }
@@ -193,11 +189,17 @@ func (s *State) leavePlace(r runRef) {
 	case placeHungry:
 		s.unhunger(r)
 	}
-	run.place, run.node, run.first = placeNone, 0, false
+	run.place = placeNone
+	if run.course != nil {
+		run.node, run.first = 0, false
+	}
 }
 
 // lease returns the run's lease that is furthest, nil if it has none.
 func (run *run) lease() *lease {
+	if run.course == nil {
+		return nil
+	}
 	a, b := run.leases[0], run.leases[1]
 	if a == nil || b != nil && b.began && !a.began {
 		return b
@@ -209,9 +211,9 @@ func (run *run) lease() *lease {
 // being made again leave it.
 func (s *State) requeue(r runRef, wait time.Duration) {
 	run := s.runs.at(r)
-	for _, tr := range slices.Clone(run.waiters) {
+	for tr := range s.waiters(run) {
 		if t := s.tasks.at(tr); t.missing > 0 {
-			last := len(run.waiters) == 1
+			last := run.lead == tr && t.mate == 0
 			s.detach(tr)
 			t.node = 0
 			s.enter(tr, wire.StateBlocked, wire.Notice{})
@@ -244,7 +246,7 @@ func (s *State) succeed(r runRef, outs []wire.Object, by ran) {
 // succeedHow is succeed for a value that may have been known.
 func (s *State) succeedHow(r runRef, outs []wire.Object, how wire.How, by ran) {
 	run := s.runs.at(r)
-	k, enc, waiters := run.key, run.enc, run.waiters
+	k, enc, waiters := run.key, run.enc, s.allWaiters(run)
 	for _, l := range run.leases {
 		if l != nil {
 			s.outrun(l, by)
@@ -253,9 +255,9 @@ func (s *State) succeedHow(r runRef, outs []wire.Object, how wire.How, by ran) {
 		}
 	}
 	for _, tr := range waiters {
-		s.tasks.at(tr).run = 0
+		s.tasks.at(tr).run, s.tasks.at(tr).mate = 0, 0
 	}
-	run.waiters = nil
+	run.lead = 0
 	s.dropRun(r)
 	for _, tr := range waiters {
 		s.take(tr, &k, enc, outs, how, by)
@@ -301,7 +303,7 @@ func (s *State) failWaiters(r runRef, f wire.Failure, stays func(wire.Hints) boo
 	if k := len(attempts); k > 0 {
 		attempts = attempts[:k-1] // the last is f
 	}
-	for _, tr := range slices.Clone(run.waiters) {
+	for _, tr := range s.allWaiters(run) {
 		t := s.tasks.at(tr)
 		if t.run == r && !stays(s.jobOfTask(t).hints[t.hints]) {
 			s.fail(tr, f, attempts)

@@ -90,6 +90,7 @@ type State struct {
 	runs      slab[runRef, run]
 	runOf     index[runRef]
 	ownRuns   map[ownKey]runRef
+	courses   []*course // of runs that are over
 
 	objects  slab[objRef, object]
 	objectOf index[objRef]

@@ -118,7 +118,7 @@ func (s *State) whyMemberWaits(run *run) string {
 		if m.spec.Ready == 0 {
 			continue
 		}
-		name := s.tasks.at(s.runs.at(m.run).waiters[0]).name
+		name := s.tasks.at(s.runs.at(m.run).lead).name
 		if l := s.runs.at(m.run).lease(); l != nil && !l.began {
 			return fmt.Sprintf("waiting for task %q of its gang to start", name)
 		}

@@ -18,7 +18,7 @@ func (w *world) checkPins() {
 			if t.outs == nil {
 				continue
 			}
-			k := fmt.Sprint(w.epoch, j.id, t.seq)
+			k := fmt.Sprint(w.epoch, j.id, t.id)
 			if old := w.pinned[k]; old != nil && !slices.Equal(old, t.outs) && !w.mayDiverge(t) {
 				w.t.Fatalf("at %v the pinned value of %s changed", w.now, t.name)
 			}
@@ -68,7 +68,7 @@ func checkTrusted(s *State, l *lease) error {
 		return nil
 	}
 	run := s.runs.at(l.run)
-	for _, tr := range run.waiters {
+	for tr := range s.waiters(run) {
 		if o := s.jobOfTask(s.tasks.at(tr)).ownOnly(); o != run.class.owner || o != "" && o != l.node.owner {
 			return fmt.Errorf("offer to %s of %s, of a run for nodes of %q, for a job that believes those of %q", l.node.hello.Name, l.node.owner, run.class.owner, o)
 		}

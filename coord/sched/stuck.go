@@ -17,7 +17,7 @@ func (s *State) stick(r runRef) {
 	}
 	s.stuck = append(s.stuck, s.waiter(r))
 	why := s.whyStuck(run)
-	for _, tr := range run.waiters {
+	for tr := range s.waiters(run) {
 		s.taskWaits(tr, why)
 	}
 }
@@ -64,7 +64,7 @@ func (s *State) unstick() {
 	s.stuck = nil
 	for _, w := range stuck {
 		if run := s.runAt(w, placeStuck); run != nil {
-			for _, tr := range run.waiters {
+			for tr := range s.waiters(run) {
 				s.taskWaits(tr, "")
 			}
 			s.enqueue(w.run)

@@ -15,15 +15,15 @@ type task struct {
 	name     string        // for people
 	outs     []wire.Object // the value the job has pinned; nil before the first
 	more     *taskMore     // what few tasks have
-	seq      uint64
-	hints    uint32  // in job.hints
-	missing  uint32  // of what it waits for, how many are not done
-	deps     edgeRef // tasks it waits for, each once: those of its inputs, then sub-graphs' targets
-	users    edgeRef // tasks that wait for it
-	parent   taskRef // whose sub-graph it came with; 0 in the submission
-	run      runRef  // that it waits for
-	node     nodeRef // that ran it, or runs it
-	signer   nodeRef // whose claim its value is, if that was known
+	hints    uint32        // in job.hints
+	missing  uint32        // of what it waits for, how many are not done
+	deps     edgeRef       // tasks it waits for, each once: those of its inputs, then sub-graphs' targets
+	users    edgeRef       // tasks that wait for it
+	parent   taskRef       // whose sub-graph it came with; 0 in the submission
+	run      runRef        // that it waits for
+	mate     taskRef       // the next that waits for it, too
+	node     nodeRef       // that ran it, or runs it
+	signer   nodeRef       // whose claim its value is, if that was known
 	nesting  uint16
 	gen      uint16 // how often it was rewound
 	state    wire.State
@@ -103,7 +103,7 @@ func (s *State) addTask(j *job, spec *wire.TaskSpec, parent taskRef, name string
 	s.deps = deps
 	r := s.tasks.add()
 	t := s.tasks.at(r)
-	*t = task{key: k, enc: spec.Thunk, name: name, seq: s.age(), hints: j.hint(spec.Hints), parent: parent,
+	*t = task{key: k, enc: spec.Thunk, name: name, hints: j.hint(spec.Hints), parent: parent,
 		state: wire.StateBlocked}
 	if parent != 0 {
 		t.nesting = s.tasks.at(parent).nesting + 1

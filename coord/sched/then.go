@@ -42,7 +42,7 @@ func (s *State) chain(l *lease, run *run) (then []next) {
 	if run.gang != nil || run.repeat != nil || run.builtin || l.node.quarantine != nil {
 		return nil
 	}
-	tr := run.waiters[0]
+	tr := run.lead
 	if t := s.tasks.at(tr); len(s.jobOfTask(t).hints[t.hints].Labels) > 0 {
 		return nil
 	}
@@ -179,7 +179,7 @@ func (s *State) goOn() {
 	for _, g := range list {
 		n := s.nodes[g.node]
 		r := s.findRun(&g.key, g.owner)
-		if r == 0 || s.runs.at(r).place == placeLeased || !n.live() || !slices.Contains(s.runs.at(r).waiters, g.then[0].task) {
+		if r == 0 || s.runs.at(r).place == placeLeased || !n.live() || s.tasks.at(g.then[0].task).run != r {
 			s.emit(Cancel{n.peer, g.then[0].lease})
 			continue
 		}

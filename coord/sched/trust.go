@@ -58,16 +58,18 @@ func (s *State) findRun(k *key, owner string) runRef {
 }
 
 func (s *State) putRun(r runRef) {
-	if run := s.runs.at(r); run.class.owner != "" {
-		s.ownRuns[ownKey{run.key, run.class.owner}] = r
+	run := s.runs.at(r)
+	if owner := s.jobs.at(run.job).ownOnly(); owner != "" {
+		s.ownRuns[ownKey{run.key, owner}] = r
 		return
 	}
 	s.runOf.put(r)
 }
 
 func (s *State) delRun(r runRef) {
-	if run := s.runs.at(r); run.class.owner != "" {
-		delete(s.ownRuns, ownKey{run.key, run.class.owner})
+	run := s.runs.at(r)
+	if owner := s.jobs.at(run.job).ownOnly(); owner != "" {
+		delete(s.ownRuns, ownKey{run.key, owner})
 		return
 	}
 	s.runOf.del(r)
@@ -167,7 +169,7 @@ func (s *State) lacksOwners(tr taskRef, k *key, enc []byte, rep *repeat) bool {
 	if next.owner == "" && len(owners) > 0 { // its signer's, which is away: the first that claimed it
 		next.owner = owners[0]
 	}
-	s.runs.at(r).troubled().repeat = next
+	s.prepare(r, tr).troubled().repeat = next
 	s.enqueue(r)
 	s.attach(tr, r)
 	return true
@@ -202,7 +204,11 @@ func (s *State) unconvince(tr taskRef, liar *node) {
 	if t.run == 0 {
 		return
 	}
-	rep := s.runs.at(t.run).repeat
+	run := s.runs.at(t.run)
+	if run.course == nil {
+		return
+	}
+	rep := run.repeat
 	if rep == nil || rep.want == 0 || rep.signer != liar.peer && !slices.Contains(rep.owners, liar.owner) {
 		return
 	}

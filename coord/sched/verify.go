@@ -100,7 +100,7 @@ func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote) {
 // judge has a thunk of which two values are known run by somebody else.
 func (s *State) judge(tr taskRef, k *key, enc []byte, rep *repeat) {
 	r := s.makeRun(tr, *k, enc)
-	run := s.runs.at(r)
+	run := s.prepare(r, tr)
 	run.troubled().repeat = rep
 	for i, v := range rep.votes {
 		if ref := s.nodeOf[v.peer]; ref != 0 && i >= 2 {
@@ -133,7 +133,7 @@ func (s *State) convict(t *task, v vote, k *key) {
 // unjudged fails a task whose value no second node can confirm, or whose two no third one can judge.
 func (s *State) unjudged(r runRef) {
 	run := s.runs.at(r)
-	k, rep, tr := run.key, run.repeat, run.waiters[0]
+	k, rep, tr := run.key, run.repeat, run.lead
 	switch {
 	case len(rep.votes) > 0:
 		s.undecided(tr, &k, rep, "and there is no third node, of neither owner, that could tell who is wrong")
