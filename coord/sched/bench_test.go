@@ -29,7 +29,7 @@ func benchJob(b *testing.B, n int) Submitted {
 		Targets: []wire.TargetSpec{{Path: "x", Thunk: ids[n-1], Output: "out"}}}
 }
 
-// A benchMesh is a State with 1,000 nodes of 4 slots that answer at once. One holds all leaves.
+// A benchMesh is a State with 1,000 nodes of 4 slots that answer at once. One holds all leaves at first.
 type benchMesh struct {
 	*State
 	now    time.Duration
@@ -71,6 +71,13 @@ func (m *benchMesh) step(events ...Event) {
 		if o, ok := a.(Offer); ok {
 			m.placed++
 			v := wire.NewValue([]wire.Object{{Kind: wire.File, Digest: wire.Sum(o.Offer.Thunk), Size: 100}})
+			var got []wire.Object // what the node fetched
+			for _, h := range o.Offer.Holders {
+				got = append(got, h.Object)
+			}
+			if len(got) > 0 {
+				m.queue = append(m.queue, Have{Peer: o.Node, Set: wire.SpaceSet{Space: "t", Objects: got}})
+			}
 			m.queue = append(m.queue, Started{o.Node, o.Offer.Lease}, Resulted{Peer: o.Node, Value: v,
 				Result: wire.Result{Lease: o.Offer.Lease, Space: "t", Thunk: wire.ThunkID(wire.Sum(o.Offer.Thunk)), Run: time.Millisecond}})
 			for _, next := range o.Offer.Then { // rare here, and not to be counted
@@ -87,7 +94,7 @@ const (
 	stageSubmit  stage = iota // hashed, checked and entered
 	stageResolve              // its thunk resolved and looked up, a run made of it
 	stagePlace                // and whatever else a Step does once for all
-	stageStart                // its node says that it runs
+	stageStart                // its node says that it has its inputs, and that it runs
 	stageResult               // and what it gave
 	stages
 )
@@ -107,7 +114,7 @@ func (m *benchMesh) stepTimed(events []Event) []Action {
 		switch e.(type) {
 		case Resulted:
 			spend(stageResult)
-		case Started, Recalled:
+		case Started, Recalled, Have:
 			spend(stageStart)
 		case Extended:
 			spend(stageSubmit)
