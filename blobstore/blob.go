@@ -18,6 +18,7 @@ type Blob struct {
 	size int64
 	want wire.Digest
 
+	known  bool      // the bytes need no hashing
 	off    int64     // of the next Read
 	hash   hash.Hash // of the bytes before off, while they were read in sequence; else nil
 	reject func()    // drops the object from the store
@@ -29,21 +30,44 @@ type Blob struct {
 // it is absent, or was found corrupt and dropped: the error wraps ErrNotFound;
 // the disk failed: any other error. It counts as a use.
 func (s *Store) Open(space wire.Space, d wire.Digest) (*Blob, error) {
+	b, _, err := s.opened(space, d)
+	return b, err
+}
+
+// OpenHashed is as Open, but bytes that this process hashed when they came in are not hashed again as
+// they are read, unless the file's size, time or mode says that somebody wrote to it: the rule of File.
+// It is for who brings home what has just been made, where hashing takes longer than copying. What
+// was here before this process began is verified as it is read.
+func (s *Store) OpenHashed(space wire.Space, d wire.Digest) (*Blob, error) {
+	b, hashed, err := s.opened(space, d)
+	if err != nil || !hashed {
+		return b, err
+	}
+	if f, ok := b.r.(*os.File); ok {
+		if fi, err := f.Stat(); err == nil && untouched(fi, b.size) {
+			b.known, b.hash = true, nil
+		}
+	}
+	return b, nil
+}
+
+// opened also reports whether this process hashed the bytes when they came in.
+func (s *Store) opened(space wire.Space, d wire.Digest) (*Blob, bool, error) {
 	s.mu.Lock()
 	e := s.table.in(space, d)
 	if e == nil {
 		s.mu.Unlock()
-		return nil, notFound(space, d)
+		return nil, false, notFound(space, d)
 	}
 	s.table.touch(e)
-	size, release := e.size, s.lease(e)
+	size, hashed, release := e.size, e.hashed, s.lease(e)
 	s.mu.Unlock()
 	b, err := s.open(space, d, size, release)
 	if err != nil {
 		release()
-		return nil, err
+		return nil, false, err
 	}
-	return b, nil
+	return b, hashed, nil
 }
 
 func (s *Store) open(space wire.Space, d wire.Digest, size int64, release func()) (*Blob, error) {
@@ -116,6 +140,39 @@ func (b *Blob) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// WriteTo writes what is left of the blob, as io.Copy asks for. It verifies as Read does; from file to
+// file the kernel copies what needs no hashing, and shares blocks where the file system can.
+func (b *Blob) WriteTo(w io.Writer) (int64, error) {
+	begun := b.off
+	src, from := b.r.(*os.File)
+	dst, to := w.(*os.File)
+	if from && to && b.hash == nil {
+		if _, err := src.Seek(b.off, io.SeekStart); err != nil {
+			return 0, fmt.Errorf("reading object %s: %w", b.want, err)
+		}
+		n, err := io.CopyN(dst, src, b.size-b.off)
+		b.off += n
+		if err == io.EOF { // the file was cut
+			err = b.corrupt()
+		}
+		return n, err
+	}
+	buf := chunks.Get().(*[chunkSize]byte)
+	defer chunks.Put(buf)
+	for {
+		n, err := b.Read(buf[:chunkSize-b.off%chunkSize]) // whole pages are written at less cost
+		if err == io.EOF {
+			return b.off - begun, nil
+		}
+		if err == nil {
+			_, err = w.Write(buf[:n])
+		}
+		if err != nil {
+			return b.off - begun - int64(n), err
+		}
+	}
+}
+
 func (b *Blob) corrupt() error {
 	b.reject()
 	return fmt.Errorf("object %s is corrupt on disk and was dropped: %w", b.want, ErrNotFound)
@@ -148,7 +205,9 @@ func (b *Blob) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("seeking to %d in object %s: %w", offset, b.want, os.ErrInvalid)
 	}
-	if offset == 0 {
+	if b.known {
+		b.hash = nil
+	} else if offset == 0 {
 		b.hash = wire.NewHash()
 	} else if offset != b.off {
 		b.hash = nil

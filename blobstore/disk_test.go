@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -214,6 +215,82 @@ func TestTamperedFile(t *testing.T) {
 	os.Remove(s.path(anna, g.Digest, plain))
 	if _, _, err := s.File(anna, g.Digest, true); !errors.Is(err, ErrNotFound) {
 		t.Errorf("File of a removed file = %v, want ErrNotFound", err)
+	}
+}
+
+// TestOpenHashed copies blobs to files: what this process has hashed as the kernel copies, and what was
+// spoilt since, or may have been before the store was opened, only if it is right.
+func TestOpenHashed(t *testing.T) {
+	const n = 3*chunkSize + 100
+	spoil := func(t *testing.T, s *Store, d wire.Digest) {
+		path := s.path(anna, d, plain)
+		os.Chmod(path, 0o644)
+		flip(t, path, n/2)
+	}
+	for name, test := range map[string]struct {
+		change func(t *testing.T, s *Store, d wire.Digest) *Store
+		known  bool
+		whole  bool
+	}{
+		"as it came in": {func(t *testing.T, s *Store, d wire.Digest) *Store { return s }, true, true},
+		"written to": {func(t *testing.T, s *Store, d wire.Digest) *Store {
+			spoil(t, s, d)
+			return s
+		}, false, false},
+		"cut": {func(t *testing.T, s *Store, d wire.Digest) *Store {
+			path := s.path(anna, d, plain)
+			if err := errors.Join(os.Truncate(path, n-1), setForm(path, plain)); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}, false, false},
+		"of an earlier process": {func(t *testing.T, s *Store, d wire.Digest) *Store { return reopen(t, s, Options{}) }, false, true},
+		"rotten since one": {func(t *testing.T, s *Store, d wire.Digest) *Store {
+			spoil(t, s, d)
+			if err := setForm(s.path(anna, d, plain), plain); err != nil {
+				t.Fatal(err)
+			}
+			return reopen(t, s, Options{})
+		}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, t.TempDir(), Options{})
+			data := noise(1, n)
+			d := mustPut(t, s, anna, data).Digest
+			s = test.change(t, s, d)
+			b, err := s.OpenHashed(anna, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			if b.known != test.known {
+				t.Errorf("taken as known: %v, want %v", b.known, test.known)
+			}
+			f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for _, from := range []int64{5, 0} { // from the middle nothing is verified
+				if _, err := b.Seek(from, io.SeekStart); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.Seek(from, io.SeekStart); err != nil {
+					t.Fatal(err)
+				}
+				if from > 0 && !test.whole {
+					continue
+				}
+				copied, err := io.Copy(f, b)
+				if test.whole && (err != nil || copied != n-from) || !test.whole && !errors.Is(err, ErrNotFound) {
+					t.Fatalf("copying from %d: %d bytes, %v", from, copied, err)
+				}
+			}
+			got, err := os.ReadFile(f.Name())
+			if err != nil || bytes.Equal(got, data) != test.whole {
+				t.Errorf("the copy has %d bytes, %v", len(got), err)
+			}
+		})
 	}
 }
 

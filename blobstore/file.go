@@ -76,7 +76,7 @@ func (s *Store) checkForm(space wire.Space, d wire.Digest, f form, size int64) (
 	if !fi.Mode().IsRegular() || fi.Size() != size {
 		return nil, false, nil
 	}
-	if fi.ModTime().Equal(modTime) && fi.Mode().Perm()&0o222 == 0 && (f == executable) == (fi.Mode()&0o111 != 0) {
+	if (f == executable) == (fi.Mode()&0o111 != 0) && untouched(fi, size) {
 		return fi, true, nil
 	}
 	if ok, err := hashesTo(path, d); !ok || err != nil {
@@ -84,6 +84,12 @@ func (s *Store) checkForm(space wire.Space, d wire.Digest, f form, size int64) (
 	}
 	err = setForm(path, f)
 	return fi, err == nil, err
+}
+
+// untouched reports whether a file of the store has the size that it is to have, and its time and mode
+// are as this package leaves them.
+func untouched(fi os.FileInfo, size int64) bool {
+	return fi.Size() == size && fi.ModTime().Equal(modTime) && fi.Mode().Perm()&0o222 == 0
 }
 
 // setForm gives a file the mode and time of a form.

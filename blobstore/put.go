@@ -212,7 +212,7 @@ func (h *shelf) enter(space wire.Space, o incoming) error {
 	}
 	e := h.table.add(o.digest, o.size)
 	h.table.touch(e)
-	e.spaces = h.table.sets.with(e.spaces, id)
+	e.spaces, e.hashed = h.table.sets.with(e.spaces, id), true
 	h.table.setForms(e, e.forms|o.form)
 	return nil
 }

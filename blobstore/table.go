@@ -38,6 +38,7 @@ type entry struct {
 	leases uint32 // open handles and files handed out
 	forms  form   // on disk; 0 marks a free place
 	synced form   // known to be durable
+	hashed bool   // by this process, when it came in
 }
 
 // A table is the objects that are here, in memory: about 120 bytes each and no pointers. It is

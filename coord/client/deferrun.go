@@ -72,7 +72,7 @@ func (d *deferral) fill(c *deferredCall) error {
 		if run := o.Kind == wire.Exec; run != f.run {
 			return fmt.Errorf("%s is a program: %v", f.output, run)
 		}
-		blob, err := d.tools.b.store.Open(c.link.space, o.Digest)
+		blob, err := d.tools.b.store.OpenHashed(c.link.space, o.Digest)
 		if err == nil {
 			f.end = f.Name()
 			err = f.Fill(blob, f.run, d.frozen.hold)

@@ -346,7 +346,7 @@ func (t *tools) deliver(l *link, p *infer.Plan, m *made, umask fs.FileMode, to t
 	}
 	for _, made := range p.Made {
 		o := object(made.Output)
-		blob, err := t.b.store.Open(l.space, o.Digest)
+		blob, err := t.b.store.OpenHashed(l.space, o.Digest)
 		if err != nil {
 			return err
 		}

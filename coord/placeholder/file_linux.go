@@ -173,6 +173,10 @@ func closed(name string) {
 	}
 }
 
+// leads are buffers for the beginning of files. The rest begins at a multiple of all page sizes, or
+// each write of it would end in the middle of a page.
+var leads = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
 // rewrite puts the contents into the placeholder, its beginning last: up to then it can be told from a
 // file that is whole.
 func (p *File) rewrite(r io.ReadSeeker) error {
@@ -183,18 +187,26 @@ func (p *File) rewrite(r io.ReadSeeker) error {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	var head [size]byte
-	n, err := io.ReadFull(r, head[:])
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+	lead := leads.Get().(*[64 << 10]byte)
+	defer leads.Put(lead)
+	n, err := io.ReadFull(r, lead[:])
+	switch {
+	case err == nil:
+		if _, err := p.f.Seek(int64(n), io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.Copy(p.f, r); err != nil {
+			return err
+		}
+	case !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
 		return err
 	}
-	if _, err := p.f.Seek(size, io.SeekStart); err != nil {
-		return err
+	if n > size {
+		if _, err := p.f.WriteAt(lead[size:n], size); err != nil {
+			return err
+		}
 	}
-	if _, err := io.Copy(p.f, r); err != nil {
-		return err
-	}
-	if _, err := p.f.WriteAt(head[:n], 0); err != nil {
+	if _, err := p.f.WriteAt(lead[:min(n, size)], 0); err != nil {
 		return err
 	}
 	if n < size {

@@ -156,6 +156,21 @@ func TestFillWhatNobodyWaitsFor(t *testing.T) {
 	}
 }
 
+// TestFillOfAnySize fills files about as long as the parts in which they are written.
+func TestFillOfAnySize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	for _, n := range []int{0, 1, 255, 256, 257, 64<<10 - 1, 64 << 10, 64<<10 + 1, 300_000} {
+		want := strings.Repeat("0123456789abcde", n/15+1)[:n]
+		p := standIn(t, path, 0o644)
+		if err := p.Fill(strings.NewReader(want), false, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("of %d bytes it holds %d, %v", n, len(got), err)
+		}
+	}
+}
+
 // TestFillWhileSomebodyComes opens files at any moment of their being filled.
 func TestFillWhileSomebodyComes(t *testing.T) {
 	dir := t.TempDir()
