@@ -59,6 +59,8 @@ type deferral struct {
 	demanded int                        // calls
 	unkept   bool                       // something that was there before is not put back
 	wanted   map[*pendingFile]time.Time // since when
+
+	toldWaiting time.Time // when it was last said that somebody waits
 }
 
 // A deferredCall is one of them.

@@ -112,9 +112,14 @@ func (d *deferral) passed() bool {
 	calls := slices.DeleteFunc(slices.Clone(d.calls), func(c *deferredCall) bool { return c.ended })
 	d.mu.Unlock()
 	d.demand(calls...)
-	for _, c := range calls {
-		<-c.filled
-	}
+	filled := make(chan struct{})
+	go func() {
+		defer close(filled)
+		for _, c := range calls {
+			<-c.filled
+		}
+	}()
+	untilClosed(filled, func() { d.tellWaiting("a program of the build waits") })
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.why == "" && d.ctx.Err() == nil
@@ -140,23 +145,8 @@ func (d *deferral) settle(ctx context.Context, how over) {
 		defer close(ended)
 		d.work.Wait()
 	}()
-	pause := tellsWaiting
-	pauses := time.NewTimer(pause)
-	defer pauses.Stop()
-	for waiting := true; waiting; {
-		select {
-		case <-ended:
-			waiting = false
-		case <-ctx.Done():
-			d.cancel(errCancelled)
-			<-ended
-			waiting = false
-		case <-pauses.C:
-			d.tellWaiting()
-			pause *= 2
-			pauses.Reset(pause)
-		}
-	}
+	defer context.AfterFunc(ctx, func() { d.cancel(errCancelled) })()
+	untilClosed(ended, func() { d.tellWaiting("make is done; waiting") })
 }
 
 // conclude ends it when no placeholder is left, and returns why make has to run again, if it has, and
@@ -177,13 +167,39 @@ func (d *deferral) conclude(how over) (again string, lost []string) {
 	return d.why, d.lost
 }
 
-// tellsWaiting is how long a command waits for its calls until it says so; then twice as long, and so on.
+// tellsWaiting is how long somebody waits for calls until that is said; then twice as long, and so on.
 const tellsWaiting = 2 * time.Second
 
-func (d *deferral) tellWaiting() {
+// untilClosed returns when c is closed, and calls tell while that takes long.
+func untilClosed(c <-chan struct{}, tell func()) {
+	pause := tellsWaiting
+	for {
+		select {
+		case <-c:
+			return
+		case <-time.After(pause):
+			tell()
+			pause *= 2
+		}
+	}
+}
+
+// tellWaiting says who waits for how many calls, and for which first; once if several wait.
+func (d *deferral) tellWaiting(who string) {
 	d.mu.Lock()
-	text := fmt.Sprintf("make is done; waiting for %d of %d calls", d.demanded-d.ended, d.demanded)
+	left := d.demanded - d.ended
+	text := fmt.Sprintf("%s for %d of %d calls", who, left, d.demanded)
+	if i := slices.IndexFunc(d.calls, func(c *deferredCall) bool { return c.demanded && !c.ended }); i >= 0 {
+		text += ", first for " + printable(d.calls[i].name)
+	}
+	again := left == 0 || time.Since(d.toldWaiting) < tellsWaiting/2
+	if !again {
+		d.toldWaiting = time.Now()
+	}
 	d.mu.Unlock()
+	if again {
+		return
+	}
 	if err := d.say(&Event{Note: text}); err != nil {
 		d.tools.b.log.Info("a command that waits is gone", "error", err)
 	}
