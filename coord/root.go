@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -77,10 +76,10 @@ func run(args []string, in, out, errOut *os.File) int {
 
 // printError says what went wrong, and on a line of its own what to do.
 func printError(w io.Writer, err error) {
-	if errors.Is(err, client.ErrInterrupted) {
+	e := client.Told(err)
+	if e == nil {
 		return
 	}
-	e := wire.AsError(err)
 	fmt.Fprintf(w, "coord: %s\n", e.Message)
 	if e.Hint != "" {
 		fmt.Fprintf(w, "       %s\n", e.Hint)
@@ -168,10 +167,9 @@ func (a *app) execute(cmd *client.Command, input io.Reader, view client.View) *r
 	if err != nil {
 		return &result{err: err}
 	}
-	interrupts := make(chan os.Signal, 2)
-	signal.Notify(interrupts, os.Interrupt)
-	defer signal.Stop(interrupts)
-	end, err := client.Execute(context.Background(), opt, cmd, input, view, interrupts)
+	signals, stop := client.Signals(os.Interrupt)
+	defer stop()
+	end, err := client.Execute(context.Background(), opt, cmd, input, view, signals)
 	if err == nil && client.ExitCode(end, nil) == client.ExitOK {
 		return nil
 	}

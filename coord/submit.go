@@ -103,8 +103,9 @@ func (a *app) submitCmd() *cobra.Command {
 		Short: "Run a graph and write its targets",
 		Long: `Run a graph file, or one on standard input, and write its targets below --out.
 
-Exit codes: 0 done, 1 a task failed, 2 the graph is refused, 3 infrastructure, 130 interrupted.
-Interrupting once cancels the job, twice leaves at once. What has finished is not run again.`,
+Exit codes: 0 done, 1 a task failed, 2 the graph is refused, 3 infrastructure, 130 interrupted or
+cancelled (143 by SIGTERM, 129 by SIGHUP). Ctrl-C or SIGTERM once cancels the job, twice leaves at once;
+when the terminal is lost (SIGHUP) the job goes on. What has finished is not run again.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := defaultTrust(c, &sub.Trust); err != nil {
@@ -207,7 +208,9 @@ func (a *app) attachCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "attach JOB",
 		Short: "Follow a job to its end and write its targets",
-		Args:  oneJob,
+		Long: `Follow a job to its end and write its targets. Ctrl-C leaves it, and it goes on; coord cancel JOB
+stops it.`,
+		Args: oneJob,
 		RunE: func(_ *cobra.Command, args []string) error {
 			at.Job = args[0]
 			out := at.Out

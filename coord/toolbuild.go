@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 
@@ -71,18 +70,13 @@ func (a *app) newToolBuild(command, shown []string) (t *toolBuild, ctx context.C
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("finding the working directory: %w", err)
 	}
-	signals := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(s) { // by nohup, say: then make ignores it as well
-			signal.Notify(signals, s)
-		}
-	}
+	signals, stop := client.Signals() // what is ignored make ignores as well
 	ctx, interrupted := context.WithCancel(context.Background())
 	t.builder = &client.Builder{Command: cmd, Out: a.out, Err: a.err, Signals: signals, Interrupted: interrupted}
 	t.builder.Run = func(at *client.Building, wait func(context.Context) bool) (int, bool, error) {
 		return t.run(at, command, wait)
 	}
-	return t, ctx, func() { signal.Stop(signals); interrupted() }, nil
+	return t, ctx, func() { stop(); interrupted() }, nil
 }
 
 // variables are what tells shims where to ask.

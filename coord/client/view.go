@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -44,20 +45,17 @@ func (v Views) each(f func(View) error) error {
 	return errors.Join(errs...)
 }
 
-// ErrInterrupted is returned by Execute when the user did not wait for the end.
-var ErrInterrupted = errors.New("interrupted")
-
 // redrawEvery is the time between two ticks of a view.
 const redrawEvery = 100 * time.Millisecond
 
-// Execute has the agent carry out a command and shows what it tells. The first interrupt cancels
-// a job that has started and goes on until it has ended; any other leaves at once. The error is
-// the agent's, in End, or ErrInterrupted, or why the agent cannot be talked to.
-func Execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, view View, interrupts <-chan os.Signal) (*End, error) {
-	end, err := execute(ctx, opt, cmd, input, view, interrupts)
+// Execute has the agent carry out a command and shows what it tells, unless a signal stops it (see
+// Interrupted). The error is the agent's, in End, or an Interrupted, or why the agent cannot be talked
+// to.
+func Execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, view View, signals <-chan os.Signal) (*End, error) {
+	end, err := execute(ctx, opt, cmd, input, view, signals)
 	last := end
 	if last == nil {
-		last = &End{Error: wire.AsError(err), Cancelled: errors.Is(err, ErrInterrupted)}
+		last = &End{Error: cmp.Or(Told(err), wire.AsError(err)), Cancelled: errors.Is(err, ErrInterrupted)}
 	}
 	if viewErr := view.End(last, time.Now()); viewErr != nil && err == nil {
 		err = viewErr
@@ -71,7 +69,7 @@ type arrival struct {
 	err   error
 }
 
-func execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, view View, interrupts <-chan os.Signal) (*End, error) {
+func execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, view View, signals <-chan os.Signal) (*End, error) {
 	c, err := Dial(ctx, opt)
 	if err != nil {
 		return nil, err
@@ -85,19 +83,13 @@ func execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, vi
 	go receive(c, cmd, input, events, ended)
 	tick := time.NewTicker(redrawEvery)
 	defer tick.Stop()
-	started, cancelling := false, false
+	stop := &stop{cmd: cmd}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case <-interrupts:
-			if !started || cancelling {
-				// A job may have begun that the agent has not told of yet.
-				return nil, errors.Join(ErrInterrupted, c.Cancel())
-			}
-			cancelling = true
-			note := &Event{Note: "cancelling the job; what has finished stays in the memo (interrupt again to leave at once)"}
-			if err := errors.Join(c.Cancel(), view.Event(note, time.Now())); err != nil {
+		case sig := <-signals:
+			if err := stop.signal(sig, c, view); err != nil {
 				return nil, err
 			}
 		case now := <-tick.C:
@@ -109,9 +101,11 @@ func execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, vi
 				return nil, a.err
 			}
 			if a.event.End != nil {
-				return a.event.End, endError(a.event.End)
+				return a.event.End, stop.ended(a.event.End)
 			}
-			started = started || a.event.Started != nil
+			if a.event.Started != nil {
+				stop.job = a.event.Started.Job.String()
+			}
 			if err := view.Event(a.event, time.Now()); err != nil {
 				return nil, err
 			}
@@ -138,20 +132,13 @@ func receive(c *Conn, cmd *Command, input io.Reader, events chan<- arrival, ende
 	}
 }
 
-func endError(e *End) error {
-	if e.Error != nil {
-		return e.Error
-	}
-	return nil
-}
-
 // Exit codes of the commands.
 const (
 	ExitOK             = 0
 	ExitFailed         = 1 // a task failed
 	ExitUsage          = 2 // usage, or a graph that is refused
 	ExitInfrastructure = 3
-	ExitInterrupted    = 130 // as a shell tells of SIGINT
+	ExitInterrupted    = 130 // as a shell tells of SIGINT; of other signals 128 and their number, too
 )
 
 // ExitCode returns the code that a command ends with.
@@ -159,6 +146,10 @@ func ExitCode(end *End, err error) int {
 	var shell *ShellEnd
 	if errors.As(err, &shell) {
 		return shell.Code
+	}
+	var i *Interrupted
+	if errors.As(err, &i) {
+		return 128 + int(i.Signal)
 	}
 	switch cause := wire.CauseOf(err); {
 	case errors.Is(err, ErrInterrupted), cause == wire.CauseCancelled, errors.Is(err, context.Canceled):
