@@ -79,6 +79,11 @@ func summary(e *End, wall time.Duration, out string) string {
 // moved is all bytes that went over a network for a job.
 func (e *End) moved() int64 { return e.Counts.Moved + e.Fetched }
 
+// waits is why something waits, behind a word that says that it does: "for a slot".
+func waits(why string) string {
+	return printable(strings.TrimPrefix(why, "waiting "))
+}
+
 // printable replaces what a terminal would act on, so that no output of a task can.
 func printable(s string) string {
 	return strings.Map(func(c rune) rune {

@@ -186,6 +186,7 @@ type Event struct {
 	Output   *Output           `cbor:"output,omitempty"`
 	Jobs     []wire.JobStatus  `cbor:"jobs,omitempty"`
 	Tasks    []wire.TaskStatus `cbor:"tasks,omitempty"`
+	More     int               `cbor:"more,omitempty"` // Tasks that were left out
 	Nodes    []wire.NodeStatus `cbor:"nodes,omitempty"`
 	Paths    []wire.NodeStatus `cbor:"paths,omitempty"` // nodes, of which Paths are asked for
 	Traffic  *wire.Traffic     `cbor:"traffic,omitempty"`

@@ -142,14 +142,29 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range r.Tasks {
-			if t.State >= wire.StateOffered && t.State <= wire.StateExpanding {
-				t.Encoded = nil
-				e.Tasks = append(e.Tasks, t)
-			}
-		}
+		e.Tasks, e.More = underWay(r.Tasks)
 	}
 	return nil, s.send(e)
+}
+
+// shownReady is how many of the tasks are shown that have not been placed: they wait for the same, mostly.
+const shownReady = 5
+
+// underWay returns the tasks that something happens to, and the first of those that could run, and how
+// many more could.
+func underWay(tasks []wire.TaskStatus) (shown []wire.TaskStatus, more int) {
+	var ready []wire.TaskStatus
+	for _, t := range tasks {
+		t.Encoded = nil
+		switch {
+		case t.State >= wire.StateOffered && t.State <= wire.StateExpanding:
+			shown = append(shown, t)
+		case t.State == wire.StateReady:
+			ready = append(ready, t)
+		}
+	}
+	n := min(len(ready), shownReady)
+	return append(shown, ready[:n]...), len(ready) - n
 }
 
 // gathered makes one row of all calls of compilers that a machine waits for: they pass by the hundred.

@@ -49,6 +49,9 @@ func (v *tableView) Event(e *Event, now time.Time) error {
 		}
 	case len(e.Tasks) > 0:
 		taskTable(&b, e.Tasks)
+		if e.More > 0 {
+			fmt.Fprintf(&b, "%s more could run\n", count(e.More, "task"))
+		}
 	}
 	for i := range e.Jobs {
 		for k := range e.Jobs[i].Networks {
@@ -118,7 +121,7 @@ func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
 			state += " (trust " + j.Trust.String() + ")"
 		}
 		if j.Waiting != "" {
-			state += ": " + printable(j.Waiting)
+			state += " " + waits(j.Waiting)
 		}
 		id := j.Job.String()
 		if j.Job == (wire.JobID{}) {
@@ -134,9 +137,9 @@ func jobTable(b *strings.Builder, jobs []wire.JobStatus, now time.Time) {
 func taskTable(b *strings.Builder, tasks []wire.TaskStatus) {
 	var rows []string
 	for _, t := range tasks {
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s", printable(t.Name), t.State, printable(t.NodeName), printable(t.Waiting)))
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s", printable(t.Name), t.State, printable(t.NodeName), waits(t.Waiting)))
 	}
-	table(b, "TASK\tSTATE\tNODE\tWAITING FOR", rows)
+	table(b, "TASK\tSTATE\tNODE\tWAITS", rows)
 }
 
 func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
@@ -238,7 +241,7 @@ func explainTask(b *strings.Builder, t *wire.TaskStatus) {
 			fmt.Fprintf(b, "  %-9s %s\n", name, printableText(value))
 		}
 	}
-	line("waiting", t.Waiting)
+	line("waits", waits(t.Waiting))
 	line("node", t.NodeName)
 	line("thunk", t.Thunk.String())
 	if t.Resolved != (wire.ThunkID{}) && t.Resolved != t.Thunk {

@@ -14,14 +14,14 @@ import (
 func (s *State) Jobs() []wire.JobStatus {
 	refs := slices.Concat(s.over, s.live)
 	slices.SortFunc(refs, func(a, b jobRef) int { return cmp.Compare(s.jobs.at(a).seq, s.jobs.at(b).seq) })
-	list := make([]wire.JobStatus, 0, len(refs))
+	list, h := make([]wire.JobStatus, 0, len(refs)), &holders{s: s}
 	for _, r := range refs {
-		list = append(list, s.jobStatus(s.jobs.at(r)))
+		list = append(list, s.jobStatus(s.jobs.at(r), h))
 	}
 	return list
 }
 
-func (s *State) jobStatus(j *job) wire.JobStatus {
+func (s *State) jobStatus(j *job, h *holders) wire.JobStatus {
 	st := wire.JobStatus{Job: j.id, Space: s.spaces[j.space], Name: j.name, State: "running", Counts: j.counts,
 		Begun: j.begun.UnixMicro(), Detached: j.detach, Trust: j.trust, Passing: j.passing}
 	if n := s.nodeOf[j.client]; n != 0 {
@@ -46,7 +46,7 @@ func (s *State) jobStatus(j *job) wire.JobStatus {
 	case j.open == 0:
 		st.State, st.Waiting = "waiting", "waiting for the targets to be stored"
 	default:
-		if why := s.whyGangsWait(j); why != "" {
+		if why := cmp.Or(s.whyGangsWait(j, h), h.whyJobWaits(j)); why != "" {
 			st.State, st.Waiting = "waiting", why
 		}
 	}
@@ -64,18 +64,19 @@ func (s *State) Tasks(id wire.JobID, prefix string) (list []wire.TaskStatus) {
 	if !ok {
 		return nil
 	}
+	h := &holders{s: s}
 	for _, tr := range s.jobs.at(r).tasks {
 		if strings.HasPrefix(s.tasks.at(tr).name, prefix) {
-			list = append(list, s.taskStatus(tr))
+			list = append(list, s.taskStatus(tr, h))
 		}
 	}
 	return list
 }
 
-func (s *State) taskStatus(tr taskRef) wire.TaskStatus {
+func (s *State) taskStatus(tr taskRef, h *holders) wire.TaskStatus {
 	t := s.tasks.at(tr)
 	j := s.jobOfTask(t)
-	st := wire.TaskStatus{Name: t.name, Thunk: wire.ThunkID(t.id), State: t.state, How: t.how, Waiting: s.whyWaits(tr), Encoded: t.enc, Hints: &j.hints[t.hints]}
+	st := wire.TaskStatus{Name: t.name, Thunk: wire.ThunkID(t.id), State: t.state, How: t.how, Waiting: s.whyWaits(tr, h), Encoded: t.enc, Hints: &j.hints[t.hints]}
 	if t.node != 0 {
 		st.Node, st.NodeName = s.nodes[t.node].peer, s.nodes[t.node].hello.Name
 	}
@@ -98,12 +99,14 @@ func (s *State) taskStatus(tr taskRef) wire.TaskStatus {
 }
 
 // whyWaits says why a task that could run does not.
-func (s *State) whyWaits(tr taskRef) string {
+func (s *State) whyWaits(tr taskRef, h *holders) string {
 	t := s.tasks.at(tr)
-	if t.more != nil && t.more.waiting != "" {
-		return t.more.waiting
-	}
+	j := s.jobOfTask(t)
 	switch {
+	case t.run != 0 && s.runs.at(t.run).place == placeGang:
+		return h.whyGangWaits(j, s.runs.at(t.run).gang)
+	case t.more != nil && t.more.waiting != "":
+		return t.more.waiting
 	case t.state == wire.StateBlocked || t.state == wire.StateExpanding:
 		for e := t.deps; e != 0; e = s.edges.at(e).next {
 			if d := s.tasks.at(s.edges.at(e).to); d.state != wire.StateDone {
@@ -115,18 +118,13 @@ func (s *State) whyWaits(tr taskRef) string {
 		run := s.runs.at(t.run)
 		switch run.place {
 		case placeReady:
-			if len(s.byLoad) == 0 {
-				return s.whyStuck(s.aimed(run))
-			}
-			return "waiting for a slot"
+			return h.whyReady(j, run)
 		case placeParked:
-			return "waiting for a slot on " + s.nodes[run.node].hello.Name + ", which has its inputs"
+			return "waiting for a slot on " + s.nodes[run.node].hello.Name + ", which has its inputs" + h.whose(j, []nodeRef{run.node})
 		case placeBacking:
 			return "to be tried again in " + max(0, run.until-s.now).Round(100*time.Millisecond).String()
-		case placeGang:
-			return s.whyGangWaits(run.gang)
 		case placeLeased:
-			return s.whyMemberWaits(run)
+			return h.whyLeased(j, run)
 		}
 	}
 	return ""

@@ -64,7 +64,7 @@ func (s *State) freeSlots(usable func(*node) bool) (slots int) {
 // whyGangWaits says what a gang waits for, or its members that have ended.
 func (s *State) whyGangWaits(g *gang) string {
 	if g.running {
-		return fmt.Sprintf("it has ended; waiting for the others of gang %q", g.name)
+		return fmt.Sprintf("waiting for the others of gang %q to end", g.name)
 	}
 	if k := g.size - len(g.members); k > 0 {
 		return fmt.Sprintf("waiting for the inputs of %d others of gang %q", k, g.name)
@@ -74,19 +74,22 @@ func (s *State) whyGangWaits(g *gang) string {
 	if s.foreign(first.class) || !slices.ContainsFunc(first.class.nodes, able) {
 		return s.whyStuck(first)
 	}
-	return fmt.Sprintf("waiting for slots for all %d of gang %q", g.size, g.name)
+	return fmt.Sprintf(forSlots+"all %d of gang %q", g.size, g.name)
 }
+
+// forSlots begins what a gang waits for that lacks nothing but slots.
+const forSlots = "waiting for slots for "
 
 // whyGangsWait says what a job waits for of which nothing runs but services; "" if something does, or
 // if it has no gang that waits.
-func (s *State) whyGangsWait(j *job) (why string) {
+func (s *State) whyGangsWait(j *job, h *holders) (why string) {
 	services := 0
 	for _, g := range s.gangs {
 		if g.job != j.ref {
 			continue
 		}
 		if why == "" && !g.running && len(g.members) == g.size {
-			why = s.whyGangWaits(g)
+			why = h.whyGangWaits(j, g)
 		}
 		for _, m := range g.members {
 			run := s.runs.at(m.run)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"gaggle/coord/sched"
@@ -122,6 +123,9 @@ func (c *client) explain(ref *wire.TaskRef) error {
 	if err := c.s.ask(func(st *sched.State) { tasks = st.Tasks(ref.Job, ref.Task) }); err != nil {
 		return err
 	}
+	if len(tasks) > explainBound { // those that are asked about most come first
+		slices.SortStableFunc(tasks, func(a, b wire.TaskStatus) int { return cmp.Compare(interest(&a, ref.Task), interest(&b, ref.Task)) })
+	}
 	r := &wire.Response{Tasks: tasks[:min(len(tasks), explainBound)], Grant: c.s.grantFor(j.Space, c.cert.Peer)}
 	size := 0
 	for i := range r.Tasks {
@@ -132,6 +136,21 @@ func (c *client) explain(ref *wire.TaskRef) error {
 		r.Peers = c.s.infos(r.Peers, []wire.PeerID{t.Node})
 	}
 	return c.write(r)
+}
+
+// interest is less for what is rather told of tasks whose names begin alike.
+func interest(t *wire.TaskStatus, name string) int {
+	switch {
+	case t.Name == name:
+		return 0
+	case t.State >= wire.StateOffered && t.State <= wire.StateExpanding:
+		return 1
+	case t.State == wire.StateFailed:
+		return 2
+	case t.State == wire.StateReady:
+		return 3
+	}
+	return 4
 }
 
 func (c *client) nodes() error {
