@@ -20,6 +20,7 @@ type Board struct {
 	running int                    // of the active
 	peak    int                    // most that ran at once
 	first   time.Time              // when the first did
+	ended   time.Time              // when the last came to its end
 }
 
 // kindCount counts the tasks of one template.
@@ -79,7 +80,7 @@ func (b *Board) Apply(n *wire.Notice, now time.Time) {
 		}
 	case n.State >= wire.StateDone:
 		b.drop(t)
-		b.Waiting = ""
+		b.Waiting, b.ended = "", now
 		b.finish(n)
 	case n.State >= wire.StateOffered, n.Waiting != "":
 		b.drop(t)
@@ -115,9 +116,13 @@ func (b *Board) drop(t *activeTask) {
 	}
 }
 
-// Stuck returns the first task that waits and why, if none is running.
-func (b *Board) Stuck() (task, why string) {
-	if b.running > 0 {
+// stuckAfter is how long no task comes to its end before it is told what one waits for, though others
+// run: they may be services.
+const stuckAfter = 5 * time.Second
+
+// Stuck returns the first task that waits and why, if nothing else comes on.
+func (b *Board) Stuck(now time.Time) (task, why string) {
+	if b.running > 0 && now.Sub(later(b.ended, b.first)) < stuckAfter {
 		return "", ""
 	}
 	first := b.begun
@@ -127,6 +132,13 @@ func (b *Board) Stuck() (task, why string) {
 		}
 	}
 	return task, why
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (b *Board) finish(n *wire.Notice) {

@@ -59,7 +59,12 @@ type stop struct {
 	cmd        *Command
 	job        string         // that it follows; "" is none yet
 	cancelling syscall.Signal // that had the job cancelled; 0 if none has
+	since      time.Time
 }
+
+// sameKill is how soon after it a further SIGTERM is the same: timeout(1) sends one to the program and one
+// to its group.
+const sameKill = time.Second
 
 // signal takes one in. An error says that the command leaves now.
 func (s *stop) signal(sig os.Signal, c *Conn, view View) error {
@@ -73,12 +78,14 @@ func (s *stop) signal(sig os.Signal, c *Conn, view View) error {
 		return errors.Join(&Interrupted{by, wire.Errorf(wire.CauseCancelled, "", "stopped before the job began")}, c.Cancel())
 	case s.job == "":
 		return &Interrupted{Signal: by}
+	case s.cancelling == syscall.SIGTERM && by == s.cancelling && time.Since(s.since) < sameKill:
+		return nil
 	case s.cancelling != 0:
 		return &Interrupted{by, wire.Errorf(wire.CauseCancelled, "coord status tells when it is", "left while job %s is being cancelled", s.job)}
 	case !begins || by == syscall.SIGHUP:
 		return &Interrupted{by, wire.Errorf(wire.CauseCancelled, "coord attach "+s.job+" follows it, coord cancel "+s.job+" stops it", "left job %s, which goes on", s.job)}
 	}
-	s.cancelling = by
+	s.cancelling, s.since = by, time.Now()
 	note := &Event{Note: "cancelling the job; what has finished stays in the memo (interrupt again to leave at once)"}
 	return errors.Join(c.Cancel(), view.Event(note, time.Now()))
 }

@@ -220,7 +220,7 @@ func (v *plainView) Tick(now time.Time) error {
 	v.next = now.Add(v.every)
 	line := v.progress()
 	if v.board != nil {
-		if task, why := v.board.Stuck(); task != "" {
+		if task, why := v.board.Stuck(now); task != "" {
 			line += "; " + printable(task) + " is " + printable(why)
 		}
 	}

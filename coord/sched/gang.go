@@ -362,9 +362,16 @@ func (s *State) memberFailed(g *gang, m *member, f wire.Failure) {
 	s.failGang(m, f)
 }
 
-// watchServices fails the gangs that wait for services which have ended.
+// watchServices fails the gangs that wait for services which have ended, and has the first member that
+// waits for one tell so.
 func (s *State) watchServices() {
 	for _, g := range slices.Clone(s.gangs) {
+		for _, m := range g.members {
+			if why := s.whyMemberWaits(s.runs.at(m.run)); why != "" {
+				s.taskWaits(s.runs.at(m.run).waiters[0], why)
+				break
+			}
+		}
 		i := slices.IndexFunc(g.members, func(m *member) bool {
 			return m.quit != nil && s.now-m.quitAt >= quitGrace && g.awaits(s, m)
 		})

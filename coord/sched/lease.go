@@ -202,6 +202,9 @@ func (s *State) started(p wire.PeerID, id wire.LeaseID) {
 	for tr := range s.waiters(run) {
 		if t := s.tasks.at(tr); t.state != wire.StateRunning {
 			t.node = l.node.ref
+			if t.more != nil {
+				t.more.waiting = ""
+			}
 			s.enter(tr, wire.StateRunning, l.notice(run))
 		}
 	}

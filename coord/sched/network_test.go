@@ -457,6 +457,12 @@ func TestServiceThatEndsEarly(t *testing.T) {
 			if j := w.s.Jobs()[0]; j.State != "waiting" || !strings.Contains(j.Waiting, "to listen on port 80") {
 				t.Errorf("the job is %s, %q", j.State, j.Waiting)
 			}
+			listens := func(n wire.Notice) bool {
+				return n.Waiting == `waiting for task "g-s0" of its gang to listen on port 80`
+			}
+			if w.run(1500*time.Millisecond, nil); c.starts > 2*time.Second && !slices.ContainsFunc(w.notes, listens) {
+				t.Error("whoever follows the job is not told what it waits for")
+			}
 			if w.run(c.starts+time.Second, w.ended(id)); c.want == "" && w.s.Jobs()[0].State != "running" {
 				t.Errorf("later the job is %s", w.s.Jobs()[0].State)
 			}
