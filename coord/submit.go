@@ -197,6 +197,7 @@ peer1-0 and so on for the first argument. What comes back of each is in a direct
 	c.Flags().StringVar(&r.Out, "out", "", "`TEMPLATE` of the file that the command makes")
 	c.Flags().IntVar(&r.Gang, "gang", 0, "run `N` of each at the same time")
 	c.Flags().BoolVar(&r.Network, "network", false, "run all at the same time, on a network of their own")
+	c.Flags().DurationVar(&r.Timeout, "timeout", 0, "kill a command that runs for longer, as 90s or 10m (default 1h)")
 	trustFlags(c, &r.Twice, &r.Verify, &r.Trust)
 	c.Flags().SetInterspersed(false) // the command's flags are its own
 	return c

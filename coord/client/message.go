@@ -121,6 +121,8 @@ type Run struct {
 	// Gang is how many of each run; if it is not 0, or Network is set, all of them start together.
 	Gang    int  `cbor:"gang,omitempty" json:"gang,omitempty"`
 	Network bool `cbor:"network,omitempty" json:"network,omitempty"` // they reach each other, see peerName
+	// Timeout is how long each may run; 0 is what graphs have unless they say otherwise.
+	Timeout time.Duration `cbor:"timeout,omitempty" json:"timeout,omitempty"`
 }
 
 // Attach follows a job that was submitted before, to its end.

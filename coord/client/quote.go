@@ -129,6 +129,9 @@ func (r *Run) again(task string) (line []string) {
 	if r.Network {
 		line = append(line, "--network")
 	}
+	if r.Timeout > 0 {
+		line = append(line, "--timeout", r.Timeout.String())
+	}
 	line = append(line, r.Words...)
 	if r.together() && len(r.Args) > 0 { // none runs without the others
 		return append(append(line, ":::"), r.Args...)

@@ -172,6 +172,7 @@ type runTask struct {
 	Gang    string         `json:"gang,omitempty"`
 	Network string         `json:"network,omitempty"`
 	Count   int            `json:"count,omitempty"`
+	Timeout string         `json:"timeout,omitempty"`
 }
 
 // maxRunGang bounds --gang; with arguments the gang may still be too large.
@@ -207,6 +208,8 @@ func (r *Run) check() error {
 	case r.Gang < 0 || max(1, r.Gang)*max(1, len(r.Args)) > maxRunGang && r.together():
 		return wire.Errorf(wire.CauseInvalid, "ask for fewer, or name fewer arguments",
 			"--gang %d of %d commands: 1 to %d can start together", r.Gang, max(1, len(r.Args)), maxRunGang)
+	case r.Timeout < 0 || r.Timeout > wire.MaxTimeout:
+		return wire.Errorf(wire.CauseInvalid, "as in 90s, 10m or 1h30m", "--timeout is %s: more than 0s, and at most %s", r.Timeout, wire.MaxTimeout)
 	case r.together() && (r.Twice || r.Verify > 0):
 		return wire.Errorf(wire.CauseInvalid, "leave one of them out", "what runs together is run once, so that nothing is compared")
 	}
@@ -263,6 +266,9 @@ func (r *Run) task(dir, searchPath string, i int) (*runTask, error) {
 		return nil, err
 	}
 	t := &runTask{Tools: words.tools, Run: []string{"sh", "-c", line}, Outputs: []string{wire.Stdout}, Inputs: map[string]any{}}
+	if r.Timeout > 0 {
+		t.Timeout = r.Timeout.String()
+	}
 	below := ""
 	if r.Out == "" {
 		below = workDir + "/"

@@ -86,7 +86,11 @@ func TestCommandWords(t *testing.T) {
 		{"./script.sh arg", []string{"sh"}, []string{"./script.sh", "arg"}},
 	} {
 		t.Run(c.line, func(t *testing.T) {
-			w, err := commandWords(c.line, t.TempDir(), path)
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "script.sh"), nil, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			w, err := commandWords(c.line, dir, path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,6 +107,39 @@ func TestCommandWords(t *testing.T) {
 	}
 	if _, err := commandWords("echo 'unfinished", t.TempDir(), path); wire.CauseOf(err) != wire.CauseInvalid {
 		t.Errorf("an unfinished quote gives %v, want an invalid command", err)
+	}
+}
+
+// A program that the line starts in any case is looked for, though it is not there.
+func TestMissingPrograms(t *testing.T) {
+	path := searchPath(t, "sh", "sort")
+	for _, c := range []struct {
+		line string
+		want []string
+	}{
+		{"convrt a b", []string{"convrt"}},
+		{"sort a | uniqq; (lst)", []string{"uniqq", "lst"}},
+		{"nosuch && sort || true", nil},
+		{"command -v nosuch && nosuch", nil},
+		{"if test -e a; then nosuch; fi", nil},
+		{"f() { sort; }; f", nil},
+		{"PATH=$PATH:. ; nosuch", nil},
+		{"sort a -o x; ./x", nil},
+		{"/usr/bin/nosuch", []string{"/usr/bin/nosuch"}},
+		{"cd d && sort a; $PROG a; [ -e a ]", nil},
+	} {
+		w, err := commandWords(c.line, t.TempDir(), path)
+		if err != nil {
+			t.Errorf("%s: %v", c.line, err)
+			continue
+		}
+		missing := slices.DeleteFunc(w.tools, func(name string) bool { return lookPath(name, path) != "" })
+		if !slices.Equal(missing, c.want) {
+			t.Errorf("%s: looks for %q, want %q", c.line, missing, c.want)
+		}
+	}
+	if _, err := commandWords("./nosuch.sh a", t.TempDir(), path); wire.CauseOf(err) != wire.CauseInvalid {
+		t.Errorf("a script that is not there gives %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"mvdan.cc/sh/v3/syntax"
 
+	"gaggle/sandbox/capture"
 	"gaggle/wire"
 )
 
@@ -54,7 +55,61 @@ func commandWords(line, dir, searchPath string) (*lineWords, error) {
 		return true
 	})
 	w.tool("sh")
-	return w, nil
+	return w, w.missing(f)
+}
+
+// missing has programs looked for that the line starts in any case, whether they are there or not: the
+// capture says of one that is not.
+func (w *lineWords) missing(f *syntax.File) error {
+	own := map[string]bool{}
+	path := false // which is changed
+	syntax.Walk(f, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.FuncDecl:
+			own[n.Name.Value] = true
+		case *syntax.Assign:
+			path = path || n.Name != nil && n.Name.Value == "PATH"
+		}
+		return true
+	})
+	for i, name := range certain(f.Stmts) {
+		switch {
+		case own[name] || path || capture.Builtin(name) || slices.Contains(w.tools, name):
+		case !strings.Contains(name, "/") || filepath.IsAbs(name) && !pathIn(name, w.dir):
+			w.tools = append(w.tools, name)
+		case i == 0: // what comes first has nobody to make it
+			if _, err := os.Stat(absolute(w.dir, name)); err != nil {
+				return wire.Errorf(wire.CauseInvalid, "go to where it is, or name it as it is called from here", "there is no program %s", absolute(w.dir, name))
+			}
+		}
+	}
+	return nil
+}
+
+// certain returns the names of the programs that statements start whatever happens before.
+func certain(stmts []*syntax.Stmt) (names []string) {
+	for _, st := range stmts {
+		switch c := st.Cmd.(type) {
+		case *syntax.CallExpr:
+			if len(c.Args) > 0 {
+				if name, ok := literal(c.Args[0]); ok {
+					names = append(names, name)
+				}
+			}
+		case *syntax.BinaryCmd:
+			switch c.Op {
+			case syntax.AndStmt:
+				names = append(names, certain([]*syntax.Stmt{c.X})...)
+			case syntax.Pipe, syntax.PipeAll:
+				names = append(names, certain([]*syntax.Stmt{c.X, c.Y})...)
+			}
+		case *syntax.Subshell:
+			names = append(names, certain(c.Stmts)...)
+		case *syntax.Block:
+			names = append(names, certain(c.Stmts)...)
+		}
+	}
+	return names
 }
 
 // tool notes a program that the line starts, if it is one of this machine and not of dir. Of a

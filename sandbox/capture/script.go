@@ -90,6 +90,9 @@ func (t *tools) shadowed(name string) bool {
 	return true
 }
 
+// Builtin reports whether a shell carries a command out itself.
+func Builtin(name string) bool { return builtins[name] }
+
 var builtins = map[string]bool{".": true, ":": true, "[": true, "alias": true, "bg": true, "break": true, "builtin": true, "cd": true,
 	"command": true, "continue": true, "declare": true, "echo": true, "eval": true, "exec": true, "exit": true, "export": true,
 	"false": true, "getopts": true, "hash": true, "jobs": true, "kill": true, "let": true, "local": true, "printf": true, "pwd": true, "read": true,

@@ -1,8 +1,10 @@
 package capture
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -84,7 +86,17 @@ func (t *tools) unknown(name string) error {
 		near = " (near it: " + strings.Join(names, ", ") + ")"
 	}
 	return wire.Errorf(wire.CauseInvalid, "install it here (on Debian or Ubuntu: apt-get install "+pkg+"), or give a root",
-		"there is no program %q on PATH%s", name, near)
+		"there is no program %q on PATH%s; searched were %s", name, near, t.searched())
+}
+
+// maxSearched is how many directories are named that a program was looked for in.
+const maxSearched = 12
+
+func (t *tools) searched() string {
+	if more := len(t.path) - maxSearched; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(t.path[:maxSearched], " "), more)
+	}
+	return cmp.Or(strings.Join(t.path, " "), "no directories")
 }
 
 // nearest returns up to three names on PATH that differ from name in a slip or two.
