@@ -104,7 +104,7 @@ func (b *backend) newJob(l *link, rec *record, id wire.JobID) *job {
 	j := &job{
 		b: b, link: l, id: id, rec: rec, accepted: make(chan struct{}), over: make(chan struct{}),
 		from: new(sources), peers: map[wire.PeerID]wire.PeerInfo{}, watchers: map[*watcher]struct{}{},
-		started: &Started{Job: id, Name: rec.Name, Detached: rec.Detached, Mesh: l.name, Begun: rec.Begun.UnixMicro()},
+		started: &Started{Job: id, Name: rec.Name, Detached: rec.Detached, Mesh: l.name, Parts: rec.Parts, Begun: rec.Begun.UnixMicro()},
 	}
 	j.board = NewBoard(j.started, time.Now())
 	var err error

@@ -26,6 +26,7 @@ type Board struct {
 // kindCount counts the tasks of one template.
 type kindCount struct {
 	tasks, done int
+	gang        bool
 	mean        time.Duration // of earlier jobs
 	ran         int           // in this job
 	total       time.Duration // running time of those
@@ -47,7 +48,7 @@ func NewBoard(s *Started, now time.Time) *Board {
 	b := &Board{Counts: s.Counts, kinds: map[string]*kindCount{}, active: map[string]*activeTask{}}
 	b.Counts.Tasks = max(b.Counts.Tasks, s.Tasks)
 	for name, k := range s.Kinds {
-		b.kinds[name] = &kindCount{tasks: k.Tasks, mean: k.Mean}
+		b.kinds[name] = &kindCount{tasks: k.Tasks, mean: k.Mean, gang: k.Gang}
 	}
 	for i := range s.Snapshot {
 		b.Apply(&s.Snapshot[i], now)
@@ -211,10 +212,14 @@ func (b *Board) Means() map[string]Kind {
 
 // Remaining estimates how long the job still takes: what its tasks took on average in this job
 // (nothing if their value was known), or else in earlier ones, times how many are left, at the
-// rate at which running time has been got done so far. It is 0 if nothing is known.
+// rate at which running time has been got done so far. It is 0 if nothing is known, and as long as a gang
+// is to end: its tasks run at once, and its services as long as the others.
 func (b *Board) Remaining(now time.Time) time.Duration {
 	var work, ran time.Duration
 	for _, k := range b.kinds {
+		if k.gang && k.done < k.tasks {
+			return 0
+		}
 		mean := k.mean
 		if k.done > 0 {
 			mean = k.total / time.Duration(k.done)

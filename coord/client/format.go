@@ -67,9 +67,17 @@ func tally(c wire.Counts) string {
 	return s
 }
 
+// tasksText counts tasks, and tells how many nobody wrote: they take what a graph names of a directory.
+func tasksText(n, parts int) string {
+	if parts == 0 {
+		return count(n, "task")
+	}
+	return fmt.Sprintf("%s (%d take a part of a directory)", count(n, "task"), parts)
+}
+
 // summary is the last line about a job.
-func summary(e *End, wall time.Duration, out string) string {
-	s := fmt.Sprintf("%s: %s in %s; %s moved", count(e.Counts.Tasks, "task"), tally(e.Counts), Span(wall), Bytes(e.moved()))
+func summary(e *End, parts int, wall time.Duration, out string) string {
+	s := fmt.Sprintf("%s: %s in %s; %s moved", tasksText(e.Counts.Tasks, parts), tally(e.Counts), Span(wall), Bytes(e.moved()))
 	if e.Files > 0 {
 		s += fmt.Sprintf("; wrote %s to %s", count(e.Files, "file"), out)
 	}

@@ -77,6 +77,7 @@ func (b *backend) kinds(graph string, tasks []wire.TaskSpec) map[string]Kind {
 			k.Mean = h.kinds[kindKey(graph, name)].Mean
 		}
 		k.Tasks++
+		k.Gang = k.Gang || tasks[i].Gang != nil
 		kinds[strings.Clone(name)] = k
 	}
 	return kinds

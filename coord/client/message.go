@@ -243,6 +243,7 @@ type Started struct {
 	Mesh     string          `cbor:"mesh,omitempty"`
 	Kinds    map[string]Kind `cbor:"kinds,omitempty"`
 	Tasks    int             `cbor:"tasks"`
+	Parts    int             `cbor:"parts,omitempty"`    // of them, see record
 	Snapshot []wire.Notice   `cbor:"snapshot,omitempty"` // of a job that began before
 	Counts   wire.Counts     `cbor:"counts"`             // of a job that began before
 	Begun    int64           `cbor:"begun"`              // Unix microseconds
@@ -252,6 +253,7 @@ type Started struct {
 type Kind struct {
 	Tasks int           `cbor:"tasks"`
 	Mean  time.Duration `cbor:"mean,omitempty"` // running time in earlier jobs; 0 is not known
+	Gang  bool          `cbor:"gang,omitempty"` // they start together: when they end, how many are left does not tell
 }
 
 // Fetching tells how far the bringing of targets to this machine is.

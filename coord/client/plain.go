@@ -59,7 +59,7 @@ func (v *jobView) take(e *Event, now time.Time) (text string) {
 		again := v.started != nil
 		v.started, v.board = s, NewBoard(s, now)
 		if !again {
-			fmt.Fprintf(&b, "job %s: %s%s\n", s.Job, count(v.board.Counts.Tasks, "task"), v.where())
+			fmt.Fprintf(&b, "job %s: %s%s\n", s.Job, tasksText(v.board.Counts.Tasks, v.started.Parts), v.where())
 		}
 	}
 	for i := range e.Notices {
@@ -170,7 +170,7 @@ func (v *jobView) finish(e *End, now time.Time) error {
 	if _, err := io.WriteString(v.err, v.failed(now)); err != nil { // those beyond maxReports
 		return err
 	}
-	_, err := fmt.Fprintln(v.last, summary(e, now.Sub(v.begun), v.dir))
+	_, err := fmt.Fprintln(v.last, summary(e, v.started.Parts, now.Sub(v.begun), v.dir))
 	return err
 }
 

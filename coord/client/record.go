@@ -36,6 +36,7 @@ type record struct {
 	Verify   int               `json:"verify,omitempty"` // percent
 	Trust    wire.Trust        `json:"trust,omitempty"`  // whose values it believes
 	Passing  bool              `json:"-"`                // nobody asks about it later, see wire.Submit
+	Parts    int               `json:"parts,omitempty"`  // tasks that only take a part of a directory, but for those of sub-graphs
 	Begun    time.Time         `json:"begun"`
 	Ended    bool              `json:"ended,omitempty"`
 }

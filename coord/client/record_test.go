@@ -117,3 +117,17 @@ func TestBoardRemaining(t *testing.T) {
 		t.Errorf("%d running, %d done, want 0 and 2", b.running, b.Done())
 	}
 }
+
+// What is left of a gang, and so of its job, is not told by what its tasks took before.
+func TestBoardRemainingOfAGang(t *testing.T) {
+	kinds := map[string]Kind{"db": {Tasks: 1, Mean: time.Minute, Gang: true}, "a": {Tasks: 8, Mean: 10 * time.Second}}
+	b := NewBoard(&Started{Tasks: 9, Kinds: kinds}, noon)
+	if got := b.Remaining(noon); got != 0 {
+		t.Errorf("while the gang is to end: %v, want nothing", got)
+	}
+	b.Apply(&wire.Notice{Task: "db", State: wire.StateRunning}, noon)
+	b.Apply(&wire.Notice{Task: "db", State: wire.StateDone, How: wire.HowMemo}, noon)
+	if got := b.Remaining(noon); got != 80*time.Second {
+		t.Errorf("then: %v, want 80s", got)
+	}
+}

@@ -224,13 +224,24 @@ func distinct(p *graph.Plan) []wire.TaskSpec {
 	return tasks
 }
 
+// parts counts the tasks of a plan that only take a part of a directory, each once.
+func parts(p *graph.Plan) int {
+	seen := map[wire.ThunkID]bool{}
+	for i, th := range p.Thunks {
+		if th.Command[0] == wire.BuiltinSelect {
+			seen[p.IDs[i]] = true
+		}
+	}
+	return len(seen)
+}
+
 // begin submits a plan as a job. The job goes on when the command goes away, once Started.
 func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.Plan, keepGoing bool, text []byte) (*End, error) {
 	var id wire.JobID
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, err
 	}
-	rec.Job, rec.Begun = id.String(), time.Now()
+	rec.Job, rec.Begun, rec.Parts = id.String(), time.Now(), parts(plan)
 	if rec.Graph == "" && rec.Run == nil {
 		rec.Copy = s.a.dir.jobFile(rec.Job, ".graph")
 		if err := writeFile(rec.Copy, text); err != nil {
