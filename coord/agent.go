@@ -19,10 +19,12 @@ func (a *app) agentCmd() *cobra.Command {
 	var stop bool
 	var idle time.Duration
 	c := &cobra.Command{
-		Use:    "agent",
-		Short:  "The background process of a state directory, which other commands start",
-		Hidden: true,
-		Args:   cobra.NoArgs,
+		Use:   "agent",
+		Short: "End the background process (--stop), or be it",
+		Long: `Be the background process of this machine's state directory. Other commands start it, and it ends
+after five idle minutes, so what there is to do by hand is to end it with --stop: jobs that need this
+machine's files wait until the next command begins another.`,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			dir, err := a.stateDir()
 			if err != nil {

@@ -28,7 +28,7 @@ it, with other arguments or data, may need more files: tools takes what programs
 What it leaves running in the background is watched for five seconds more, then ended.
 Files in your home directory are left out unless a program or library there is run; files below
 the working directory become inputs.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: someArgs("a command", "coord capture -- ./plot.py data.csv", 1, -1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return a.done(a.capture(args, out, unchecked))
 		},

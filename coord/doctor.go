@@ -12,7 +12,7 @@ func (a *app) doctorCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what keeps tasks from running on this machine, and what to do about it",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir, err := a.stateDir()
 			if err != nil {

@@ -27,7 +27,7 @@ build runs opens what they make, or does not say what it looks at, the calls bef
 In the end the tree is as it was, but for what had to be made and what other programs did.
 
 coord force makes files of it, or all. It makes them of the sources as they are then.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: someArgs("a command that runs make", "coord infer -- make", 1, -1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			t, ctx, done, err := a.newToolBuild(args, append([]string{"infer", "--"}, args...))
 			if err != nil {

@@ -134,7 +134,7 @@ func (a *app) membersCmd() *cobra.Command {
 		Long: `List the machines that got a certificate of the mesh whose coordinator runs on this machine, whether
 they are connected or not. Its state directory is that of coord serve. Coord nodes shows what those
 do that are connected.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			dir, err := a.meshDir()
 			if err != nil {

@@ -45,13 +45,13 @@ func (a *app) meshCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "mesh",
 		Short: "Show or choose the meshes this machine is logged in to",
-		Args:  cobra.NoArgs,
+		Args:  knownCommand,
 		RunE: func(*cobra.Command, []string) error {
 			return a.ask(&client.Command{Meshes: new(client.MeshArg)})
 		},
 	}
 	c.AddCommand(&cobra.Command{
-		Use: "ls", Short: "List them", Args: cobra.NoArgs,
+		Use: "ls", Short: "List them", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.ask(&client.Command{Meshes: new(client.MeshArg)}) },
 	}, &cobra.Command{
 		Use: "use NAME", Short: "Submit to this one from now on; \"local\" is this machine alone", Args: oneMesh,
@@ -83,7 +83,7 @@ func (a *app) ticketCmd() *cobra.Command {
 		Short: "Print a ticket with which other machines join the mesh",
 		Long: `Print a ticket with which other machines join the mesh whose coordinator runs on this machine.
 Its state directory is that of coord serve.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if once {
 				terms.Uses = 1
@@ -109,7 +109,7 @@ Its state directory is that of coord serve.`,
 	f.StringVar(&terms.Owner, "owner", "", "who answers for the machines that join with it (default: as each says)")
 	f.StringVar(&roles, "role", roles, "what it lets machines do: node (run tasks), tenant (submit) or both")
 	f.StringSliceVar(&tenants, "tenant", nil, "whose jobs the machine may submit")
-	c.MarkFlagsMutuallyExclusive("once", "uses")
+	exclusive(c, "once", "uses")
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		switch name { // as they were called once
 		case "lasts":

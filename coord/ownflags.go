@@ -3,12 +3,12 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"gaggle/coord/client"
+	"gaggle/wire"
 )
 
 // firstFlags takes coord's flags off the beginning of the arguments of a compiler.
@@ -58,7 +58,7 @@ func (a *app) ownFlags(args []string) (rest []string, help bool, err error) {
 		}
 		if !joined {
 			if i++; i == len(args) {
-				return nil, false, fmt.Errorf("flag needs an argument: %s", name)
+				return nil, false, wire.Errorf(wire.CauseInvalid, "as in "+name+"=VALUE", "%s needs a value", name)
 			}
 			value = args[i]
 		}

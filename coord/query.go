@@ -16,30 +16,6 @@ import (
 
 func schema() []byte { return graph.Schema() }
 
-// firstArg returns the first argument, "" if there is none.
-func firstArg(args []string) string {
-	if len(args) == 0 {
-		return ""
-	}
-	return args[0]
-}
-
-// someArgs asks for so many arguments, or more if most is below 0. Of the first it says what it is
-// and how to find one.
-func someArgs(what, hint string, least, most int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		switch {
-		case len(args) < least:
-			return wire.Errorf(wire.CauseInvalid, hint, "%s: name %s", c.CommandPath(), what)
-		case most >= 0 && len(args) > most:
-			return wire.Errorf(wire.CauseInvalid, c.UseLine(), "%s: %q is too much", c.CommandPath(), args[most])
-		}
-		return nil
-	}
-}
-
-var oneJob = someArgs("a job", "coord status lists them", 1, 1)
-
 // watchEvery is the time between two looks of status -w.
 const watchEvery = time.Second
 
@@ -90,7 +66,7 @@ func (a *app) nodesCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "nodes",
 		Short: "Show the members of the mesh and what passed the coordinator",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			switch {
 			case paths:
@@ -107,7 +83,7 @@ func (a *app) nodesCmd() *cobra.Command {
 	c.Flags().StringVar(&reason, "reason", "", "why, for those who look")
 	c.Flags().StringVar(&release, "release", "", "offer this `NODE` tasks again that was quarantined")
 	c.Flags().BoolVar(&paths, "paths", false, "show how each reaches the others: direct, punched (through NATs), tcp, relayed")
-	c.MarkFlagsMutuallyExclusive("quarantine", "release", "paths")
+	exclusive(c, "quarantine", "release", "paths")
 	return c
 }
 
@@ -159,7 +135,7 @@ func (a *app) gcCmd() *cobra.Command {
 computed again when it is asked for, or comes from other members of the mesh. Without this the
 background process drops what was unused for longest once the store takes more than half of what
 is free on the disk, when it ends after five idle minutes.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return a.ask(&client.Command{GC: &wire.Nothing{}})
 		},
@@ -174,7 +150,7 @@ func (a *app) reportCmd() *cobra.Command {
 		Long: `Tell what became of the compilers' calls in the last coord make, or in the last working copy where
 coord cc was called: how many a node ran, how many were known, and for those that ran on this
 machine the reasons, with examples. The last 24 builds are remembered.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cmd := &client.Command{Report: &client.JobArg{All: all}}
 			return a.done(a.execute(cmd, nil, client.NewReport(a.out, a.err, json)))

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"gaggle/coord/client"
-	"gaggle/coord/graph"
-	"gaggle/wire"
 )
 
 // An app is one invocation of coord.
@@ -80,7 +77,11 @@ func printError(w io.Writer, err error) {
 	if e == nil {
 		return
 	}
-	fmt.Fprintf(w, "coord: %s\n", e.Message)
+	head := "coord: "
+	if strings.HasPrefix(e.Message, "coord ") { // a command of it
+		head = ""
+	}
+	fmt.Fprintf(w, "%s%s\n", head, e.Message)
 	if e.Hint != "" {
 		fmt.Fprintf(w, "       %s\n", e.Hint)
 	}
@@ -96,7 +97,7 @@ func (a *app) root() *cobra.Command {
 		Args:          knownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(unknownFlag)
+	root.SetFlagErrorFunc(badFlag)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.state, "state", "", "state directory (default $GAGGLE_STATE, else ~/.local/state/gaggle/coord)")
@@ -107,32 +108,6 @@ func (a *app) root() *cobra.Command {
 		a.explainCmd(), a.reportCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.membersCmd(), a.revokeCmd(), a.agentCmd())
 	root.AddCommand(a.toolCmds()...)
 	return root
-}
-
-// knownCommand is about what is no command, or the root would run.
-func knownCommand(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	var names []string
-	for _, sub := range c.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
-		}
-	}
-	return wire.Errorf(wire.CauseInvalid, graph.Nearest(args[0], names), "unknown command %q", args[0])
-}
-
-// unknownFlag adds to an error of parsing flags which one may have been meant.
-func unknownFlag(c *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) {
-		return err
-	}
-	var names []string
-	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
-	hint := graph.Nearest("--"+unknown.GetSpecifiedName(), names)
-	return wire.Errorf(wire.CauseInvalid, cmp.Or(hint, c.CommandPath()+" --help lists the flags"), "%v", err)
 }
 
 // stateDir returns the state directory, absolute.

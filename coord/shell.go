@@ -28,7 +28,7 @@ files are told that it looked for and did not find, in that order: what to add t
 inputs is usually among the last. It then runs slower.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if at := c.ArgsLenAtDash(); at > 1 || at < 0 && len(args) > 1 {
-				return errors.New("one task, then -- and the command")
+				return usage(c, "coord shell TASK -- COMMAND...", "name one task, and the command behind --")
 			}
 			return oneTask(c, args)
 		},

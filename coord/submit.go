@@ -55,7 +55,7 @@ func (p *percent) Type() string   { return "N%" }
 func (p *percent) Set(s string) error {
 	n, err := strconv.Atoi(strings.TrimSuffix(s, "%"))
 	if err != nil || n < 0 || n > 100 {
-		return fmt.Errorf("%q is not a share: give 0%% to 100%%", s)
+		return wire.Errorf(wire.CauseInvalid, "", "%q is not a share: give 0%% to 100%%", s)
 	}
 	*p = percent(n)
 	return nil
@@ -91,7 +91,7 @@ func trustFlags(c *cobra.Command, twice *bool, verify *int, believe *wire.Trust)
 	c.Flags().Lookup("trust").DefValue = "" // that is said already
 	c.Flags().Var((*percent)(verify), "verify", "have nodes of another owner run this share of the tasks, too: a node that gives other values than all others is shut out")
 	c.Flags().BoolVar(twice, "check-determinism", false, "run every task twice, on different nodes or slots, and fail those that give two values")
-	c.MarkFlagsMutuallyExclusive("verify", "check-determinism")
+	exclusive(c, "verify", "check-determinism")
 }
 
 func (a *app) submitCmd() *cobra.Command {
@@ -106,7 +106,7 @@ func (a *app) submitCmd() *cobra.Command {
 Exit codes: 0 done, 1 a task failed, 2 the graph is refused, 3 infrastructure, 130 interrupted or
 cancelled (143 by SIGTERM, 129 by SIGHUP). Ctrl-C or SIGTERM once cancels the job, twice leaves at once;
 when the terminal is lost (SIGHUP) the job goes on. What has finished is not run again.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: someArgs("", "", 0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := defaultTrust(c, &sub.Trust); err != nil {
 				return err
@@ -247,7 +247,7 @@ func (a *app) schemaCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of graph files",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := os.Stdout.Write(schema())
 			return err

@@ -270,6 +270,7 @@ type TaskStatus struct {
 	Attempts []Failure `cbor:"attempts,omitempty"`
 	Encoded  []byte    `cbor:"encoded,omitempty"` // the resolved thunk if known, else as submitted
 	Hints    *Hints    `cbor:"hints,omitempty"`
+	Gang     *Gang     `cbor:"gang,omitempty"` // it belongs to
 }
 
 // NodeStatus is what coord nodes shows of a member.

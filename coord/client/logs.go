@@ -103,6 +103,11 @@ func (s *session) explain(ctx context.Context, l *link, arg *TaskArg) (*End, err
 	if len(found) == 1 && found[0].Encoded == nil {
 		found[0].Encoded = s.whatRan(ctx, l, &found[0])
 	}
+	if len(found) == 1 && found[0].Gang == nil { // its job has ended
+		if spec, err := s.keptTask(&found[0]); err == nil {
+			found[0].Gang = spec.Gang
+		}
+	}
 	e := new(Event)
 	size := 0
 	for i := range found {

@@ -148,10 +148,23 @@ func (s *session) meshes(dir stateDir, arg *MeshArg) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
+	if arg.Use != "" {
+		if err := s.send(&Event{Text: usesText(arg.Use)}); err != nil {
+			return nil, err
+		}
+	}
 	if len(list) == 0 {
 		return nil, s.send(&Event{Text: "logged in to no mesh: jobs run on this machine (coord login TICKET joins one)\n"})
 	}
 	return nil, s.send(&Event{Meshes: list})
+}
+
+// usesText says what commands use from now on.
+func usesText(mesh string) string {
+	if mesh == NoMesh {
+		return "commands use this machine alone from now on\n"
+	}
+	return fmt.Sprintf("commands use the mesh %s from now on; --local has one use this machine alone\n", mesh)
 }
 
 func (s *session) removeMesh(dir stateDir, name string) error {

@@ -229,6 +229,26 @@ func (v *tableView) plan(b *strings.Builder, p *Plan) {
 	}
 }
 
+// gangText tells what a task is in its gang: "bench of 5, on a network as db; a service, listens on port
+// 6379".
+func gangText(g *wire.Gang) string {
+	text := fmt.Sprintf("%s of %d", g.Name, g.Size)
+	if g.Network {
+		name := g.Task
+		if g.Count > 1 {
+			name = (&wire.NetMember{Task: g.Task, Index: g.Index}).HostName()
+		}
+		text += ", on a network as " + name
+	}
+	if g.Service {
+		text += "; a service"
+	}
+	if g.Ready != 0 {
+		text += fmt.Sprintf("; others wait until it listens on port %d", g.Ready)
+	}
+	return text
+}
+
 // explainTask tells all that is known of a task.
 func explainTask(b *strings.Builder, t *wire.TaskStatus) {
 	state := t.State.String()
@@ -243,6 +263,9 @@ func explainTask(b *strings.Builder, t *wire.TaskStatus) {
 	}
 	line("waits", waits(t.Waiting))
 	line("node", t.NodeName)
+	if g := t.Gang; g != nil {
+		line("gang", gangText(g))
+	}
 	line("thunk", t.Thunk.String())
 	if t.Resolved != (wire.ThunkID{}) && t.Resolved != t.Thunk {
 		line("resolved", t.Resolved.String())

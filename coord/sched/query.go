@@ -80,6 +80,9 @@ func (s *State) taskStatus(tr taskRef, h *holders) wire.TaskStatus {
 	if t.node != 0 {
 		st.Node, st.NodeName = s.nodes[t.node].peer, s.nodes[t.node].hello.Name
 	}
+	if t.more != nil {
+		st.Gang = t.more.gang
+	}
 	if t.run != 0 {
 		run := s.runs.at(t.run)
 		st.Resolved, st.Encoded = wire.ThunkID(run.id), run.enc
