@@ -223,6 +223,15 @@ func (s *Store) TrimTo(ctx context.Context, goal int64) (freed int64, err error)
 	return s.trim(ctx, max(0, goal))
 }
 
+// Share returns half of what the disk has for a store, what it takes already included; known is false if
+// that cannot be told.
+func (s *Store) Share() (half int64, known bool) { return share(s.dir, s.Used()) }
+
+func share(dir string, used int64) (half int64, known bool) {
+	free, known := FreeBytes(dir)
+	return (free + used) / 2, known
+}
+
 // Bound sets MaxBytes. Call it before anything is put.
 func (s *Store) Bound(max int64) {
 	s.mu.Lock()

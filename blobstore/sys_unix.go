@@ -22,14 +22,14 @@ func lockFile(f *os.File) error {
 	return err
 }
 
-// FreeBytes returns how many bytes an ordinary user may still write below dir; 0 if that cannot be
-// told.
-func FreeBytes(dir string) int64 {
+// FreeBytes returns how many bytes an ordinary user may still write below dir; known is false if that
+// cannot be told, as of file systems that say they have no blocks at all.
+func FreeBytes(dir string) (free int64, known bool) {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
-		return 0
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Blocks == 0 {
+		return 0, false
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize)
+	return int64(fs.Bavail) * int64(fs.Bsize), true
 }
 
 // fsyncDir makes the names in a directory durable.

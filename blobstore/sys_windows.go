@@ -23,17 +23,18 @@ func lockFile(f *os.File) error {
 	return err
 }
 
-// FreeBytes returns how many bytes this user may still write below dir; 0 if that cannot be told.
-func FreeBytes(dir string) int64 {
+// FreeBytes returns how many bytes this user may still write below dir; known is false if that cannot be
+// told.
+func FreeBytes(dir string) (free int64, known bool) {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	var mine, total, free uint64
-	if err := windows.GetDiskFreeSpaceEx(name, &mine, &total, &free); err != nil {
-		return 0
+	var mine, total, all uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &mine, &total, &all); err != nil {
+		return 0, false
 	}
-	return int64(min(mine, math.MaxInt64))
+	return int64(min(mine, math.MaxInt64)), true
 }
 
 // fsyncDir does nothing: NTFS journals names itself, and directories cannot be flushed.

@@ -173,8 +173,10 @@ func (n *node) openStore() error {
 	}
 	n.storeMax = n.settings.StoreMax
 	if n.storeMax == 0 { // as much at each start, however much of it is taken
-		n.storeMax = (blobstore.FreeBytes(string(n.dir)) + n.store.Used()) / 2
-		n.store.Bound(n.storeMax)
+		if half, known := n.store.Share(); known {
+			n.storeMax = max(half, minRoom) // of a full disk half is nothing, which would be no bound
+			n.store.Bound(n.storeMax)
+		}
 	}
 	return nil
 }
@@ -328,7 +330,11 @@ func (n *node) paused() func() bool {
 const minRoom = 256 << 20
 
 func (n *node) room() bool {
-	return blobstore.FreeBytes(string(n.dir)) >= min(minRoom, n.storeMax/2) && n.store.Used() < n.storeMax
+	free, known := blobstore.FreeBytes(string(n.dir))
+	if n.storeMax == 0 { // no bound
+		return !known || free >= minRoom
+	}
+	return (!known || free >= min(minRoom, n.storeMax/2)) && n.store.Used() < n.storeMax
 }
 
 // renewEvery is how often the age of the certificate is looked at.

@@ -53,10 +53,14 @@ func openBackend(dir stateDir, log *slog.Logger) (*backend, error) {
 }
 
 // tidy keeps the store below half of what the disk has for it. It is for the end of an agent with
-// nothing to do: a disk that is full earlier is the user's to judge (coord gc).
+// nothing to do: a disk that is full earlier is the user's to judge (coord gc), and so is one that does
+// not tell what is free.
 func (b *backend) tidy(ctx context.Context) {
-	used := b.store.Used()
-	if _, err := b.store.TrimTo(ctx, (blobstore.FreeBytes(string(b.dir))+used)/2); err != nil {
+	half, known := b.store.Share()
+	if !known {
+		return
+	}
+	if _, err := b.store.TrimTo(ctx, half); err != nil {
 		b.log.Error("trimming the store", "error", err)
 	}
 }
