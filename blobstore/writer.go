@@ -94,7 +94,7 @@ func newWriter(ctx context.Context, d depot, space wire.Space, f form) (*Writer,
 func storing(err error) error {
 	if diskFull(err) {
 		return wire.Errorf(wire.CauseDiskFull,
-			"free space on that disk, or lower --store-max so that the store leaves some",
+			"free space on that disk: coord gc where jobs are submitted, a lower --store-max of a node",
 			"storing an object: the disk is full: %v", err)
 	}
 	return fmt.Errorf("storing an object: %w", err)

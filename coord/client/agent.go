@@ -11,8 +11,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"gaggle/wire"
 )
 
 // DefaultIdle is how long an agent without work waits for a command before it ends.
@@ -57,7 +55,7 @@ func RunAgent(ctx context.Context, cfg AgentConfig) error {
 	if cfg.Ready == nil || err == nil {
 		return err
 	}
-	b, jsonErr := json.Marshal(wire.AsError(err))
+	b, jsonErr := json.Marshal(asError(err))
 	return errors.Join(err, jsonErr, tell(&cfg, string(b)))
 }
 

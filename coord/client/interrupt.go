@@ -38,7 +38,7 @@ func Told(err error) *wire.Error {
 	case errors.Is(err, ErrInterrupted):
 		return nil
 	}
-	return wire.AsError(err)
+	return asError(err)
 }
 
 // Signals returns where the signals arrive that end a command, until stop is called. Those that are

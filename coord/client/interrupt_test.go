@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -155,5 +156,13 @@ func awaitOpenJobs(t *testing.T, sock string, want int) []wire.JobStatus {
 			t.Fatalf("%d jobs are open, want %d", open, want)
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+// A full disk is told with what to do, wherever it was met.
+func TestFullDiskIsTold(t *testing.T) {
+	e := Told(&os.PathError{Op: "write", Path: "/st/agent.lock", Err: syscall.ENOSPC})
+	if e.Cause != wire.CauseDiskFull || e.Hint == "" {
+		t.Errorf("told %+v", e)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"gaggle/blobstore"
 	"gaggle/wire"
@@ -63,6 +64,9 @@ func (s *session) do(ctx context.Context, cmd *Command, input io.Reader) (*End, 
 func asError(err error) *wire.Error {
 	if errors.Is(err, fs.ErrNotExist) && wire.CauseOf(err) == wire.CauseUnknown {
 		return &wire.Error{Cause: wire.CauseInvalid, Message: wire.AsError(err).Message}
+	}
+	if e := wire.AsError(err); e != nil && e.Cause == wire.CauseUnknown && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		return &wire.Error{Cause: wire.CauseDiskFull, Message: e.Message, Hint: "free space on that disk (coord gc), or have --state DIR or $GAGGLE_STATE name a directory on another"}
 	}
 	return wire.AsError(err)
 }

@@ -48,7 +48,7 @@ func (s *State) attemptEnded(l *lease, f wire.Failure, ran time.Duration) {
 		return
 	}
 	if f.Cause == wire.CauseMemory && run.doubled {
-		f.Message += ", which is twice what it was given at first"
+		f.Message += "; the limit was doubled for this attempt"
 	}
 	failures := int(run.failures)
 	if run.repeat != nil {

@@ -85,18 +85,24 @@ func (t *tools) unknown(name string) error {
 	if names := t.nearest(name); len(names) > 0 {
 		near = " (near it: " + strings.Join(names, ", ") + ")"
 	}
-	return wire.Errorf(wire.CauseInvalid, "install it here (on Debian or Ubuntu: apt-get install "+pkg+"), or give a root",
-		"there is no program %q on PATH%s; searched were %s", name, near, t.searched())
+	return wire.Errorf(wire.CauseInvalid, "install it here (on Debian or Ubuntu: apt-get install "+pkg+"), or give a root; looked in "+t.searched(),
+		"there is no program %q on PATH%s", name, near)
 }
 
 // maxSearched is how many directories are named that a program was looked for in.
 const maxSearched = 12
 
 func (t *tools) searched() string {
-	if more := len(t.path) - maxSearched; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(t.path[:maxSearched], " "), more)
+	var dirs []string
+	for _, dir := range t.path {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
 	}
-	return cmp.Or(strings.Join(t.path, " "), "no directories")
+	if more := len(dirs) - maxSearched; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(dirs[:maxSearched], " "), more)
+	}
+	return cmp.Or(strings.Join(dirs, " "), "no directory: PATH is empty")
 }
 
 // nearest returns up to three names on PATH that differ from name in a slip or two.
