@@ -100,13 +100,27 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(badFlag)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.state, "state", "", "state directory (default $GAGGLE_STATE, else ~/.local/state/gaggle/coord)")
-	flags.StringVar(&a.mesh, "mesh", os.Getenv("GAGGLE_MESH"), "mesh to use, by the name that coord mesh ls shows (default $GAGGLE_MESH, else the one in use)")
+	flags.StringVar(&a.state, "state", "", "`DIR` of all that is kept (default $GAGGLE_STATE, else ~/.local/state/gaggle/coord)")
+	flags.StringVar(&a.mesh, "mesh", os.Getenv("GAGGLE_MESH"), "mesh to use, by the `NAME` that coord mesh ls shows (default $GAGGLE_MESH, else the one in use)")
 	flags.Lookup("mesh").DefValue = "" // that is said already
 	flags.BoolVar(&a.local, "local", false, "use this machine only, whatever mesh is configured")
-	root.AddCommand(a.submitCmd(), a.runCmd(), a.captureCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.statusCmd(), a.nodesCmd(), a.logsCmd(),
-		a.explainCmd(), a.reportCmd(), a.shellCmd(), a.gcCmd(), a.doctorCmd(), a.schemaCmd(), a.serveCmd(), a.loginCmd(), a.meshCmd(), a.ticketCmd(), a.membersCmd(), a.revokeCmd(), a.agentCmd())
-	root.AddCommand(a.toolCmds()...)
+	group := func(title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: title, Title: title + ":"})
+		for _, c := range commands {
+			c.GroupID = title
+		}
+		root.AddCommand(commands...)
+	}
+	cobra.EnableCommandSorting = false // within a group what comes first is needed first
+	group("Jobs", a.submitCmd(), a.runCmd(), a.statusCmd(), a.attachCmd(), a.getCmd(), a.cancelCmd(), a.logsCmd(), a.explainCmd(), a.shellCmd())
+	if tools := a.toolCmds(); len(tools) > 0 { // not on every system
+		group("Builds", append(tools, a.reportCmd())...)
+	} else {
+		root.AddCommand(a.reportCmd())
+	}
+	group("Graphs", a.captureCmd(), a.schemaCmd())
+	group("Meshes", a.serveCmd(), a.ticketCmd(), a.loginCmd(), a.meshCmd(), a.nodesCmd(), a.membersCmd(), a.revokeCmd())
+	group("This machine", a.doctorCmd(), a.gcCmd(), a.agentCmd())
 	return root
 }
 

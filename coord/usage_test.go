@@ -11,7 +11,7 @@ import (
 func TestUsage(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"sumbit", "coord: unknown command \"sumbit\"\n       did you mean \"submit\"?\n"},
-		{"mesh foo", "coord: unknown command \"mesh foo\"\n       known here: ls, rm, use\n"},
+		{"mesh foo", "coord: unknown command \"mesh foo\"\n       known here: ls, use, rm\n"},
 		{"gc now", "coord gc: \"now\" is too much\n       coord gc [flags]\n"},
 		{"submit a b", "coord submit: \"b\" is too much\n       coord submit [GRAPH|-] [flags]\n"},
 		{"attach", "coord attach: name a job\n       coord status lists them\n"},

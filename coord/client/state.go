@@ -3,8 +3,10 @@ package client
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,7 +59,10 @@ func (d stateDir) socket() (string, error) {
 
 // privateDir makes dir, or checks that the one there is ours alone.
 func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	const other = "use another state directory (--state, $GAGGLE_STATE)"
+	if err := os.MkdirAll(dir, 0o700); errors.Is(err, fs.ErrPermission) {
+		return wire.Errorf(wire.CauseUnauthorized, other, "%v", err)
+	} else if err != nil {
 		return err
 	}
 	info, err := os.Lstat(dir)
@@ -67,11 +72,15 @@ func privateDir(dir string) error {
 	case !info.IsDir():
 		return wire.Errorf(wire.CauseInvalid, "remove it", "%s is not a directory", dir)
 	case info.Mode().Perm()&0o077 == 0:
-		return nil
+		d, err := os.Open(dir)
+		if err != nil {
+			return wire.Errorf(wire.CauseUnauthorized, other, "%s is another user's: %v", dir, err)
+		}
+		return d.Close()
 	}
 	// Chmod fails if the directory is another user's.
 	if err := os.Chmod(dir, 0o700); err != nil {
-		return wire.Errorf(wire.CauseUnauthorized, "use another state directory (--state, $GAGGLE_STATE)", "%s is open to other users: %v", dir, err)
+		return wire.Errorf(wire.CauseUnauthorized, other, "%s is open to other users: %v", dir, err)
 	}
 	return nil
 }
