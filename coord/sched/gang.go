@@ -368,7 +368,7 @@ func (s *State) watchServices() {
 	for _, g := range slices.Clone(s.gangs) {
 		for _, m := range g.members {
 			if why := s.whyMemberWaits(s.runs.at(m.run)); why != "" {
-				s.taskWaits(s.runs.at(m.run).waiters[0], why)
+				s.taskWaits(s.runs.at(m.run).lead, why)
 				break
 			}
 		}
