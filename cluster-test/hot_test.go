@@ -52,20 +52,27 @@ func newStar(t testing.TB, nodes, mbit int) *star {
 func (m *star) run(t testing.TB, name string, h hot) (slower, sent float64) {
 	t.Helper()
 	want := h.input(t, filepath.Join(m.dir, name))
+	slower, sent = m.read(t, name, h.files*h.size)
+	for i := range m.nodes {
+		if got := readFile(t, filepath.Join(m.dir, name+".out", m.node(i))); got != want {
+			t.Errorf("%s read %q, want %q", m.node(i), got, want)
+		}
+	}
+	return slower, sent
+}
+
+// read is run for an input of so many bytes that is there.
+func (m *star) read(t testing.TB, name string, size int) (slower, sent float64) {
+	t.Helper()
 	WriteFiles(t, m.dir, map[string]string{name + ".json": m.graph(t, name)})
 	before, begun := m.anna.sent(), time.Now()
 	if sum, _ := m.anna.Submit(m.dir, "--out", name+".out", name+".json"); sum.Ran != m.nodes {
 		t.Fatalf("%d tasks ran, want %d", sum.Ran, m.nodes)
 	}
 	took := time.Since(begun)
-	bytes := float64(h.files * h.size)
+	bytes := float64(size)
 	slower, sent = took.Seconds()*float64(m.mbit)*1e6/8/bytes, float64(m.anna.sent()-before)/bytes
-	t.Logf("%s of %.0f MiB to %d nodes at %d Mbit/s: %s, %.2fx the time of one link; its holder sent %.2fx", name, bytes/(1<<20), m.nodes, m.mbit, took.Round(100*time.Millisecond), slower, sent)
-	for i := range m.nodes {
-		if got := readFile(t, filepath.Join(m.dir, name+".out", m.node(i))); got != want {
-			t.Errorf("%s read %q, want %q", m.node(i), got, want)
-		}
-	}
+	t.Logf("%s of %.1f MiB to %d nodes at %d Mbit/s: %s, %.2fx the time of one link; its holder sent %.2fx", name, bytes/(1<<20), m.nodes, m.mbit, took.Round(100*time.Millisecond), slower, sent)
 	return slower, sent
 }
 

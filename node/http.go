@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"gaggle/blobstore/exchange"
 	"gaggle/overlay/peer"
 	"gaggle/overlay/web"
 )
@@ -51,7 +52,8 @@ var (
 	descSlots  = desc("slots", "Slots.", "use")
 	descLeases = desc("leases", "Thunks accepted and not ended, and outcomes not acknowledged.", "of")
 	descStore  = desc("store_bytes", "The store.", "of")
-	descBytes  = desc("blob_bytes_total", "Bytes of objects and probes.", "direction")
+	descBytes  = desc("blob_bytes_total", "Bytes of objects and probes, as they were sent.", "direction")
+	descSaved  = desc("blob_saved_bytes_total", "Bytes of objects that were not sent, since what was is compressed.", "direction")
 	descBlobs  = desc("blobs_total", "Objects and probes, found there and served from here.", "direction")
 	descPeers  = desc("peers", "Connected members by how they are reached.", "way")
 	descState  = desc("state", "1 where it is so.", "is")
@@ -65,7 +67,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe names the metrics.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descThunks, descSlots, descLeases, descStore, descBytes, descBlobs, descPeers, descState, descCert, descEnded} {
+	for _, d := range []*prometheus.Desc{descThunks, descSlots, descLeases, descStore, descBytes, descSaved, descBlobs, descPeers, descState, descCert, descEnded} {
 		ch <- d
 	}
 	for _, d := range overlayDescs {
@@ -87,12 +89,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	put(gauge, descLeases, map[string]float64{"accepted": float64(w.Leases), "unacknowledged": float64(w.Unsaid)})
 	put(gauge, descStore, map[string]float64{"used": float64(w.StoreUsed), "limit": float64(c.n.storeMax)})
 	put(gauge, descState, map[string]float64{"connected": number(w.Connected), "paused": number(w.Paused), "draining": number(w.Draining)})
-	var in, out, asked, served int64
+	var all exchange.PeerStats
 	for _, p := range c.n.exchange.Stats().Peers {
-		in, out, asked, served = in+p.In, out+p.Out, asked+p.Asked, served+p.Served
+		all.Add(p)
 	}
-	put(counter, descBytes, map[string]float64{"in": float64(in), "out": float64(out)})
-	put(counter, descBlobs, map[string]float64{"in": float64(asked), "out": float64(served)})
+	put(counter, descBytes, map[string]float64{"in": float64(all.In), "out": float64(all.Out)})
+	put(counter, descSaved, map[string]float64{"in": float64(all.InSaved), "out": float64(all.OutSaved)})
+	put(counter, descBlobs, map[string]float64{"in": float64(all.Asked), "out": float64(all.Served)})
 	ways := map[string]float64{}
 	for _, way := range peer.Ways() {
 		ways[way] = 0

@@ -158,10 +158,14 @@ func (sw *swarm) proof(a *lane, m *wire.Manifest, i int) (proof, error) {
 	if _, err := a.st.read(buf[:n]); err != nil {
 		return unknown, err
 	}
+	p := buf[:wire.PieceLen(sw.size, i)]
+	if err := a.st.inflate(p, n); err != nil {
+		return disproven, nil
+	}
 	if err := a.end(); err != nil {
 		return unknown, err
 	}
-	if m.Check(i, buf[:n]) {
+	if m.Check(i, p) {
 		return proven, nil
 	}
 	return disproven, nil
@@ -213,8 +217,5 @@ func (sw *swarm) convict(l *lender) {
 	if already {
 		return
 	}
-	sw.x.log.Warn("a peer sent wrong bytes", "peer", l.peer, "space", sw.space, "digest", sw.digest)
-	if l.m.strike(sw.x.cfg.Now()) {
-		sw.x.log.Warn("a peer is blocked for sending wrong bytes", "peer", l.peer, "for", blockedFor)
-	}
+	sw.x.struck(l.peer, sw.lotKey)
 }

@@ -11,7 +11,7 @@
 //	02 uvarint n                          probe   03                                       busy
 //	03 32 bytes digest, uvarint size   manifest   04 uvarint n, n bytes: wire.Error        refused
 //	04 32 bytes digest, uvarint size,             05                                       later
-//	   uvarint most,
+//	   uvarint most,                              06 uvarint size, then runs           compressed
 //	   uvarint n, n bytes: wanted        pieces
 //	05 as for get                          seek
 //
@@ -27,8 +27,17 @@
 // bytes for all; then at most so many of the pieces wanted, which the holder chooses, the one that it
 // has sent least often first:
 //
-//	uvarint index+1, uvarint n, n bytes: the piece      any number of times
+//	uvarint index+1, a run: the piece                   any number of times
 //	00                                                  the end
+//
+// A run is so many bytes of an object as both sides know: a piece, or of a compressed answer each 256 KiB
+// from the offset and what is left at the end.
+//
+//	uvarint n, n bytes     as they are if n is all of them; fewer are a frame of zstd (RFC 8878) which
+//	                       makes all of them, with a window of 1 MiB at most
+//
+// Compressed are get's and seek's answers and pieces for a requester that has said, when certificates
+// were exchanged, that it reads them (peer.Stream.Inflates), and where it pays (compress.go).
 //
 // A request for no pieces asks what is here; who has a part waits up to a second for news. No pieces
 // where some were wanted and are here means that too many others are being sent some. A member of an
@@ -141,6 +150,7 @@ type Exchange struct {
 	turns  chan struct{}  // capacity maxSwarms: held by each swarm under way
 
 	meter   meter
+	zstd    compressor
 	uploads uploads
 	tallies tallies
 
@@ -183,6 +193,7 @@ func New(cfg Config) *Exchange {
 		swarms:  map[lotKey]*swarm{},
 	}
 	x.meter.rate = cfg.MaxUpload
+	x.zstd.init()
 	x.uploads.slots = slotsAt(cfg.MaxUpload, cfg.Limits.Stall)
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	return x
@@ -237,8 +248,16 @@ type Stats struct {
 
 // PeerStats counts bytes of objects and probes, without the protocol's own.
 type PeerStats struct {
-	In, Out       int64 // bytes
-	Asked, Served int64 // objects and probes: answers found there, and found here for it
+	In, Out           int64 // bytes on the wire
+	InSaved, OutSaved int64 // bytes that were not, since others were sent, compressed
+	Asked, Served     int64 // objects and probes: answers found there, and found here for it
+}
+
+// Add adds the counts of another peer.
+func (s *PeerStats) Add(o PeerStats) {
+	s.In, s.Out = s.In+o.In, s.Out+o.Out
+	s.InSaved, s.OutSaved = s.InSaved+o.InSaved, s.OutSaved+o.OutSaved
+	s.Asked, s.Served = s.Asked+o.Asked, s.Served+o.Served
 }
 
 // Stats returns the counts since New.
@@ -248,7 +267,7 @@ func (x *Exchange) Stats() Stats {
 	x.mu.Unlock()
 	s := Stats{Peers: make(map[wire.PeerID]PeerStats, len(ms))}
 	for p, m := range ms {
-		s.Peers[p] = PeerStats{m.in.Load(), m.out.Load(), m.asked.Load(), m.served.Load()}
+		s.Peers[p] = PeerStats{m.in.Load(), m.out.Load(), m.inSaved.Load(), m.outSaved.Load(), m.asked.Load(), m.served.Load()}
 	}
 	return s
 }

@@ -33,6 +33,7 @@ type fabric struct {
 	wg sync.WaitGroup
 
 	wrap func(s Stream, self, peer wire.PeerID) Stream // nil for streams as fast as memory
+	old  bool                                          // nobody reads compressed answers
 
 	mu       sync.Mutex
 	handlers map[wire.PeerID]func(Stream)
@@ -48,10 +49,12 @@ func newFabric(t testing.TB) *fabric {
 type pipe struct {
 	net.Conn
 	peer wire.PeerID
+	old  bool // it reads no compressed answers
 }
 
 func (p pipe) Peer() wire.PeerID { return p.peer }
 func (p pipe) Reset()            { p.Close() }
+func (p pipe) Inflates() bool    { return !p.old }
 
 func (f *fabric) dialer(self wire.PeerID) Dialer {
 	return DialFunc(func(ctx context.Context, p wire.PeerID, proto string) (Stream, error) {
@@ -63,7 +66,7 @@ func (f *fabric) dialer(self wire.PeerID) Dialer {
 			return nil, wire.Errorf(wire.CauseUnreachable, "", "%s cannot be reached", p)
 		}
 		a, b := net.Pipe()
-		var here, there Stream = pipe{a, p}, pipe{b, self}
+		var here, there Stream = pipe{a, p, f.old}, pipe{b, self, f.old}
 		if f.wrap != nil {
 			here, there = f.wrap(here, self, p), f.wrap(there, p, self)
 		}

@@ -294,8 +294,18 @@ func (f *flight) try(p wire.PeerID, round int) (bool, error) {
 		}
 		return false, storeError(a.why)
 	}
+	if a.why == errInflate {
+		f.lied(p, errInflate, round)
+		return false, nil
+	}
 	f.fault(p, &outcome{verdict: a.verdict, why: a.why, round: round})
 	return false, nil
+}
+
+// lied has a holder that sent wrong bytes struck.
+func (f *flight) lied(p wire.PeerID, why error, round int) {
+	f.fault(p, &outcome{verdict: broken, wrong: true, why: why, round: round})
+	f.x.struck(p, lotKey{f.space, blobID{f.digest, f.size}})
 }
 
 // commit publishes the object if its bytes are right. If not, and all came from one holder, that
@@ -321,11 +331,7 @@ func (f *flight) commit(p wire.PeerID, round int) (bool, error) {
 		clearRounds(f.faults)
 		return false, nil
 	}
-	f.fault(p, &outcome{verdict: broken, wrong: true, why: errWrong, round: round})
-	f.x.log.Warn("a peer sent wrong bytes", "peer", p, "space", f.space, "digest", f.digest)
-	if f.x.member(p).strike(f.x.cfg.Now()) {
-		f.x.log.Warn("a peer is blocked for sending wrong bytes", "peer", p, "for", blockedFor)
-	}
+	f.lied(p, errWrong, round)
 	return false, nil
 }
 

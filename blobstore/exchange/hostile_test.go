@@ -39,6 +39,41 @@ func answerFound(s Stream, size uint64) {
 	s.Write(appendFound(nil, size))
 }
 
+// answerPacked is answerFound for a compressed answer.
+func answerPacked(s Stream, size uint64) {
+	r := bufio.NewReader(s)
+	readOpen(r)
+	readRequest(r, nil)
+	s.Write(appendPacked(nil, size))
+}
+
+// packer answers every id as compressed, by runs of these bytes.
+func packer(run []byte) func(Stream) {
+	return func(s Stream) {
+		requests(s, func(ws []wish, _ uint64) bool {
+			for range ws {
+				out := binary.AppendUvarint(appendPacked(nil, 600_000), uint64(len(run)))
+				for range 3 {
+					out = append(out, run...)
+				}
+				if _, err := s.Write(out); err != nil {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// frame returns p compressed.
+func frame(p []byte) []byte {
+	e := newEncoder()
+	return e.usual.EncodeAll(p, nil)
+}
+
+// hugeWindow is a frame of no content size that asks for a window of 2 GiB, with an empty block.
+var hugeWindow = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00}
+
 // liar answers every id with the bytes.
 func liar(b []byte) func(Stream) {
 	return func(s Stream) {
@@ -94,6 +129,19 @@ func TestHostileHolders(t *testing.T) {
 		{"busy", func(s Stream) { s.Write([]byte{ansBusy}) }, false, false},
 		{"refuses", func(s Stream) { s.Write(appendRefused(nil, wire.Errorf(wire.CauseExpired, "", "no"))) }, false, false},
 		{"huge refusal", func(s Stream) { s.Write(binary.AppendUvarint([]byte{ansRefused}, 1<<40)) }, false, false},
+		{"compressed: a bomb", packer(frame(make([]byte, maxRun))), true, true},
+		{"compressed: a larger window than is allowed", packer(hugeWindow), true, true},
+		{"compressed: too short", packer(frame(make([]byte, runLen-1))), true, true},
+		{"compressed: wrong bytes", packer(frame(make([]byte, runLen))), true, true},
+		{"compressed: garbage", packer(noise(9, 1000)), true, true},
+		{"compressed: a frame without its end", packer(frame(make([]byte, runLen))[:12]), true, true},
+		{"compressed: a run that is too long", packer(make([]byte, runLen+1)), false, false},
+		{"compressed: an empty run", packer(nil), false, false},
+		{"compressed: truncated", func(s Stream) {
+			answerPacked(s, size)
+			s.Write(append(binary.AppendUvarint(nil, 1000), 1, 2, 3))
+		}, false, false},
+		{"compressed: silent", func(s Stream) { answerPacked(s, size); io.Copy(io.Discard, s) }, false, false},
 		{"not found", func(s Stream) {
 			requests(s, func([]wish, uint64) bool { s.Write([]byte{ansNotFound}); return true })
 		}, false, true},

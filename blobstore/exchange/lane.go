@@ -225,6 +225,8 @@ func (a *lane) reply(sent error) (size uint64, err error) {
 		return 0, errAbsent
 	case v == later:
 		return 0, errLater
+	case v == packed:
+		return 0, errLies
 	}
 	return size, nil
 }
@@ -299,7 +301,11 @@ func (a *lane) pieces(t task) (got int, err error) {
 		if err := a.read(t.o, buf[:n]); err != nil {
 			return got, err
 		}
-		if err := a.take(i, buf[:n]); err != nil {
+		p := buf[:wire.PieceLen(a.sw.size, i)]
+		if err := a.st.inflate(p, n); err != nil {
+			return got, err
+		}
+		if err := a.take(i, p); err != nil {
 			return got, err
 		}
 		got++
@@ -336,7 +342,7 @@ func cmpErr(err, other error) error {
 	return other
 }
 
-// head reads which piece follows, of those wanted, and how long it is; n is -1 if none does.
+// head reads which piece follows, of those wanted, and how long it is on the wire; n is -1 if none does.
 func (a *lane) head(want []byte, most int) (i, n int, err error) {
 	if err := a.st.within(a.sw.x.cfg.Limits.FirstByte); err != nil {
 		return 0, 0, err
@@ -348,14 +354,12 @@ func (a *lane) head(want []byte, most int) (i, n int, err error) {
 	if at == 0 {
 		return 0, -1, nil
 	}
-	size, err := readUvarint(a.st.r)
-	if err != nil {
-		return 0, 0, err
-	}
-	if pieces := uint64(wire.Pieces(a.sw.size)); at > pieces || most == 0 || !bit(want, int(at-1)) || size != uint64(wire.PieceLen(a.sw.size, int(at-1))) {
+	if pieces := uint64(wire.Pieces(a.sw.size)); at > pieces || most == 0 || !bit(want, int(at-1)) {
 		return 0, 0, errLies
 	}
-	return int(at - 1), int(size), nil
+	i = int(at - 1)
+	n, err = readRunLen(a.st.r, wire.PieceLen(a.sw.size, i))
+	return i, n, err
 }
 
 // read fills p, noting that the order is alive.
@@ -440,6 +444,10 @@ func (a *lane) failed(err error) bool {
 	if errors.As(err, &wrong) {
 		sw.settle(a, wrong)
 		return true
+	}
+	if err == errInflate {
+		sw.convict(l)
+		return true // next ends it
 	}
 	sw.mu.Lock()
 	defer sw.mu.Unlock()

@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"sync"
 	"time"
@@ -293,26 +292,23 @@ func (sv *server) lend(k lotKey, l *lot, q *request) error {
 		if err != nil {
 			return err
 		}
-		if err := sv.piece(i, buf[:n]); err != nil {
+		if err := sv.piece(i, buf[:n], sv.shrink(buf[:n])); err != nil {
 			return err
 		}
 	}
 	return sv.w.WriteByte(0)
 }
 
-// piece writes one piece.
-func (sv *server) piece(i int, p []byte) error {
-	head := binary.AppendUvarint(sv.w.AvailableBuffer(), uint64(i)+1)
-	if _, err := sv.w.Write(binary.AppendUvarint(head, uint64(len(p)))); err != nil {
+// piece writes one piece, of which the first n bytes of p are what it has become.
+func (sv *server) piece(i int, p []byte, n int) error {
+	if err := sv.uvarint(i + 1); err != nil {
 		return err
 	}
-	for len(p) > 0 {
-		n := min(len(p), chunk)
-		if _, err := sv.w.Write(p[:n]); err != nil {
-			return err
-		}
-		sv.m.out.Add(int64(n))
-		p = p[n:]
+	if err := sv.uvarint(n); err != nil {
+		return err
+	}
+	if err := sv.bytes(p[:n], len(p)); err != nil {
+		return err
 	}
 	sv.m.served.Add(1)
 	return nil

@@ -19,8 +19,7 @@ const (
 	// anew, so that the rate follows the link.
 	rateSample = 256 << 10
 	maxSample  = 4 << 20
-	// newWeight is the weight of a new sample in what was measured. Of rates the bytes and the
-	// times are averaged, each: TCP delivers in bursts, and most samples are of bursts.
+	// newWeight is the weight of a new sample in what was measured.
 	newWeight = 0.3
 	// maxMembers bounds the peers we keep counts of.
 	maxMembers = 2 * wire.MaxPeers
@@ -28,7 +27,7 @@ const (
 
 // A member is what we know of a peer.
 type member struct {
-	in, out, asked, served atomic.Int64
+	in, out, inSaved, outSaved, asked, served atomic.Int64
 
 	serving int // streams; guarded by Exchange.mu
 
@@ -44,9 +43,28 @@ type member struct {
 	waiting int       // requests under way
 	from    time.Time // since when sample counts
 	sample  int64
-	bytes   float64 // averages; their ratio is the rate, and 0 unknown
-	seconds float64
+	speed   speed // at which it sends
 	rtt     time.Duration
+
+	outlet outlet
+}
+
+// A speed is an average of samples. Of rates the bytes and the times are averaged, each: TCP delivers in
+// bursts, and most samples are of bursts. The zero value is unknown.
+type speed struct{ bytes, seconds float64 }
+
+// add takes in that so many bytes took so long.
+func (s *speed) add(n int64, took time.Duration) {
+	s.bytes += newWeight * (float64(n) - s.bytes)
+	s.seconds += newWeight * (max(took, time.Microsecond).Seconds() - s.seconds)
+}
+
+// rate returns bytes per second, 0 if they are not known.
+func (s *speed) rate() float64 {
+	if s.bytes == 0 {
+		return 0
+	}
+	return s.bytes / s.seconds
 }
 
 // member returns what we know of a peer, which is entered if it is new.
@@ -80,6 +98,14 @@ func (x *Exchange) forget() {
 			delete(x.members, p)
 			return
 		}
+	}
+}
+
+// struck notes that a peer sent wrong bytes of a blob or tree.
+func (x *Exchange) struck(p wire.PeerID, k lotKey) {
+	x.log.Warn("a peer sent wrong bytes", "peer", p, "space", k.space, "digest", k.digest)
+	if x.member(p).strike(x.cfg.Now()) {
+		x.log.Warn("a peer is blocked for sending wrong bytes", "peer", p, "for", blockedFor)
 	}
 }
 
@@ -153,22 +179,8 @@ func (m *member) received(n int) {
 // measure takes the sample into the rate if it is large enough. Called with mu held.
 func (m *member) measure(now time.Time) {
 	if m.sample >= rateSample {
-		m.rated(m.sample, now.Sub(m.from))
+		m.speed.add(m.sample, now.Sub(m.from))
 	}
-}
-
-// rated takes in that so many bytes took so long. Called with mu held.
-func (m *member) rated(n int64, took time.Duration) {
-	m.bytes += newWeight * (float64(n) - m.bytes)
-	m.seconds += newWeight * (max(took, time.Microsecond).Seconds() - m.seconds)
-}
-
-// rate returns bytes per second, 0 if they are not known. Called with mu held.
-func (m *member) rate() float64 {
-	if m.bytes == 0 {
-		return 0
-	}
-	return m.bytes / m.seconds
 }
 
 // pace returns bytes per second, 0 if they are not known. Of what is under way it counts what has come
@@ -179,7 +191,7 @@ func (m *member) pace() float64 {
 	if took := time.Since(m.from); !m.from.IsZero() && took > silentFor {
 		return float64(m.sample) / took.Seconds()
 	}
-	return m.rate()
+	return m.speed.rate()
 }
 
 // answered takes in how long a holder took to answer for a first small object, unless that had
@@ -200,6 +212,6 @@ func (m *member) answered(took time.Duration) {
 func (m *member) link(p wire.PeerID) (l wire.Link, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.rate()
+	r := m.speed.rate()
 	return wire.Link{From: p, BytesPerSec: r, RTT: m.rtt}, r > 0
 }

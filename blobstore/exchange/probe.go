@@ -53,8 +53,8 @@ func (x *Exchange) probe(ctx context.Context, from wire.PeerID) (wire.Link, erro
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rtt = rtt
-	m.rated(probeBytes, took)
-	return wire.Link{From: from, BytesPerSec: m.rate(), RTT: rtt}, nil
+	m.speed.add(probeBytes, took)
+	return wire.Link{From: from, BytesPerSec: m.speed.rate(), RTT: rtt}, nil
 }
 
 // probe asks for n bytes of noise. It returns how long the answer took to begin, and from then to
@@ -72,6 +72,6 @@ func (st *session) probe(n uint64) (first, rest time.Duration, err error) {
 		return 0, 0, fmt.Errorf("a probe of %d bytes was answered with %d", n, size)
 	}
 	first = time.Since(begun)
-	err = st.body(n, func([]byte) bool { return true })
+	err = st.body(n, st.read, func([]byte) bool { return true })
 	return first, time.Since(begun) - first, err
 }

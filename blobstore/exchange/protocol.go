@@ -22,6 +22,7 @@ const (
 	ansBusy     = 3
 	ansRefused  = 4
 	ansLater    = 5
+	ansPacked   = 6 // compressed
 )
 
 const (
@@ -189,6 +190,11 @@ func appendFound(b []byte, size uint64) []byte {
 	return binary.AppendUvarint(append(b, ansFound), size)
 }
 
+// appendPacked appends the head of a compressed answer; runs follow.
+func appendPacked(b []byte, size uint64) []byte {
+	return binary.AppendUvarint(append(b, ansPacked), size)
+}
+
 func appendRefused(b []byte, e *wire.Error) []byte {
 	enc, err := wire.Marshal(e)
 	if err != nil {
@@ -197,8 +203,8 @@ func appendRefused(b []byte, e *wire.Error) []byte {
 	return append(binary.AppendUvarint(append(b, ansRefused), uint64(len(enc))), enc...)
 }
 
-// readAnswer reads the head of an answer: its kind, with the size if it is ansFound. A refusal is
-// a *refusedError.
+// readAnswer reads the head of an answer: its kind, with the size if it is ansFound or ansPacked. A
+// refusal is a *refusedError.
 func readAnswer(r *bufio.Reader) (kind byte, size uint64, err error) {
 	if kind, err = r.ReadByte(); err != nil {
 		return 0, 0, unexpected(err)
@@ -206,7 +212,7 @@ func readAnswer(r *bufio.Reader) (kind byte, size uint64, err error) {
 	switch kind {
 	case ansNotFound, ansBusy, ansLater:
 		return kind, 0, nil
-	case ansFound:
+	case ansFound, ansPacked:
 		if size, err = readUvarint(r); err == nil && size > wire.MaxBlob {
 			err = malformed("object of %d bytes", size)
 		}

@@ -34,6 +34,7 @@ func TestGolden(t *testing.T) {
 		{"pieces", appendPieces(nil, blobID{d, 9 << 20}, 2, []byte{0x82, 0x01}), "04" +
 			"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 8080c004 02 02 8201"},
 		{"found 300 bytes", appendFound(nil, 300), "01 ac02"},
+		{"compressed, 300 bytes", appendPacked(nil, 300), "06 ac02"},
 		{"refused", appendRefused(nil, wire.Errorf(wire.CauseExpired, "", "old")), "04 11" +
 			"a2" + "63" + "6d7367" + "63" + "6f6c64" + // msg: old
 			"65" + "6361757365" + "182d"}, // cause: 45
@@ -85,6 +86,7 @@ func (q *request) append() []byte {
 
 func FuzzAnswer(f *testing.F) {
 	f.Add(appendFound(nil, 300))
+	f.Add(appendPacked(nil, 300))
 	f.Add([]byte{ansNotFound})
 	f.Add([]byte{ansBusy})
 	f.Add(appendRefused(nil, wire.Errorf(wire.CauseExpired, "hint", "old")))
@@ -92,7 +94,7 @@ func FuzzAnswer(f *testing.F) {
 		kind, size, err := readAnswer(bufio.NewReader(bytes.NewReader(b)))
 		var refused *refusedError
 		switch {
-		case err == nil && kind == ansFound && size > wire.MaxBlob:
+		case err == nil && (kind == ansFound || kind == ansPacked) && size > wire.MaxBlob:
 			t.Errorf("an object of %d bytes", size)
 		case errors.Is(err, io.EOF):
 			t.Errorf("%x: the error is %v, which ends streams in good order", b, err)

@@ -3,6 +3,7 @@ package exchange
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -65,6 +66,10 @@ type writeBounded struct {
 
 func (w *writeBounded) Write(p []byte) (int, error) {
 	x, s := w.sv.x, w.sv.s
+	if m := w.sv.m; m != nil {
+		m.outlet.begin()
+		defer m.outlet.end(len(p))
+	}
 	if err := x.meter.wait(x.ctx, len(p)); err != nil {
 		return 0, err
 	}
@@ -210,15 +215,37 @@ func (sv *server) object(w wish) error {
 		if _, err := io.ReadFull(b, p); err != nil {
 			return sv.absent(w, err)
 		}
+		if n := sv.shrink(p); n < len(p) {
+			return sv.packed(size, p, n)
+		}
 		return sv.found(size, p)
 	}
-	if err := sv.found(size, nil); err != nil {
+	packed := sv.compresses()
+	head := appendFound
+	if packed {
+		head = appendPacked
+	}
+	if err := sv.head(head(sv.w.AvailableBuffer(), size)); err != nil {
 		return err
 	}
 	if err := sv.w.Flush(); err != nil {
 		return err
 	}
-	return sv.send(b, left)
+	return sv.send(b, left, packed)
+}
+
+// compresses reports whether what is sent should be compressed.
+func (sv *server) compresses() bool {
+	o, ok := sv.s.(interface{ Inflates() bool })
+	return ok && o.Inflates() && sv.x.zstd.slow(sv.m.outlet.rate())
+}
+
+// shrink compresses a run in place if it pays, and returns how long it is then.
+func (sv *server) shrink(p []byte) int {
+	if !sv.compresses() {
+		return len(p)
+	}
+	return sv.x.zstd.shrink(p, sv.m.outlet.rate())
 }
 
 // readAhead is how much of a large object is read and hashed at once, while what came before it is
@@ -231,11 +258,12 @@ var aheads = sync.Pool{New: func() any { return new([readAhead]byte) }}
 type piece struct {
 	buf *[readAhead]byte
 	n   int
+	of  int // how many they were before they were compressed
 	err error
 }
 
-// send writes n bytes of b to the stream. After an error the answer is broken off.
-func (sv *server) send(b *blobstore.Blob, n int64) error {
+// send writes n bytes of b to the stream, packed in runs. After an error the answer is broken off.
+func (sv *server) send(b *blobstore.Blob, n int64, packed bool) error {
 	pieces := make(chan piece) // one is read while one is written
 	stop := make(chan struct{})
 	var reader sync.WaitGroup
@@ -245,6 +273,9 @@ func (sv *server) send(b *blobstore.Blob, n int64) error {
 			p := piece{buf: aheads.Get().(*[readAhead]byte)}
 			p.n, p.err = io.ReadFull(b, p.buf[:min(left, readAhead)])
 			left -= int64(p.n)
+			if p.of = p.n; packed && p.err == nil {
+				p.n = sv.x.zstd.shrink(p.buf[:p.n], sv.m.outlet.rate())
+			}
 			select {
 			case pieces <- p:
 			case <-stop:
@@ -260,27 +291,63 @@ func (sv *server) send(b *blobstore.Blob, n int64) error {
 	defer close(stop)
 	for p := range pieces {
 		err := p.err
-		for from := 0; from < p.n && err == nil; from += chunk {
-			_, err = sv.w.Write(p.buf[from:min(from+chunk, p.n)])
+		if packed && err == nil {
+			err = sv.uvarint(p.n)
+		}
+		if err == nil {
+			err = sv.bytes(p.buf[:p.n], p.of)
 		}
 		aheads.Put(p.buf)
 		if err != nil {
 			return err
 		}
-		sv.m.out.Add(int64(p.n))
 	}
 	return nil
 }
 
-// found writes the head of an answer and bytes after it.
-func (sv *server) found(size uint64, p []byte) error {
+// head writes the head of an answer that something was found.
+func (sv *server) head(b []byte) error {
 	sv.m.served.Add(1)
-	sv.m.out.Add(int64(len(p)))
-	if _, err := sv.w.Write(appendFound(sv.w.AvailableBuffer(), size)); err != nil {
+	_, err := sv.w.Write(b)
+	return err
+}
+
+// found answers with an object.
+func (sv *server) found(size uint64, p []byte) error {
+	if err := sv.head(appendFound(sv.w.AvailableBuffer(), size)); err != nil {
 		return err
 	}
-	_, err := sv.w.Write(p)
+	return sv.bytes(p, len(p))
+}
+
+// packed answers with an object that is one run, of which the first n bytes of p are what it has become.
+func (sv *server) packed(size uint64, p []byte, n int) error {
+	if err := sv.head(appendPacked(sv.w.AvailableBuffer(), size)); err != nil {
+		return err
+	}
+	if err := sv.uvarint(n); err != nil {
+		return err
+	}
+	return sv.bytes(p[:n], len(p))
+}
+
+func (sv *server) uvarint(n int) error {
+	_, err := sv.w.Write(binary.AppendUvarint(sv.w.AvailableBuffer(), uint64(n)))
 	return err
+}
+
+// bytes writes those of an object, which stand for so many. Each chunk has its own deadline.
+func (sv *server) bytes(p []byte, of int) error {
+	sv.m.outSaved.Add(int64(of - len(p)))
+	for len(p) > 0 {
+		n := min(len(p), chunk)
+		if _, err := sv.w.Write(p[:n]); err != nil {
+			return err
+		}
+		sv.m.out.Add(int64(n))
+		p = p[n:]
+	}
+	return nil
 }
 
 func (sv *server) absent(w wish, err error) error {
@@ -299,10 +366,9 @@ func (sv *server) probe(n uint64) error {
 	for n > 0 {
 		p := sv.buf[:min(n, chunk)]
 		noise.Read(p)
-		if _, err := sv.w.Write(p); err != nil {
+		if err := sv.bytes(p, len(p)); err != nil {
 			return err
 		}
-		sv.m.out.Add(int64(len(p)))
 		n -= uint64(len(p))
 	}
 	return nil

@@ -133,23 +133,30 @@ func (st *session) within(d time.Duration) error {
 // errGivenUp it has not ended.
 func (st *session) receive(a *ask) (v verdict, why, err error) {
 	size, v, err := st.head()
-	if err != nil || v != found {
+	if err != nil || v != found && v != packed {
 		return v, nil, err
+	}
+	fill := st.read
+	if v == packed {
+		v, fill = found, st.run
 	}
 	f := a.flight
 	if why := f.fits(size); why != nil {
-		return unfit, why, st.skip(size - min(size, a.offset))
+		return unfit, why, st.skip(size-min(size, a.offset), fill)
 	}
 	st.m.asked.Add(1)
 	if why := f.ready(size); why != nil {
-		return local, why, st.skip(size - a.offset)
+		return local, why, st.skip(size-a.offset, fill)
 	}
-	err = st.body(size-a.offset, func(p []byte) bool {
+	err = st.body(size-a.offset, fill, func(p []byte) bool {
 		why = f.take(p, st.s.Peer())
 		return why == nil
 	})
-	if why != nil {
+	switch {
+	case why != nil:
 		v = local
+	case err == errInflate:
+		return broken, err, errGivenUp // the other answers are not to suffer for it
 	}
 	return v, why, err
 }
@@ -170,18 +177,20 @@ func (st *session) head() (size uint64, v verdict, err error) {
 		return 0, notFound, nil
 	case kind == ansLater:
 		return 0, later, nil
+	case kind == ansPacked:
+		return size, packed, nil
 	}
 	return size, found, nil
 }
 
-// body reads n bytes of an answer and hands them on. Where take does not want more the error is
-// errGivenUp.
-func (st *session) body(n uint64, take func([]byte) bool) error {
+// body reads n bytes of an answer, by read or by run, and hands them on. Where take does not want more the
+// error is errGivenUp.
+func (st *session) body(n uint64, fill func([]byte) (int, error), take func([]byte) bool) error {
 	if n > chunk {
-		return st.stream(n, take)
+		return st.stream(n, fill, take)
 	}
 	p := st.buf[:n]
-	if _, err := st.read(p); err != nil {
+	if _, err := fill(p); err != nil {
 		return err
 	}
 	if n > 0 && !take(p) {
@@ -193,7 +202,7 @@ func (st *session) body(n uint64, take func([]byte) bool) error {
 // stream is body for many bytes: while some are hashed and stored others are read. Of one
 // connection QUIC lets half a MiB be on the way, growing only on long links; if nobody reads
 // meanwhile the holder waits.
-func (st *session) stream(n uint64, take func([]byte) bool) error {
+func (st *session) stream(n uint64, fill func([]byte) (int, error), take func([]byte) bool) error {
 	pieces := make(chan piece, 1)
 	var stopped atomic.Bool // take wants no more
 	var taker sync.WaitGroup
@@ -208,8 +217,12 @@ func (st *session) stream(n uint64, take func([]byte) bool) error {
 	var err error
 	for n > 0 && err == nil && !stopped.Load() {
 		p := piece{buf: aheads.Get().(*[readAhead]byte)}
-		p.n, err = st.read(p.buf[:min(n, readAhead)])
+		p.n, err = fill(p.buf[:min(n, readAhead)])
 		n -= uint64(p.n)
+		if p.n == 0 {
+			aheads.Put(p.buf)
+			break
+		}
 		pieces <- p // after an error too: the next holder goes on from there
 	}
 	close(pieces)
@@ -234,6 +247,36 @@ func (st *session) read(p []byte) (n int, err error) {
 	return n, unexpected(err)
 }
 
+// run fills p by a run of a compressed answer, or returns 0.
+func (st *session) run(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := st.within(st.x.cfg.Limits.FirstByte); err != nil {
+		return 0, err
+	}
+	n, err := readRunLen(st.r, len(p))
+	if err != nil {
+		return 0, err
+	}
+	if _, err := st.read(p[:n]); err != nil {
+		return 0, err
+	}
+	if err := st.inflate(p, n); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// inflate makes p of the first n bytes of it, unless these are all.
+func (st *session) inflate(p []byte, n int) error {
+	if n == len(p) {
+		return nil
+	}
+	st.m.inSaved.Add(int64(len(p) - n))
+	return st.x.zstd.inflate(p, n)
+}
+
 // plain reads n bytes that are of no object, a chunk within each deadline.
 func (st *session) plain(n int) ([]byte, error) {
 	if err := st.within(st.x.cfg.Limits.FirstByte); err != nil {
@@ -254,9 +297,9 @@ func (st *session) plain(n int) ([]byte, error) {
 }
 
 // skip passes over n bytes of an answer that is of no use, or gives up the stream if they are many.
-func (st *session) skip(n uint64) error {
+func (st *session) skip(n uint64, fill func([]byte) (int, error)) error {
 	if n > bulkSize {
 		return errGivenUp
 	}
-	return st.body(n, func([]byte) bool { return true })
+	return st.body(n, fill, func([]byte) bool { return true })
 }

@@ -74,6 +74,7 @@ const (
 	broken                     // the stream broke off or stalled
 	local                      // something failed here
 	later                      // it is not ready
+	packed                     // all bytes are to come, compressed
 	elsewhere                  // another member fetches it for us
 )
 

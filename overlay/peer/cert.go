@@ -29,11 +29,12 @@ type credential struct {
 	Error *wire.Error `cbor:"error,omitempty"`
 	Known []byte      `cbor:"known,omitempty"` // digest of the revocations it knows
 	Ended []byte      `cbor:"ended,omitempty"` // the receiver's own wire.Revocation
+	Zstd  bool        `cbor:"zstd,omitempty"`  // it reads compressed answers of wire.ProtocolBlob
 }
 
 // credential returns what we show.
 func (h *Host) credential() credential {
-	m := credential{Now: h.now().UnixMicro(), Known: h.revoked.known()}
+	m := credential{Now: h.now().UnixMicro(), Known: h.revoked.known(), Zstd: true}
 	if c := h.Certificate(); c != nil {
 		m.Cert = c.Encode()
 	}
@@ -149,6 +150,7 @@ func (h *Host) answerCert(s network.Stream) {
 		_ = s.Reset()
 		return
 	}
+	l.zstd.Store(m.Zstd)
 	answer := h.credential()
 	cert, err := h.judge(l.peer, &m)
 	if err != nil {
@@ -186,6 +188,7 @@ func (h *Host) showCert(ctx context.Context, l *link) error {
 		return err
 	}
 	l.rtt.Store(int64(time.Since(begun)))
+	l.zstd.Store(m.Zstd)
 	if err := h.ended(&m); err != nil {
 		return err
 	}

@@ -204,8 +204,11 @@ func TestEarlyStreamWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	early := s.open("/test/guarded/1")
+	inflates := make(chan bool, 1)
+	h.Handle("/test/old/1", func(s *Stream) { inflates <- s.Inflates() })
+	early, old := s.open("/test/guarded/1"), s.open("/test/old/1")
 	early.Write([]byte("hello"))
+	old.Write([]byte("hello"))
 	rw := s.open(wire.ProtocolCert)
 	c := wire.SignCertificate(m.key, wire.Certificate{Peer: me, Expires: time.Now().Add(time.Hour).Unix()})
 	wire.WriteFrame(rw, credential{Cert: c.Encode(), Now: time.Now().UnixMicro()})
@@ -214,6 +217,9 @@ func TestEarlyStreamWaits(t *testing.T) {
 	}
 	if got := <-seen; got != me {
 		t.Errorf("handled for %s, want %s", got, me)
+	}
+	if <-inflates {
+		t.Error("who does not say that it reads compressed answers is sent some")
 	}
 }
 

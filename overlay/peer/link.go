@@ -49,6 +49,7 @@ type link struct {
 	rtt      atomic.Int64 // nanoseconds that the last exchange of certificates took, 0 if we began none
 	measured atomic.Int64 // Unix nanoseconds, when one was begun for that
 	punched  atomic.Bool  // direct, and made while there was a relayed one
+	zstd     atomic.Bool  // the peer has said that it reads compressed answers
 
 	telling atomic.Bool  // the peer tells us of revocations
 	asking  atomic.Int64 // exchanges of certificates and requests to join that the peer has begun

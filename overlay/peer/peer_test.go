@@ -162,6 +162,9 @@ func TestStreamTellsWhoAsks(t *testing.T) {
 	if in.Peer() != b.ID() || in.Cert().Peer != b.ID() {
 		t.Errorf("stream of %s with certificate of %s, want %s", in.Peer(), in.Cert().Peer, b.ID())
 	}
+	if !in.Inflates() || !s.Inflates() {
+		t.Error("a member of this version does not say that it reads compressed answers")
+	}
 	// The handler returned without closing: the stream is reset.
 	if _, err := io.ReadAll(s); err == nil {
 		t.Error("reading from a stream that the handler left open: no error")

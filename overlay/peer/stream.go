@@ -105,5 +105,9 @@ func (s *Stream) Superseded() bool {
 	return best != nil && !best.relayed
 }
 
+// Inflates reports whether the peer reads compressed answers of wire.ProtocolBlob, as it said with its
+// certificate. Older versions say nothing and do not.
+func (s *Stream) Inflates() bool { return s.link.zstd.Load() }
+
 // Cert returns the certificate that the peer showed last on the connection.
 func (s *Stream) Cert() *wire.Certificate { return s.link.shown() }
