@@ -147,6 +147,8 @@ func (c *call) flags(cmd *cobra.Command) {
 		"most the store may take on disk, a `SIZE` like 20GiB (default half of what is free)")
 	f.Var((*sizeFlag)(&given.MaxUpload), "max-upload",
 		"most to send to other machines in a second, a `SIZE` like 2MiB (default no bound)")
+	f.BoolVar(&given.Metered, "metered", false,
+		"what the link moves costs you (a phone's hotspot): get tasks only where they are worth fetching their inputs, send only what no other machine has, keep no copies for others; --metered=false: no more")
 	f.Var(&labelFlag{&given.Labels}, "label",
 		"a label `k=v` that tasks can ask for; may be repeated, replaces earlier ones")
 	f.StringVar(&given.HTTP, "http", "", "serve /metrics on this `ADDR` of the loopback interface, to who shows the token in DIR/http.token")
@@ -162,6 +164,7 @@ func (c *call) flags(cmd *cobra.Command) {
 			"listen":       func() { s.Listen = given.Listen },
 			"store-max":    func() { s.StoreMax = given.StoreMax },
 			"max-upload":   func() { s.MaxUpload = given.MaxUpload },
+			"metered":      func() { s.Metered = given.Metered },
 			"label":        func() { s.Labels = given.Labels },
 			"http":         func() { s.HTTP = given.HTTP },
 			"trusted-cidr": func() { s.Trusted = given.Trusted },

@@ -253,7 +253,7 @@ func (n *node) hello() wire.Hello {
 			Thunks:    wire.ThunkFormats(),
 			Platforms: []string{runtime.GOOS + "/" + runtime.GOARCH}, ABIs: wire.ABIs()},
 		Name: n.settings.name(), Slots: n.slots(), MemBytes: memory(), StoreMax: n.storeMax, Labels: n.settings.Labels,
-		OwnOnly: n.ownOnly(),
+		OwnOnly: n.ownOnly(), Metered: n.settings.Metered,
 	}
 }
 

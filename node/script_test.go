@@ -238,7 +238,7 @@ func (h *hub) settings(ts *testscript.TestScript, file string) {
 		ts.Fatalf("no node was welcomed yet")
 	}
 	last := h.hellos[len(h.hellos)-1]
-	b, err := json.Marshal(map[string]any{"name": last.Name, "slots": last.Slots, "labels": last.Labels, "store": last.StoreMax, "own": last.OwnOnly})
+	b, err := json.Marshal(map[string]any{"name": last.Name, "slots": last.Slots, "labels": last.Labels, "store": last.StoreMax, "own": last.OwnOnly, "metered": last.Metered})
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(file), append(b, '\n'), 0o666))
 }

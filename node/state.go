@@ -28,6 +28,7 @@ type settings struct {
 	MaxUpload   int64             `json:"max_upload,omitempty"` // bytes per second; 0 is no bound
 	Labels      map[string]string `json:"labels,omitempty"`
 	Battery     bool              `json:"battery,omitempty"`
+	Metered     bool              `json:"metered,omitempty"`
 	HTTP        string            `json:"http,omitempty"`          // address of /metrics; "" is none
 	Trusted     []netip.Prefix    `json:"trusted_cidrs,omitempty"` // in which the kernel moves tasks' packets; none: it moves none
 	Unbounded   bool              `json:"unbounded,omitempty"`     // other tenants' tasks, too, without bounds

@@ -289,6 +289,7 @@ type NodeStatus struct {
 	Lied       bool              `cbor:"lied,omitempty"`     // because it gave wrong values
 	OwnOnly    bool              `cbor:"own_only,omitempty"` // it cannot bound memory, and runs thunks of Tenants only
 	Tenants    []Space           `cbor:"tenants,omitempty"`
+	Metered    bool              `cbor:"metered,omitempty"` // its owner pays for what its link moves
 	Labels     map[string]string `cbor:"labels,omitempty"`
 	Ran        int               `cbor:"ran"`     // thunks since the coordinator began
 	Fetched    int64             `cbor:"fetched"` // bytes

@@ -100,6 +100,7 @@ type Hello struct {
 	MemBytes  int64             `cbor:"mem"`   // it gives to thunks in all
 	StoreMax  int64             `cbor:"store_max"`
 	OwnOnly   bool              `cbor:"own_only,omitempty"` // runs thunks of the tenants in its certificate only
+	Metered   bool              `cbor:"metered,omitempty"`  // its owner pays for what its link moves
 	Labels    map[string]string `cbor:"labels,omitempty"`
 	Life      uint64            `cbor:"life,omitempty"`    // drawn by each process at random; 0 of an older version
 	Epoch     uint64            `cbor:"epoch"`             // last it served; 0 none

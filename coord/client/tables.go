@@ -157,6 +157,9 @@ func nodeTable(b *strings.Builder, nodes []wire.NodeStatus) {
 		if n.OwnOnly {
 			state += fmt.Sprintf(", for %s only: cannot bound memory", cmp.Or(spaceList(n.Tenants), "nobody"))
 		}
+		if n.Metered {
+			state += ", metered"
+		}
 		if n.Quarantine != "" {
 			notes = append(notes, fmt.Sprintf("%s is quarantined: %s", printable(n.Info.Name), printable(n.Quarantine)))
 		}

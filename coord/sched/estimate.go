@@ -208,7 +208,14 @@ func (s *State) forgetLinks() {
 	}
 }
 
+// meteredRate is what a link is taken for that somebody pays for by the byte, at either end: a MiB is
+// worth moving if it saves eight seconds. It is never probed.
+const meteredRate = 128 << 10
+
 func (s *State) rate(from, to nodeRef) float64 {
+	if s.nodes[from].hello.Metered || s.nodes[to].hello.Metered {
+		return meteredRate
+	}
 	if l := s.links[[2]nodeRef{from, to}]; l != nil {
 		return l.rate
 	}

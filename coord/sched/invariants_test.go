@@ -323,6 +323,11 @@ func checkActions(s *State, actions []Action) error {
 			if n.hello.OwnOnly && !th.Builtin() && !slices.Contains(n.tenants, a.Offer.Space) {
 				return fmt.Errorf("offer of a thunk of %s to %s, which is for %v only", a.Offer.Space, n.hello.Name, n.tenants)
 			}
+			for _, h := range a.Offer.Holders {
+				if n.hello.Metered && len(h.Coming) > 0 {
+					return fmt.Errorf("%s is metered and told who fetches %s, too", n.hello.Name, h.Object.CID())
+				}
+			}
 			if err := checkTrusted(s, s.leases[a.Offer.Lease]); err != nil {
 				return err
 			}

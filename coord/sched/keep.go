@@ -68,10 +68,10 @@ func (s *State) keepTargets(j *job, r taskRef) {
 	}
 }
 
-// member reports whether copies for the job may go to the node: it has a store and is not the
-// machine that submitted.
+// member reports whether copies for the job may go to the node: it has a store, on a link that nobody
+// pays for, and is not the machine that submitted.
 func (n *node) member(j *job) bool {
-	return n.hello.Slots > 0 && n.peer != j.client && n.live() && !n.draining
+	return n.hello.Slots > 0 && !n.hello.Metered && n.peer != j.client && n.live() && !n.draining
 }
 
 // wanted returns on how many nodes the job wants an object durable.
@@ -138,7 +138,7 @@ func (s *State) order(j *job, k *keep, o *object, want int) {
 	}
 	give := func(n *node) {
 		h := o.holder(n.ref)
-		if want <= 0 || !n.connected || h != nil && h.durable || slices.Contains(k.ordered, n.ref) ||
+		if want <= 0 || !n.connected || h != nil && h.durable || n.hello.Metered && (h == nil || !h.have) || slices.Contains(k.ordered, n.ref) ||
 			!s.keeperCounts(j, k, n) {
 			return
 		}
@@ -290,7 +290,7 @@ func (s *State) watchKeeps() {
 			}
 		}
 		if j.detach && !j.accepted && j.coming == nil && s.now-j.since >= membersAfter && !s.memberExpected(j) {
-			s.refuse(j, wire.Errorf(wire.CauseInvalid, "submit without --detach, or start gaggle-node on another machine",
+			s.refuse(j, wire.Errorf(wire.CauseInvalid, "submit without --detach, or start gaggle-node on another machine, without --metered",
 				"a detached job needs another machine to keep its inputs, and there is none"), true)
 		}
 	}
@@ -300,6 +300,6 @@ func (s *State) watchKeeps() {
 // not have come back since the coordinator began.
 func (s *State) memberExpected(j *job) bool {
 	return s.uptime() < lostAfterLaptop && !s.cfg.Alone || slices.ContainsFunc(s.nodes[1:], func(n *node) bool {
-		return n.member(j) || n.hello.Slots > 0 && n.peer != j.client && s.now-n.seen < lostAfterLaptop
+		return n.member(j) || n.hello.Slots > 0 && !n.hello.Metered && n.peer != j.client && s.now-n.seen < lostAfterLaptop
 	})
 }

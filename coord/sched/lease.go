@@ -81,7 +81,7 @@ func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 		l.coming = append(l.coming, ref)
 		obj.refs++
 		held := wire.Held{Object: obj.asObject(), Peers: s.peersOf(obj, n.ref, wire.MaxHolders, uint64(s.lease))}
-		if obj.size >= sharedFrom {
+		if obj.size >= sharedFrom && !n.hello.Metered { // whom it asked would ask back
 			held.Coming = s.comingTo(obj, n.ref, uint64(s.lease))
 		}
 		if o.Holders == nil {

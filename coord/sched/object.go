@@ -225,7 +225,7 @@ func (s *State) Holders(space wire.Space, d wire.Digest) []wire.PeerID {
 }
 
 // peersOf returns up to limit live holders but for the node except. turn rotates the list, so that
-// equal ones take turns.
+// equal ones take turns. Metered ones are no holders while another one is up.
 func (s *State) peersOf(o *object, except nodeRef, limit int, turn uint64) []wire.PeerID {
 	type ranked struct {
 		n    *node
@@ -242,16 +242,19 @@ func (s *State) peersOf(o *object, except nodeRef, limit int, turn uint64) []wir
 		if !h.have || h.node == except || !s.nodes[h.node].live() {
 			continue
 		}
-		rank := 0
-		if s.nodes[h.node].state == nodeUp {
-			up = true
+		n, rank := s.nodes[h.node], 0
+		if n.state == nodeUp {
+			up = up || !n.hello.Metered
 		} else {
 			rank += 2
 		}
 		if !h.durable {
 			rank++
 		}
-		live = append(live, ranked{s.nodes[h.node], rank})
+		live = append(live, ranked{n, rank})
+	}
+	if up {
+		live = slices.DeleteFunc(live, func(c ranked) bool { return c.n.hello.Metered })
 	}
 	if len(live) == 0 {
 		return nil
@@ -276,10 +279,11 @@ func (s *State) comingTo(o *object, except nodeRef, turn uint64) (peers []wire.P
 	k := len(o.holders)
 	for i := range min(k, holdersListed) {
 		h := &o.holders[(i+int(turn%uint64(k)))%k]
-		if h.have || h.coming == 0 || h.node == except || s.nodes[h.node].state != nodeUp {
+		n := s.nodes[h.node]
+		if h.have || h.coming == 0 || h.node == except || n.state != nodeUp || n.hello.Metered {
 			continue
 		}
-		if peers = append(peers, s.nodes[h.node].peer); len(peers) == wire.MaxHolders {
+		if peers = append(peers, n.peer); len(peers) == wire.MaxHolders {
 			break
 		}
 	}

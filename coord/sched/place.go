@@ -256,9 +256,16 @@ func (s *State) source(o *object, n *node) (best *node) {
 			continue
 		}
 		src := s.nodes[h.node]
-		if rate := s.rate(src.ref, n.ref); best == nil || rate > bestRate || rate == bestRate && src.serve < best.serve {
-			best, bestRate = src, rate
+		rate := s.rate(src.ref, n.ref)
+		switch {
+		case best == nil, best.hello.Metered && !src.hello.Metered:
+		case src.hello.Metered && !best.hello.Metered:
+			continue
+		case rate > bestRate, rate == bestRate && src.serve < best.serve:
+		default:
+			continue
 		}
+		best, bestRate = src, rate
 		if looked++; looked >= sourcesWeighed {
 			break
 		}

@@ -169,7 +169,7 @@ func (s *State) Nodes() []wire.NodeStatus {
 		}
 		st := wire.NodeStatus{Info: wire.PeerInfo{Peer: n.peer, Name: n.hello.Name, Addrs: n.hello.Addrs}, Versions: n.hello.Versions,
 			Owner: n.owner, State: "up", Slots: n.hello.Slots, Busy: n.running, MemBytes: n.hello.MemBytes, StoreMax: n.hello.StoreMax,
-			StoreUsed: n.storeUsed, OwnOnly: n.hello.OwnOnly, Tenants: n.tenants, Labels: n.hello.Labels, Ran: n.ran, Fetched: n.fetchedBytes, SilentFor: s.now - n.seen}
+			StoreUsed: n.storeUsed, OwnOnly: n.hello.OwnOnly, Tenants: n.tenants, Metered: n.hello.Metered, Labels: n.hello.Labels, Ran: n.ran, Fetched: n.fetchedBytes, SilentFor: s.now - n.seen}
 		if n.quarantine != nil {
 			st.Quarantine, st.Lied = n.quarantine.why.Reason, n.quarantine.why.Lied
 		}

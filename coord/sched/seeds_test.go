@@ -83,6 +83,11 @@ func faulty(t *testing.T, seed uint64) *world {
 			n.disconnect()
 			n.connect()
 		}
+		if i > 1 && rng.IntN(5) == 0 {
+			n.hello.Metered = true
+			n.disconnect()
+			n.connect()
+		}
 		if rng.IntN(4) == 0 {
 			n.hello.MemBytes = 1 << 30
 			n.disconnect()
