@@ -129,8 +129,10 @@ func (h *hot) input(t testing.TB, path string) string {
 	return string(sum)
 }
 
-// sent returns the bytes that have left the host.
-func (h *Host) sent() int64 {
+// sent returns the bytes that have left the host by its first interface.
+func (h *Host) sent() int64 { return h.sentBy("eth0") }
+
+func (h *Host) sentBy(dev string) int64 {
 	h.lab.t.Helper()
 	var links []struct {
 		Stats struct {
@@ -139,7 +141,7 @@ func (h *Host) sent() int64 {
 			} `json:"tx"`
 		} `json:"stats64"`
 	}
-	out := h.lab.output("ip", "-n", h.ns, "-s", "-j", "link", "show", "dev", "eth0")
+	out := h.lab.output("ip", "-n", h.ns, "-s", "-j", "link", "show", "dev", dev)
 	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 {
 		h.lab.t.Fatalf("ip -s link: %v: %s", err, out)
 	}

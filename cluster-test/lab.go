@@ -35,6 +35,7 @@ type Lab struct {
 	net  string // first three bytes of its addresses
 	next int    // last byte of the next address
 	six  bool   // hosts have addresses of IPv6, too, in fd77::/64
+	two  bool   // hosts have a second interface, eth1, on another bridge, in 10.78.0.0/24
 }
 
 // A Host is one machine of a Lab.
@@ -89,8 +90,18 @@ func (l *Lab) Host(name string) *Host {
 		l.ip("-n", h.ns, "addr", "add", fmt.Sprintf("fd77::%d/64", last), "dev", "eth0", "nodad")
 		l.ip("-n", h.ns, "-6", "route", "add", "default", "via", "fd77::1")
 	}
+	if l.two {
+		if last == 2 {
+			l.ip("-n", l.switchNS(), "link", "add", "br1", "type", "bridge")
+			l.ip("-n", l.switchNS(), "link", "set", "br1", "up")
+		}
+		l.connect(h, "eth1", fmt.Sprintf("10.78.0.%d", last), l.switchNS(), "br1", h.second())
+	}
 	return h
 }
+
+// second is the end of the host's second interface on its bridge.
+func (h *Host) second() string { return h.port + "b" }
 
 // bare makes a host with an address on a bridge, and no route beyond.
 func (l *Lab) bare(name, addr, bridgeNS, bridge, port string) *Host {
@@ -101,12 +112,18 @@ func (l *Lab) bare(name, addr, bridgeNS, bridge, port string) *Host {
 	}
 	l.ip("netns", "add", h.ns)
 	l.t.Cleanup(func() { l.try("ip", "netns", "del", h.ns) })
-	l.ip("-n", bridgeNS, "link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", h.ns)
-	l.ip("-n", bridgeNS, "link", "set", h.port, "master", bridge, "up")
-	l.ip("-n", h.ns, "addr", "add", h.Addr+"/24", "dev", "eth0")
 	l.ip("-n", h.ns, "link", "set", "lo", "up")
-	l.ip("-n", h.ns, "link", "set", "eth0", "up")
+	l.connect(h, "eth0", h.Addr, bridgeNS, bridge, h.port)
 	return h
+}
+
+// connect gives a host an interface with an address on a bridge.
+func (l *Lab) connect(h *Host, dev, addr, bridgeNS, bridge, port string) {
+	l.t.Helper()
+	l.ip("-n", bridgeNS, "link", "add", port, "type", "veth", "peer", "name", dev, "netns", h.ns)
+	l.ip("-n", bridgeNS, "link", "set", port, "master", bridge, "up")
+	l.ip("-n", h.ns, "addr", "add", addr+"/24", "dev", dev)
+	l.ip("-n", h.ns, "link", "set", dev, "up")
 }
 
 // Rate limits both directions of the host's link, in megabits a second.

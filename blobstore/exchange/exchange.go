@@ -110,6 +110,9 @@ type Config struct {
 	// Relayed reports whether a peer is reached through a relay only; nil is that nobody is. Such a
 	// one is asked for a large blob only if nobody else has it.
 	Relayed func(wire.PeerID) bool
+	// Doubt is told of a peer from which nothing came for too long: the connection may be dead where
+	// another way would not be. nil tells nobody.
+	Doubt func(wire.PeerID)
 	// MaxUpload bounds what is sent to peers, in bytes per second of all together; 0 is no bound.
 	MaxUpload int64
 	Limits    Limits // zero fields are defaults
@@ -182,6 +185,9 @@ func New(cfg Config) *Exchange {
 	}
 	if cfg.Relayed == nil {
 		cfg.Relayed = func(wire.PeerID) bool { return false }
+	}
+	if cfg.Doubt == nil {
+		cfg.Doubt = func(wire.PeerID) {}
 	}
 	x := &Exchange{
 		cfg: cfg, log: cfg.Logger, stores: make(chan struct{}, maxStores),

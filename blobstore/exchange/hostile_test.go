@@ -205,10 +205,14 @@ func TestHostileHolderAlone(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFabric(t)
-				b := f.node()
+				doubted := 0
+				b := f.node(func(c *Config) { c.Doubt = func(wire.PeerID) { doubted++ } })
 				bad := f.hostile(c.holder)
 				begun := time.Now()
 				_, err := b.fetch(o, bad)
+				if (doubted > 0) != (c.name == "silent") {
+					t.Errorf("its connection was doubted %d times", doubted)
+				}
 				wantCause(t, err, wire.CauseFetch, o.CID(), bad.String(), c.says)
 				if took := time.Since(begun); took > 2*time.Minute {
 					t.Errorf("took %v", took)

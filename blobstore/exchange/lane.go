@@ -486,7 +486,7 @@ func (a *lane) failed(err error) bool {
 			sw.dismiss(l, &outcome{verdict: unreachable, why: far.error})
 		}
 	default:
-		l.m.avoid(sw.x.cfg.Now())
+		sw.x.blame(l.peer, l.m, err)
 		l.fails++
 		l.until = now.Add(firstPause << min(l.fails, 5))
 		if l.fails >= lanes*maxRounds || err == errLies || wire.CauseOf(err) == wire.CauseInvalid {

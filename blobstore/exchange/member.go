@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,6 +100,14 @@ func (x *Exchange) forget() {
 			delete(x.members, p)
 			return
 		}
+	}
+}
+
+// blame takes in that asking a peer failed.
+func (x *Exchange) blame(p wire.PeerID, m *member, err error) {
+	m.avoid(x.cfg.Now())
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		x.cfg.Doubt(p)
 	}
 }
 

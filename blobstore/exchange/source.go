@@ -298,7 +298,7 @@ func (s *source) fail(batch []*ask, v verdict, err error) {
 	}
 	if v == unreachable || v == broken {
 		s.x.log.Debug("a holder failed", "peer", s.peer, "error", err)
-		s.member.avoid(s.x.cfg.Now())
+		s.x.blame(s.peer, s.member, err)
 	}
 	for _, a := range batch {
 		a.end(v, err)

@@ -320,6 +320,8 @@ func TestLinkToASilentCoordinatorIsGivenUp(t *testing.T) {
 		l := newLab(t, 1)
 		hungUp := make(chan struct{}, 1)
 		l.cfg.HangUp = func() { hungUp <- struct{}{} }
+		doubted := make(chan struct{}, 2)
+		l.cfg.Doubt = func() { doubted <- struct{}{} }
 		l.start()
 		welcome := &wire.ToNode{Welcome: &wire.Welcome{Beat: time.Second, Says: time.Second, Now: time.Now().UnixMicro()}}
 		s := l.answer(welcome)
@@ -335,9 +337,11 @@ func TestLinkToASilentCoordinatorIsGivenUp(t *testing.T) {
 		if d := time.Since(begun); d < deafAfter-time.Second || d > deafAfter+time.Second {
 			t.Errorf("it says after %v that it hears nothing, want about %v", d, deafAfter)
 		}
+		<-doubted
 		s.send(&wire.ToNode{})
 		s.wait(func(f *wire.FromNode) bool { return !f.Beat.Deaf })
 		begun = time.Now()
+		<-doubted // once for each silence
 		<-hungUp
 		<-s.ended
 		if d := time.Since(begun); d < hangUpAfter-time.Second || d > hangUpAfter+time.Second {

@@ -20,13 +20,18 @@ const (
 func (w *Worker) listen(ended <-chan struct{}, link Link, out *outbox) {
 	tick := time.NewTicker(listenEvery)
 	defer tick.Stop()
-	for last := false; ; {
+	for last, doubted := false, false; ; {
 		select {
 		case <-ended:
 			return
 		case <-tick.C:
 		}
 		silent := w.silence(out)
+		if deaf := silent >= deafAfter; deaf != doubted {
+			if doubted = deaf; deaf && w.cfg.Doubt != nil {
+				w.cfg.Doubt()
+			}
+		}
 		if silent < hangUpAfter {
 			last = false
 			continue

@@ -55,6 +55,9 @@ type Config struct {
 	Crossed func() []wire.NetPath
 	// Dial connects to the coordinator. It is called again whenever the connection has ended.
 	Dial func(context.Context) (Link, error)
+	// Doubt, if not nil, is called when the connection was silent for longer than it should be: it may
+	// be dead where another way would not be.
+	Doubt func()
 	// HangUp, if not nil, is called when the connection was silent for so long that it is good for
 	// nothing, whatever lies below it: the next Dial is to make a new one from the ground up.
 	HangUp func()

@@ -49,6 +49,7 @@ type link struct {
 	rtt      atomic.Int64 // nanoseconds that the last exchange of certificates took, 0 if we began none
 	measured atomic.Int64 // Unix nanoseconds, when one was begun for that
 	punched  atomic.Bool  // direct, and made while there was a relayed one
+	doubted  atomic.Bool  // somebody looks whether anything is answered on it
 	zstd     atomic.Bool  // the peer has said that it reads compressed answers
 
 	telling atomic.Bool  // the peer tells us of revocations
@@ -144,6 +145,7 @@ func (h *Host) enter(l *link, c *wire.Certificate) {
 	if l.inbound {
 		h.pending--
 		h.replace(l, ls)
+		h.doubtOlder(l, ls)
 	}
 	h.peers[l.peer] = append(slices.Clone(ls), l)
 	close(l.ready)
