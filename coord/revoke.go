@@ -192,6 +192,9 @@ func (m *meshServer) takeOrder(path string) error {
 	if err == nil {
 		err = m.host.Learn([][]byte{b})
 	}
+	if err == nil {
+		err = m.server.Revoked(r.Peer)
+	}
 	if err != nil {
 		return errors.Join(err, os.Remove(path)) // it will not get better
 	}

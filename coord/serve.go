@@ -183,7 +183,8 @@ func (m *meshServer) load() (journal server.Journal, err error) {
 		Key: m.key, Mesh: client.HostName(), Journal: journal, Fetch: m.fetchGraph, Logger: m.log,
 		Versions: wire.Versions{Release: client.Release, Protocol: wire.ProtocolVersion, Thunks: wire.ThunkFormats()},
 		Weights:  m.weights, MaxQueued: m.queued, Told: m.told,
-		Relayed: func() int64 { return m.host.Relayed().Bytes },
+		Relayed:     func() int64 { return m.host.Relayed().Bytes },
+		Certificate: func(p wire.PeerID) *wire.Certificate { return m.host.Shown(p) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())

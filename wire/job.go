@@ -15,6 +15,7 @@ type Request struct {
 	Judge   *Judge   `cbor:"judge,omitempty"`   // Nodes
 	Where   *Where   `cbor:"where,omitempty"`   // Found, Peers, Grant
 	Known   *Known   `cbor:"known,omitempty"`   // Values
+	Claims  *Claimed `cbor:"claims,omitempty"`  // Claims, Certs, Left
 }
 
 // Known asks what is known of some resolved thunks without running them, by the word of those whom
@@ -23,6 +24,12 @@ type Known struct {
 	Space  Space     `cbor:"space"`
 	Thunks []ThunkID `cbor:"thunks"` // at most MaxBatch
 	Trust  Trust     `cbor:"trust,omitempty"`
+}
+
+// Claimed asks for the signed claims that are kept about some resolved thunks, whoever signed them.
+type Claimed struct {
+	Space  Space     `cbor:"space"`
+	Thunks []ThunkID `cbor:"thunks"` // at most MaxBatch
 }
 
 // Nothing is the parameter of a request that has none.
@@ -109,6 +116,9 @@ type Response struct {
 	Peers    []PeerInfo   `cbor:"peers,omitempty"`
 	Grant    []byte       `cbor:"grant,omitempty"`
 	Values   [][]byte     `cbor:"values,omitempty"` // encoded Values in the order asked for; empty if not known
+	Claims   [][]byte     `cbor:"claims,omitempty"` // encoded Claims, those of a thunk together
+	Certs    [][]byte     `cbor:"certs,omitempty"`  // encoded Certificates of their signers, each once
+	Left     int          `cbor:"left,omitempty"`   // how many thunks, the last ones, had no room: to be asked for again
 	// Trouble says with Jobs and Nodes why the coordinator cannot record anything just now.
 	Trouble *Error `cbor:"trouble,omitempty"`
 }
@@ -118,6 +128,8 @@ type Accepted struct {
 	Job JobID `cbor:"job"`
 	// Trust is that of the job. A coordinator that does not know of it does not say it.
 	Trust Trust `cbor:"trust,omitempty"`
+	// Proves says that the coordinator keeps the claims that Trust was met by, for Claimed.
+	Proves bool `cbor:"proves,omitempty"`
 }
 
 // A State is where a task stands.

@@ -140,6 +140,8 @@ type Result struct {
 	PeakMem int64         `cbor:"peak,omitempty"`
 	Fetched int64         `cbor:"fetched,omitempty"` // bytes moved to it for this
 	Fresh   bool          `cbor:"fresh,omitempty"`   // of an offer that was: it counts for its lease alone
+	// Signature is that of the node's Claim that the thunk has the value, if the offer asked for it.
+	Signature []byte `cbor:"sig,omitempty"`
 }
 
 // Attempt is a run that gave no value.
@@ -254,6 +256,9 @@ type Offer struct {
 	Then []Next `cbor:"then,omitempty"`
 	// Fresh has the node run it whatever is known, and claim nothing.
 	Fresh bool `cbor:"fresh,omitempty"`
+	// Sign has the node sign what it gives, and what the chain gives, so that whoever believes this
+	// node can be shown that it did.
+	Sign bool `cbor:"sign,omitempty"`
 	// Net is its place on a network of this frame's, or of one before; nil if it has none.
 	Net *Place `cbor:"net,omitempty"`
 }

@@ -112,6 +112,11 @@ func SignClaim(k ed25519.PrivateKey, space Space, thunk ThunkID, v *Value) *Clai
 	return c
 }
 
+// KeptClaim puts together a claim of which the parts were kept. Verify tells whether they belong together.
+func KeptClaim(space Space, thunk ThunkID, v *Value, signer PeerID, signature []byte) *Claim {
+	return &Claim{Version: claimVersion, Space: space, Thunk: thunk, Value: *v, Signer: signer, Signature: signature}
+}
+
 // Encode returns the canonical encoding.
 func (c *Claim) Encode() []byte { return encodeHashed(c) }
 

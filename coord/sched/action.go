@@ -146,13 +146,12 @@ type RowJob struct{ Submitted Submitted }
 
 // RowValue records what a resolved thunk computed.
 type RowValue struct {
-	Space  wire.Space
-	Thunk  wire.ThunkID
-	Value  *wire.Value
-	Signer wire.PeerID
-	Owner  string
-	Run    time.Duration
-	Also   []Voucher
+	Space wire.Space
+	Thunk wire.ThunkID
+	Value *wire.Value
+	By    Voucher
+	Run   time.Duration
+	Also  []Voucher
 }
 
 // RowWithdrawn ends a RowValue.

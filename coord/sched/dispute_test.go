@@ -79,7 +79,7 @@ func TestDisputedValueIsNotTaken(t *testing.T) {
 	id := w.submit(1, client, p, verify(100), "a")
 	recorded := func() bool {
 		for _, r := range w.rows {
-			if v, ok := r.(RowValue); ok && v.Signer == liar.peer {
+			if v, ok := r.(RowValue); ok && v.By.Signer == liar.peer {
 				return true
 			}
 		}

@@ -76,19 +76,19 @@ type ExpandFailed struct {
 // Known is a fact: a value claimed in an earlier life of the coordinator, told again at
 // recovery before the jobs.
 type Known struct {
-	Space  wire.Space
-	Thunk  wire.ThunkID // resolved
-	Value  *wire.Value
-	Signer wire.PeerID
-	Owner  string // of the signer when it gave the value; "" is not known
-	Run    time.Duration
-	Also   []Voucher
+	Space wire.Space
+	Thunk wire.ThunkID // resolved
+	Value *wire.Value
+	By    Voucher // who claimed it first
+	Run   time.Duration
+	Also  []Voucher // further owners' nodes
 }
 
-// A Voucher is a further owner's node that claimed a value.
+// A Voucher is a node that claimed a value.
 type Voucher struct {
-	Signer wire.PeerID
-	Owner  string
+	Signer    wire.PeerID
+	Owner     string // of the signer when it gave the value; "" is not known
+	Signature string // of its claim; "" if it was not asked for
 }
 
 // Cancelled is a fact: somebody wants the job to stop. Runs that other jobs wait for go on.
@@ -119,12 +119,15 @@ type NodeUp struct {
 	Hello   wire.Hello
 	Owner   string
 	Tenants []wire.Space // of its certificate: with Hello.OwnOnly it runs nothing of others
+	Until   time.Time    // when its certificate ends, if it is not renewed
 }
 
 // NodeGone is a signal: the connection to a member ended. Its leases live on for a while.
 type NodeGone struct {
 	Peer wire.PeerID
 	Left bool // it has said goodbye
+	// Revoked says that its certificate holds no more.
+	Revoked bool
 }
 
 // Beat is a signal: a frame came from the member, with its latest state if it sent one.

@@ -11,7 +11,7 @@ import (
 // What a member of a gang gives hangs on the others, so it is no value of its thunk, and the memo
 // has nothing of it. If all members that are no services are said to be deterministic, it is one of
 // the whole gang: the memo has it under a digest of what all of them are, and one of them is never
-// taken from there without the others.
+// taken from there without the others. Nobody signs it, and so nobody is shown whose it is.
 
 // remembered reports whether what the gang gives is kept.
 func (g *gang) remembered() bool {
@@ -55,7 +55,7 @@ func (s *State) gangFromMemo(g *gang) bool {
 		run := s.runs.at(m.run)
 		t := s.tasks.at(run.lead)
 		s.view.read(run.enc)
-		outs[i], signers[i] = s.claimed(s.jobOfTask(t), &keys[i], known, s.view.matches)
+		outs[i], signers[i] = s.claimed(s.jobOfTask(t), &keys[i], known, s.view.matches, func(*claim) bool { return true })
 		if outs[i] == nil || !final(outs[i]) || t.outs != nil && !slices.Equal(t.outs, outs[i]) {
 			return false
 		}
@@ -79,7 +79,7 @@ func (s *State) rememberGang(g *gang) {
 	for i, k := range s.gangKeys(g) {
 		if m := g.members[i]; !m.service && m.by.node != 0 {
 			n := s.nodes[m.by.node]
-			s.record(&k, m.outs, Voucher{n.peer, n.owner}, m.by.run)
+			s.record(&k, m.outs, Voucher{Signer: n.peer, Owner: n.owner}, m.by.run)
 		}
 	}
 }

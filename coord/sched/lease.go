@@ -66,7 +66,8 @@ func (s *State) grant(r runRef, n *node, fit fit) {
 // offer makes the message, with holders of what the node lacks.
 func (s *State) offer(l *lease, run *run, name string) wire.Offer {
 	n := l.node
-	o := wire.Offer{Lease: l.id, Space: s.spaces[run.of], Name: name, Thunk: run.enc, Hints: l.hints, Lasts: leaseLasts}
+	o := wire.Offer{Lease: l.id, Space: s.spaces[run.of], Name: name, Thunk: run.enc, Hints: l.hints, Lasts: leaseLasts,
+		Sign: s.signs && run.gang == nil}
 	for i, ref := range run.need {
 		obj := s.objects.at(ref)
 		if run.root && i == len(run.need)-1 {
@@ -318,10 +319,16 @@ func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
 		}
 		return
 	}
+	if run.class.owner != "" && len(e.Result.Signature) == 0 {
+		if l != nil && l.run == r {
+			s.attemptEnded(l, l.unsigned(), 0)
+		}
+		return
+	}
 	s.learn(run, n, e.Result.Run)
 	s.blame(run, n.ref)
 	s.proved(n)
-	s.record(&k, outs, Voucher{n.peer, n.owner}, e.Result.Run)
+	s.record(&k, outs, n.voucher(e), e.Result.Run)
 	if l != nil && l.run == r {
 		s.goesOn(l, outs)
 		s.endLease(l)
@@ -338,8 +345,13 @@ func (s *State) lateResult(k *key, n *node, e *Resulted) {
 		return
 	}
 	if n.hello.Slots > 0 && s.leases[id] == nil && s.wasGiven(id) {
-		s.record(k, e.Value.Outputs, Voucher{n.peer, n.owner}, e.Result.Run)
+		s.record(k, e.Value.Outputs, n.voucher(e), e.Result.Run)
 	}
+}
+
+// voucher is the node as one who gave a value.
+func (n *node) voucher(e *Resulted) Voucher {
+	return Voucher{n.peer, n.owner, string(e.Result.Signature)}
 }
 
 // wasGiven reports whether the lease was given out, in this epoch or in an earlier one.

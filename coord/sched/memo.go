@@ -12,44 +12,47 @@ type memoRef uint32
 // A memo is what is known of a resolved thunk.
 type memo struct {
 	key                  // of a space
-	outs   []wire.Object // the raw value claimed first, or the last one if the first was lost
+	claim                // of the raw value claimed first, or the last one if the first was lost
 	final  []wire.Object // what it came to after expansion; nil if unknown or the same
-	signer wire.PeerID
-	owner  uint32 // of the signer
-	gone   bool   // withdrawn; the entry is used again when its turn in memoAge comes
+	gone   bool          // withdrawn; the entry is used again when its turn in memoAge comes
 	run    time.Duration
 	others []claim // of other values, and of this one by nodes of other owners
 }
+
+// all returns the claims, the first one first.
+func (m *memo) all() []claim { return append([]claim{m.claim}, m.others...) }
 
 // A claim is a value that somebody signed.
 type claim struct {
 	outs   []wire.Object
 	signer wire.PeerID
 	owner  uint32 // of the signer when it claimed it; 0 is not known
+	sig    string // as in Voucher
 }
 
 // knownClaims takes in what the tables have of a thunk.
 func (s *State) knownClaims(e *Known) {
 	space := s.space(e.Space)
-	s.remember(space, e.Thunk, e.Value.Outputs, Voucher{e.Signer, e.Owner}, e.Run)
+	s.remember(space, e.Thunk, e.Value.Outputs, e.By, e.Run)
 	for _, v := range e.Also {
 		s.remember(space, e.Thunk, e.Value.Outputs, v, e.Run)
 	}
 }
 
 // remember adds a claim to the memo. It reports whether that is something for the tables: they keep
-// the value that was claimed first, with a signer of each owner.
+// the value that was claimed first, with a signer of each owner, the last one whose signature is known.
 func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, by Voucher, run time.Duration) bool {
 	if !s.believed(by.Signer) {
 		return false
 	}
-	k, owner := key{space, wire.Digest(id)}, s.owner(by.Owner)
+	k, c := key{space, wire.Digest(id)}, claim{outs, by.Signer, s.owner(by.Owner), by.Signature}
+	s.signs = s.signs || c.sig != ""
 	if r := s.memoOf.find(&k); r != 0 {
-		return s.memos.at(r).add(claim{outs, by.Signer, owner})
+		return s.memos.at(r).add(c)
 	}
 	s.forgetMemo()
 	r := s.memos.add()
-	*s.memos.at(r) = memo{key: k, outs: outs, signer: by.Signer, owner: owner, run: run}
+	*s.memos.at(r) = memo{key: k, claim: c, run: run}
 	s.memoOf.put(r)
 	s.memoAge = append(s.memoAge, r)
 	return true
@@ -58,38 +61,57 @@ func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, by V
 // add adds a claim to those that are there, as remember does.
 func (m *memo) add(c claim) bool {
 	first := slices.Equal(m.outs, c.outs)
-	same := func(signer wire.PeerID, owner uint32) bool { // one who changes hands does not count twice
-		return c.signer == signer || c.owner == owner || c.owner == 0
-	}
-	switch {
-	case first && c.signer == m.signer && m.owner == 0 && c.owner != 0: // of a row without owners
-		m.owner = c.owner
-		return true
-	case first && same(m.signer, m.owner):
-		return false
-	}
-	for _, o := range m.others {
-		if slices.Equal(o.outs, c.outs) && same(o.signer, o.owner) {
-			return false
+	if first {
+		if known, changed := m.claim.merge(&c); known {
+			return changed
 		}
 	}
-	if len(m.others) >= wire.MaxClaims-1 {
-		return false
+	for i := range m.others {
+		if o := &m.others[i]; slices.Equal(o.outs, c.outs) {
+			if known, changed := o.merge(&c); known {
+				return changed && first
+			}
+		}
 	}
-	m.others = append(m.others, c)
+	switch {
+	case len(m.others) < wire.MaxClaims-1:
+		m.others = append(m.others, c)
+	case c.sig == "":
+		return false
+	default: // who asks for a proof gets none of those without a signature
+		i := slices.IndexFunc(m.others, func(o claim) bool { return o.sig == "" })
+		m.others[max(i, 0)] = c
+	}
 	return first
+}
+
+// merge takes in a later claim of the same value, if it is by the same signer or for the same owner:
+// one who changes hands does not count twice. A signed one takes the place of the other.
+func (c *claim) merge(later *claim) (known, changed bool) {
+	switch {
+	case later.signer != c.signer && later.owner != c.owner && later.owner != 0:
+		return false, false
+	case later.sig != "" && later.owner != 0:
+		changed = c.signer != later.signer || c.owner != later.owner || c.sig != later.sig
+		c.signer, c.owner, c.sig = later.signer, later.owner, later.sig
+	case later.signer == c.signer && c.owner == 0 && later.owner != 0: // of a row without owners
+		changed, c.owner = true, later.owner
+	}
+	return true, changed
 }
 
 // row is what the tables are to have of a memo.
 func (s *State) row(m *memo) RowValue {
-	r := RowValue{Space: s.spaces[m.of], Thunk: wire.ThunkID(m.id), Value: wire.NewValue(m.outs), Signer: m.signer, Owner: s.owners[m.owner], Run: m.run}
-	for _, c := range m.others {
-		if slices.Equal(c.outs, m.outs) {
-			r.Also = append(r.Also, Voucher{c.signer, s.owners[c.owner]})
+	r := RowValue{Space: s.spaces[m.of], Thunk: wire.ThunkID(m.id), Value: wire.NewValue(m.outs), By: s.voucher(&m.claim), Run: m.run}
+	for i := range m.others {
+		if c := &m.others[i]; slices.Equal(c.outs, m.outs) {
+			r.Also = append(r.Also, s.voucher(c))
 		}
 	}
 	return r
 }
+
+func (s *State) voucher(c *claim) Voucher { return Voucher{c.signer, s.owners[c.owner], c.sig} }
 
 // forgetMemo makes room for one more value if the memo is full.
 func (s *State) forgetMemo() {
@@ -118,10 +140,7 @@ func (s *State) memo(k *key) *memo {
 // retrievable returns a claimed value whose objects can all be had, with its signer; nil if there is none. A graph in
 // it can be had if its expansion is known. fits says of a value whether it can be the thunk's.
 func (s *State) retrievable(k *key, m *memo, fits func([]wire.Object) bool) ([]wire.Object, wire.PeerID) {
-	if fits(m.outs) && s.canHave(k, m.outs) {
-		return m.outs, m.signer
-	}
-	for _, c := range m.others {
+	for _, c := range m.all() {
 		if fits(c.outs) && s.canHave(k, c.outs) {
 			return c.outs, c.signer
 		}
@@ -151,8 +170,8 @@ func (s *State) Value(space wire.Space, id wire.ThunkID, trust wire.Trust, owner
 	case m == nil:
 		return nil, false
 	case trust != wire.TrustAny:
-		c := s.believes(&job{trust: trust, owner: owner}, &k, m, final)
-		if len(c) == 0 || len(c) < trust.Owners() {
+		c := s.believes(&job{trust: trust, owner: owner}, &k, m, final, s.vouches)
+		if len(c) == 0 || len(s.vouchers(&k, c[0].outs)) < trust.Owners() {
 			return nil, false
 		}
 		return wire.NewValue(slices.Clone(c[0].outs)), true
@@ -172,9 +191,7 @@ func (s *State) Value(space wire.Space, id wire.ThunkID, trust wire.Trust, owner
 func (s *State) withdraw(k *key, outs []wire.Object) {
 	var signers []wire.PeerID
 	if r := s.memoOf.find(k); r != 0 {
-		m := s.memos.at(r)
-		signers = append(signers, m.signer)
-		for _, c := range m.others {
+		for _, c := range s.memos.at(r).all() {
 			signers = append(signers, c.signer)
 		}
 		s.forget(r)

@@ -49,35 +49,55 @@ func TestMemoKeepsASignerOfEachOwner(t *testing.T) {
 	s := w.s
 	value, other := []wire.Object{leaf("a")}, []wire.Object{leaf("b")}
 	space, id := s.space("t"), wire.ThunkID{1}
+	for signer, owner := range []string{1: "anna", 2: "anna", 3: "", 4: "carl", 5: "bert"} {
+		w.step(NodeUp{Peer: wire.PeerID{byte(signer)}, Owner: owner, Until: w.wall().Add(time.Hour)})
+	}
 	for i, c := range []struct {
-		outs     []wire.Object
-		signer   byte
-		owner    string
-		recorded bool
-		owners   []string // that claim value, after it
+		outs      []wire.Object
+		signer    byte
+		owner     string
+		signature string
+		recorded  bool
+		owners    []string // of whom it can be shown that they claim value, after it
 	}{
-		{value, 1, "", true, nil}, // as a row of before owners were kept
-		{value, 1, "anna", true, []string{"anna"}},
-		{value, 1, "bert", false, []string{"anna"}}, // it has changed hands
-		{value, 2, "anna", false, []string{"anna"}},
-		{value, 3, "", false, []string{"anna"}},
-		{other, 4, "carl", false, []string{"anna"}},
-		{value, 5, "bert", true, []string{"anna", "bert"}},
-		{value, 5, "bert", false, []string{"anna", "bert"}},
+		{value, 1, "", "", true, nil}, // as a row of before owners were kept
+		{value, 1, "anna", "", true, nil},
+		{value, 1, "anna", "s1", true, []string{"anna"}},
+		{value, 1, "anna", "s1", false, []string{"anna"}},
+		{value, 1, "bert", "", false, []string{"anna"}}, // it says it has changed hands
+		{value, 2, "anna", "", false, []string{"anna"}},
+		{value, 2, "anna", "s2", true, []string{"anna"}},
+		{value, 3, "", "s3", false, []string{"anna"}},
+		{other, 4, "carl", "s4", false, []string{"anna"}},
+		{value, 5, "bert", "", true, []string{"anna"}},
+		{value, 5, "bert", "s5", true, []string{"anna", "bert"}},
+		{value, 5, "bert", "", false, []string{"anna", "bert"}},
 	} {
-		if got := s.remember(space, id, c.outs, Voucher{wire.PeerID{c.signer}, c.owner}, 0); got != c.recorded {
+		if got := s.remember(space, id, c.outs, Voucher{wire.PeerID{c.signer}, c.owner, c.signature}, 0); got != c.recorded {
 			t.Errorf("claim %d: recorded %v, want %v", i, got, c.recorded)
 		}
 		k := key{space, wire.Digest(id)}
-		if got := s.vouchers(&k, value, nil); !slices.Equal(got, c.owners) {
+		if got := s.vouchers(&k, value); !slices.Equal(got, c.owners) {
 			t.Errorf("after claim %d the value is claimed by %v, want %v", i, got, c.owners)
 		}
 	}
 	row := s.row(s.memo(&key{space, wire.Digest(id)}))
-	if row.Owner != "anna" || len(row.Also) != 1 || row.Also[0] != (Voucher{wire.PeerID{5}, "bert"}) {
+	if want := (Voucher{wire.PeerID{5}, "bert", "s5"}); row.By != (Voucher{wire.PeerID{2}, "anna", "s2"}) || len(row.Also) != 1 || row.Also[0] != want {
 		t.Errorf("the row is %+v", row)
 	}
-	s.distrust(wire.PeerID{1})
+	if list := s.Claims("t", id); len(list) != 3 {
+		t.Errorf("kept for who wants to see them: %+v, want those of 2, 4 and 5", list)
+	}
+	w.step(NodeGone{Peer: wire.PeerID{5}}, NodeGone{Peer: wire.PeerID{4}, Revoked: true})
+	w.run(30*time.Minute, nil)
+	if list := s.Claims("t", id); len(list) != 2 {
+		t.Errorf("after carl's node was revoked: %+v, want those of 2 and 5", list)
+	}
+	w.run(time.Hour, nil)
+	if list := s.Claims("t", id); len(list) != 1 || list[0].Signer != (wire.PeerID{2}) {
+		t.Errorf("after the certificate of bert's ran out: %+v, want that of 2", list)
+	}
+	s.distrust(wire.PeerID{2})
 	if m := s.memo(&key{space, wire.Digest(id)}); m == nil || m.signer != (wire.PeerID{4}) {
 		t.Errorf("without the first signer the memo has %+v, want the next claim", m)
 	}

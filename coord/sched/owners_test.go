@@ -43,6 +43,7 @@ func TestTrustOwners(t *testing.T) {
 // one claim of those that are wanted.
 func TestTrustOwnersGoOnFromOne(t *testing.T) {
 	w, client := owners(t, "anna", "bert", "carl")
+	w.s.signs = true // as since an earlier job that wanted to be shown
 	p := makePlan(t, "a -> src; b -> a")
 	w.submit(1, client, p, nil, "a")
 	w.run(time.Minute, nil)

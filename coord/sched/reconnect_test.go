@@ -83,7 +83,7 @@ func kept(t *testing.T, n int) (b *bare, outs []wire.Object) {
 	known := []Event{up(laptop, 0), holds(laptop, true, testRoot), up(first, 2)}
 	for i := range n {
 		th := wire.ThunkID(wire.Sum(p.tasks[i].Thunk))
-		known = append(known, Known{Space: "t", Thunk: th, Value: wire.NewValue(outs[i : i+1]), Signer: first})
+		known = append(known, Known{Space: "t", Thunk: th, Value: wire.NewValue(outs[i : i+1]), By: Voucher{Signer: first}})
 	}
 	b.step(append(known, holds(first, true, outs[:n]...))...)
 	actions := b.step(e)

@@ -29,7 +29,7 @@ type repeat struct {
 	votes []vote // what nodes gave so far, if the first two differed
 
 	want   int      // owners that have to give the same, see trust.go; 0 if none has to
-	owners []string // that did
+	owners []string // of whom it can be shown that they did
 }
 
 // doubt has a value of a task confirmed, by a second run or by those of further owners, unless that is
@@ -38,11 +38,7 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 	if s.unconfirmed(tr, k, enc, outs, how, by, signer) {
 		return true
 	}
-	rep := &repeat{outs: outs, how: how, by: by, signer: signer}
-	if how != wire.HowMemo && by.node != 0 {
-		rep.owners = []string{s.nodes[by.node].owner}
-	}
-	return s.lacksOwners(tr, k, enc, rep)
+	return s.lacksOwners(tr, k, enc, &repeat{outs: outs, how: how, by: by, signer: signer})
 }
 
 // unconfirmed has a second run confirm a value.
@@ -82,6 +78,10 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 		s.attemptEnded(l, l.failure(wire.CauseInternal, "the node sent a value of another shape than the thunk declares"), 0)
 		return
 	}
+	if run.repeat.want > 0 && len(e.Result.Signature) == 0 {
+		s.attemptEnded(l, l.unsigned(), 0)
+		return
+	}
 	s.learn(run, l.node, e.Result.Run)
 	first, k, enc, tr := run.repeat, run.key, run.enc, run.lead
 	s.blame(run, l.node.ref)
@@ -91,7 +91,7 @@ func (s *State) repeated(l *lease, outs []wire.Object, e *Resulted) {
 	s.dropRun(r)
 	s.jobOfTask(t).counts.Moved += e.Result.Fetched
 	if first.blind {
-		s.compare(tr, &k, enc, first, vote{outs, e.Peer, l.node.hello.Name, l.node.owner, ran{node: l.node.ref, run: e.Result.Run}})
+		s.compare(tr, &k, enc, first, vote{outs, e.Peer, l.node.hello.Name, l.node.owner, ran{node: l.node.ref, run: e.Result.Run}, string(e.Result.Signature)})
 		return
 	}
 	t.sure = true

@@ -104,7 +104,7 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 	if !s.view.read(enc) {
 		return false
 	}
-	outs, signer := s.claimed(j, k, m, s.view.matches)
+	outs, signer := s.claimed(j, k, m, s.view.matches, s.vouches)
 	if outs == nil {
 		return false
 	}

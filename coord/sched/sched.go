@@ -107,6 +107,7 @@ type State struct {
 
 	nodes       []*node // by ref; 0 is none
 	nodeOf      map[wire.PeerID]nodeRef
+	signs       bool      // somebody wants to be shown whose values are: all that is given is signed
 	freeNodes   []nodeRef // of nodes that were forgotten
 	byLoad      []nodeRef // that take offers, least loaded first
 	leases      map[wire.LeaseID]*lease

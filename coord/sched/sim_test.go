@@ -148,9 +148,12 @@ func (w *world) tick() {
 }
 
 // step gives events to the State, checks it and carries out what it wants.
+// wall is the coordinator's wall clock.
+func (w *world) wall() time.Time { return time.Unix(1_700_000_000, 0).Add(w.now) }
+
 func (w *world) step(events ...Event) {
 	w.answered(events)
-	actions := w.s.Step(w.now, time.Unix(1_700_000_000, 0).Add(w.now), events)
+	actions := w.s.Step(w.now, w.wall(), events)
 	if !w.calm {
 		if err := checkState(w.s, actions); err != nil {
 			w.t.Fatalf("at %v after %s: %v", w.now, eventText(events), err)

@@ -32,7 +32,7 @@ func (w *world) mayDiverge(*task) bool {
 	return w.chancy || w.bad != nil || slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.lies })
 }
 
-// checkTrust: a task is done with a value that those gave whom its job believes.
+// checkTrust: a task is done with a value that those gave whom its job believes, and what shows it is kept.
 func (w *world) checkTrust(actions []Action) {
 	for _, a := range actions {
 		tell, ok := a.(Tell)
@@ -58,7 +58,22 @@ func (w *world) checkTrust(actions []Action) {
 		if own := j.ownOnly(); own != "" && !slices.Contains(by, own) || len(by) < j.trust.Owners() {
 			w.t.Fatalf("at %v task %s of %s, which believes %s (of %s), is done with a value that nodes of %v gave", w.now, t.name, j.id, j.trust, j.owner, by)
 		}
+		if by := w.shown(w.s.spaces[j.space], wire.ThunkID(id), value); t.more == nil || t.more.gang == nil {
+			if own := j.ownOnly(); own != "" && !slices.Contains(by, own) || len(by) < j.trust.Owners() {
+				w.t.Fatalf("at %v task %s of %s, which believes %s (of %s), is done with a value of which only nodes of %v can be shown to claim it", w.now, t.name, j.id, j.trust, j.owner, by)
+			}
+		}
 	}
+}
+
+// shown returns the owners whose nodes can be shown to claim a value.
+func (w *world) shown(space wire.Space, id wire.ThunkID, value string) (owners []string) {
+	for _, c := range w.s.Claims(space, id) {
+		if o := w.s.nodes[w.s.nodeOf[c.Signer]].owner; fmt.Sprint(c.Value.Outputs) == value && !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
+	return owners
 }
 
 // checkTrusted: what jobs want of one owner's nodes is offered to no other, and what a node goes on with

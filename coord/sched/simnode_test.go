@@ -23,6 +23,7 @@ type simNode struct {
 	leases      []*simLease
 	unacked     []simOutcome
 	bad         func(*wire.Thunk) *wire.Failure // makes it fail thunks, or nil
+	old         bool                            // of a version that signs no single values
 	lies        bool                            // it gives values that are not those of a serial run
 	owner       string
 	lieAs       string
@@ -74,7 +75,7 @@ func (n *simNode) connect() {
 		h.Working = append(h.Working, o.work)
 	}
 	h.Inventory = len(n.order)
-	events := []Event{NodeUp{n.peer, h, n.owner, n.tenants}}
+	events := []Event{NodeUp{n.peer, h, n.owner, n.tenants, n.w.wall().Add(wire.CertLife)}}
 	var all, durable []wire.Object
 	for _, d := range n.order {
 		all = append(all, n.holds[d])
@@ -321,7 +322,11 @@ func (n *simNode) finished(l *simLease, took time.Duration) {
 		took = n.says(took)
 	}
 	defer n.goOn(l, th, outs)
-	n.end(l, Resulted{n.peer, wire.Result{Lease: o.Lease, Space: o.Space, Thunk: id, Value: enc, Run: took, Fresh: o.Fresh}, v})
+	r := wire.Result{Lease: o.Lease, Space: o.Space, Thunk: id, Value: enc, Run: took, Fresh: o.Fresh}
+	if o.Sign && !n.old {
+		r.Signature = slices.Concat(n.peer[:], id[:]) // the scheduler only keeps it
+	}
+	n.end(l, Resulted{n.peer, r, v})
 }
 
 // end tells the outcome of a lease, again and again over new connections until it is acknowledged.

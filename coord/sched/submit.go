@@ -40,6 +40,7 @@ func (s *State) submitted(e *Submitted) {
 	for i, t := range e.Targets {
 		j.wanted[t.Thunk] = append(j.wanted[t.Thunk], i)
 	}
+	s.signs = s.signs || e.Trust != wire.TrustAny
 	s.jobOf[e.Job] = r
 	s.live = append(s.live, r)
 	s.hungrier = true

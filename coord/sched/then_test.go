@@ -236,7 +236,7 @@ func (n *simNode) goOn(l *simLease, before *wire.Thunk, outs []wire.Object) {
 		n.w.t.Fatal(err)
 	}
 	_, enc := r.Encode()
-	n.offered(wire.Offer{Lease: x.Lease, Space: l.offer.Space, Name: x.Name, Thunk: enc, Hints: x.Hints, Root: x.Root, Then: l.offer.Then[1:]})
+	n.offered(wire.Offer{Lease: x.Lease, Space: l.offer.Space, Name: x.Name, Thunk: enc, Hints: x.Hints, Root: x.Root, Then: l.offer.Then[1:], Sign: l.offer.Sign})
 	n.leases[len(n.leases)-1].after = append(slices.Clone(l.after), l.offer.Lease)
 }
 

@@ -22,6 +22,11 @@ import (
 // While too few owners claim it nothing is made of it: further nodes, of none of those owners, run the
 // thunk, one after the other and without being told the value. What they give alike is claimed by
 // them, too; if one gives another value, they are judged as in verify.go.
+//
+// A claim counts for a policy if it can be shown to the submitter: if its signature is kept and the
+// signer's certificate holds. From the first such job on all nodes are asked to sign what they give,
+// so that jobs of different policies serve each other; what was given before is asked for again, and
+// the node that gave it remembers it.
 
 // An ownKey is what finds a run that only nodes of one owner may have.
 type ownKey struct {
@@ -85,12 +90,13 @@ func (s *State) ownRun(k *key, n *node) runRef {
 }
 
 // claimed returns a value of the memo that counts for the job and can be had, with a signer; nil if
-// there is none. fits says of a value whether it can be the thunk's.
-func (s *State) claimed(j *job, k *key, m *memo, fits func([]wire.Object) bool) ([]wire.Object, wire.PeerID) {
+// there is none. fits says of a value whether it can be the thunk's, counts of a claim whether it
+// speaks for its signer's owner.
+func (s *State) claimed(j *job, k *key, m *memo, fits func([]wire.Object) bool, counts func(*claim) bool) ([]wire.Object, wire.PeerID) {
 	if j.trust == wire.TrustAny {
 		return s.retrievable(k, m, fits)
 	}
-	if c := s.believes(j, k, m, fits); c != nil {
+	if c := s.believes(j, k, m, fits, counts); c != nil {
 		return c[0].outs, c[0].signer
 	}
 	return nil, wire.PeerID{}
@@ -99,15 +105,15 @@ func (s *State) claimed(j *job, k *key, m *memo, fits func([]wire.Object) bool) 
 // believes returns the claims of a memo that count for the job and whose values may be the thunk's,
 // as fits says, and can be had: those of one value, the one that most owners claim. It is nil if
 // there is none.
-func (s *State) believes(j *job, k *key, m *memo, fits func([]wire.Object) bool) (best []claim) {
-	all := append([]claim{{m.outs, m.signer, m.owner}}, m.others...)
+func (s *State) believes(j *job, k *key, m *memo, fits func([]wire.Object) bool, counts func(*claim) bool) (best []claim) {
+	all := m.all()
 	for i, c := range all {
 		if slices.ContainsFunc(all[:i], func(o claim) bool { return slices.Equal(o.outs, c.outs) }) || !fits(c.outs) || !s.canHave(k, c.outs) {
 			continue
 		}
 		var same []claim
 		for _, o := range all[i:] {
-			if slices.Equal(o.outs, c.outs) && (j.trust != wire.TrustOwn || j.owner != "" && s.ownerOf(&o) == j.owner) {
+			if slices.Equal(o.outs, c.outs) && (j.trust != wire.TrustOwn || j.owner != "" && counts(&o) && s.ownerOf(&o) == j.owner) {
 				same = append(same, o)
 			}
 		}
@@ -116,6 +122,31 @@ func (s *State) believes(j *job, k *key, m *memo, fits func([]wire.Object) bool)
 		}
 	}
 	return best
+}
+
+// vouches reports whether it can be shown that the signer made a claim, and for whom: its signature is
+// kept, and its certificate holds, in which the owner is the same as then.
+func (s *State) vouches(c *claim) bool {
+	r := s.nodeOf[c.signer]
+	if r == 0 || c.owner == 0 || c.sig == "" {
+		return false
+	}
+	n := s.nodes[r]
+	return n.owner == s.owners[c.owner] && (n.connected || s.wall.Before(n.until))
+}
+
+// Claims returns what is kept of a resolved thunk, signed, whoever believes it.
+func (s *State) Claims(space wire.Space, id wire.ThunkID) (list []wire.Claim) {
+	m := s.memo(&key{s.spaceOf[space], wire.Digest(id)})
+	if m == nil {
+		return nil
+	}
+	for _, c := range m.all() {
+		if s.vouches(&c) {
+			list = append(list, *wire.KeptClaim(space, id, wire.NewValue(c.outs), c.signer, []byte(c.sig)))
+		}
+	}
+	return list
 }
 
 // ownerOf returns to whom the signer of a claim belonged, or belongs if that was not noted; "" if it
@@ -149,14 +180,14 @@ func (s *State) reowned(n *node) {
 }
 
 // lacksOwners has a node of another owner run a thunk of which too few gave the value of rep, if the
-// job wants that. Of rep.owners it is known that they gave it, others stand in the memo.
+// job wants that.
 func (s *State) lacksOwners(tr taskRef, k *key, enc []byte, rep *repeat) bool {
 	t := s.tasks.at(tr)
 	want := s.jobOfTask(t).trust.Owners()
 	if want == 0 || t.vouched && slices.Equal(t.outs, rep.outs) {
 		return false
 	}
-	owners := s.vouchers(k, rep.outs, rep.owners)
+	owners := s.vouchers(k, rep.outs)
 	t.vouched = len(owners) >= want
 	if t.vouched {
 		return false
@@ -166,7 +197,7 @@ func (s *State) lacksOwners(tr taskRef, k *key, enc []byte, rep *repeat) bool {
 	if n := s.nodeOf[rep.signer]; n != 0 {
 		next.on, next.owner = s.nodes[n].hello.Name, s.nodes[n].owner
 	}
-	if next.owner == "" && len(owners) > 0 { // its signer's, which is away: the first that claimed it
+	if next.owner == "" && len(owners) > 0 { // its signer is away: the first that claimed it
 		next.owner = owners[0]
 	}
 	s.prepare(r, tr).troubled().repeat = next
@@ -175,26 +206,25 @@ func (s *State) lacksOwners(tr taskRef, k *key, enc []byte, rep *repeat) bool {
 	return true
 }
 
-// vouchers adds the owners whose nodes claim a value to those that are known to have given it.
-func (s *State) vouchers(k *key, outs []wire.Object, gave []string) (owners []string) {
-	add := func(o string) {
-		if o != "" && !slices.Contains(owners, o) {
+// vouchers returns the owners of whom it can be shown that their nodes claim a value.
+func (s *State) vouchers(k *key, outs []wire.Object) (owners []string) {
+	m := s.memo(k)
+	if m == nil {
+		return nil
+	}
+	for _, c := range m.all() {
+		if o := s.owners[c.owner]; slices.Equal(c.outs, outs) && s.vouches(&c) && !slices.Contains(owners, o) {
 			owners = append(owners, o)
 		}
 	}
-	for _, o := range gave {
-		add(o)
-	}
-	m := s.memo(k)
-	if m == nil {
-		return owners
-	}
-	for _, c := range append([]claim{{m.outs, m.signer, m.owner}}, m.others...) {
-		if slices.Equal(c.outs, outs) {
-			add(s.ownerOf(&c))
-		}
-	}
 	return owners
+}
+
+// unsigned is why a value that a node gave without signing it is of no use.
+func (l *lease) unsigned() wire.Failure {
+	f := l.failure(wire.CauseVersion, "the node did not sign its value, so that nobody who believes some owners only could be shown whose it is")
+	f.Hint = "update gaggle on " + l.node.hello.Name
+	return f
 }
 
 // unconvince begins anew with a value that further owners are asked for, if a liar is counted among
@@ -232,7 +262,7 @@ func (s *State) unvouch(j *job, tr taskRef) {
 	if graph {
 		outs = t.more.raw
 	}
-	if k := (key{j.space, wire.Sum(enc)}); err == "" && len(s.vouchers(&k, outs, nil)) >= j.trust.Owners() {
+	if k := (key{j.space, wire.Sum(enc)}); err == "" && len(s.vouchers(&k, outs)) >= j.trust.Owners() {
 		return
 	}
 	if t.vouched = false; graph {

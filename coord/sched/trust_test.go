@@ -48,6 +48,37 @@ func TestTrustOwnRunsOnOwnNodes(t *testing.T) {
 	w.wantIdle()
 }
 
+// TestTrustAsksForSignatures: what nodes gave before anybody wanted to be shown whose it is serves
+// such a job only once it was given again, signed, be it by the same node, and of a node that does not
+// sign nothing serves it.
+func TestTrustAsksForSignatures(t *testing.T) {
+	for _, trust := range []wire.Trust{wire.TrustOwn, 2} {
+		w, client := owners(t, "anna", "bert")
+		p := makePlan(t, "a -> src; b -> a")
+		first := w.submit(1, client, p, nil, "b")
+		w.run(time.Minute, w.ended(first))
+		if c := w.s.Claims("t", p.ids["a"]); len(c) != 0 {
+			t.Fatalf("a claim is kept that nobody asked for: %+v", c)
+		}
+		second := w.submit(2, client, p, trusting(trust), "b")
+		w.run(time.Minute, w.ended(second))
+		w.wantValues(second, p, "b")
+		if c := w.s.Claims("t", p.ids["a"]); len(c) != max(1, trust.Owners()) {
+			t.Errorf("trust %s: %d claims are kept", trust, len(c))
+		}
+		w.wantIdle()
+	}
+	w, client := owners(t, "anna")
+	w.nodes[1].old = true
+	p := makePlan(t, "a -> src")
+	id := w.submit(1, client, p, trusting(wire.TrustOwn), "a")
+	w.run(5*time.Minute, w.ended(id))
+	if f := w.done[id].Failures; len(f) != 1 || f[0].Failure.Cause != wire.CauseVersion || f[0].Failure.Hint != "update gaggle on node1" {
+		t.Errorf("of a node that signs nothing: %+v", f)
+	}
+	w.wantIdle()
+}
+
 // gave returns who gave values, by thunk.
 func (w *world) gave() map[wire.ThunkID][]string {
 	all := map[wire.ThunkID][]string{}
@@ -62,6 +93,7 @@ func (w *world) gave() map[wire.ThunkID][]string {
 func TestTrustOwnSharesNothingForeign(t *testing.T) {
 	for _, owner := range []string{"anna", "bert"} {
 		w, client := owners(t, owner)
+		w.s.signs = true // as since an earlier job that wanted to be shown
 		w.runs = func(string) time.Duration { return 30 * time.Second }
 		p := makePlan(t, "a -> src")
 		any := w.submit(1, client, p, nil, "a")

@@ -26,6 +26,7 @@ type vote struct {
 	name  string
 	owner string
 	run   ran
+	sig   string // as in Voucher
 }
 
 // party reports whether a node may not confirm or judge a value: it, or its owner, gave one. If both
@@ -35,7 +36,7 @@ func (rep *repeat) party(n *node) bool {
 	case !rep.blind:
 		return false
 	case len(rep.votes) < 2 && rep.want > 0:
-		return rep.signer == n.peer || n.owner == "" || slices.Contains(rep.owners, n.owner)
+		return n.owner == "" || slices.Contains(rep.owners, n.owner) // who gave it without a signature gives it again
 	case len(rep.votes) < 2:
 		return rep.signer == n.peer || rep.apart && rep.owner == n.owner
 	}
@@ -68,7 +69,7 @@ func (s *State) compare(tr taskRef, k *key, enc []byte, rep *repeat, v vote) {
 			s.verified(tr, k, enc, rep, v)
 			return
 		}
-		first := vote{rep.outs, rep.signer, cmp.Or(rep.on, "a node that is away"), rep.owner, rep.by}
+		first := vote{rep.outs, rep.signer, cmp.Or(rep.on, "a node that is away"), rep.owner, rep.by, ""}
 		s.jobNote(t, fmt.Sprintf("task %q: %s and %s gave different values; others run it to tell who is wrong", t.name, first.name, v.name))
 		next := *rep
 		next.votes = []vote{first, v}
@@ -162,8 +163,7 @@ func (s *State) verified(tr taskRef, k *key, enc []byte, rep *repeat, others ...
 	}
 	t.sure = true
 	for _, v := range others {
-		s.record(k, rep.outs, Voucher{v.peer, v.owner}, v.run.run)
-		rep.owners = append(rep.owners, v.owner)
+		s.record(k, rep.outs, Voucher{v.peer, v.owner, v.sig}, v.run.run)
 	}
 	if !s.lacksOwners(tr, k, enc, rep) {
 		s.conclude(tr, k, enc, rep.outs, rep.how, rep.by)

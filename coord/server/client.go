@@ -66,6 +66,8 @@ func (c *client) answer(req *wire.Request) error {
 		return c.where(req.Where)
 	case req.Known != nil:
 		return c.known(req.Known)
+	case req.Claims != nil:
+		return c.claims(req.Claims)
 	}
 	return wire.Errorf(wire.CauseVersion, "update gaggle on the older of the two machines", "the coordinator does not know this request")
 }

@@ -64,7 +64,7 @@ func crashBatch(i int) (rows []sched.Row) {
 	for k := range 20 {
 		b := enc(20*i + k)
 		s.Tasks = append(s.Tasks, wire.TaskSpec{Name: fmt.Sprint("t", k), Thunk: b})
-		rows = append(rows, sched.RowValue{Space: "anna", Thunk: wire.ThunkID(wire.Sum(b)), Signer: wire.PeerID{3},
+		rows = append(rows, sched.RowValue{Space: "anna", Thunk: wire.ThunkID(wire.Sum(b)), By: sched.Voucher{Signer: wire.PeerID{3}},
 			Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{byte(i), byte(k)}, 5, true)})})
 	}
 	s.Targets = []wire.TargetSpec{{Path: "out", Thunk: wire.ThunkID(wire.Sum(s.Tasks[0].Thunk)), Output: "out"}}

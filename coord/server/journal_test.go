@@ -63,8 +63,8 @@ func TestJournalGivesBackWhatWasWritten(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir)
 	id, _ := testThunk(t, 7)
-	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), Signer: wire.PeerID{3}, Run: time.Second,
-		Owner: "anna", Also: []sched.Voucher{{Signer: wire.PeerID{4}, Owner: "bert"}}}
+	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), Run: time.Second,
+		By: sched.Voucher{Signer: wire.PeerID{3}, Owner: "anna", Signature: "s3"}, Also: []sched.Voucher{{Signer: wire.PeerID{4}, Owner: "bert", Signature: "s4"}}}
 	sub := testJob(t, 1, 2*chunkTasks+1)
 	sub.Trust, sub.Owner = wire.TrustOwn, "anna"
 	graph := sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Graph: wire.Object{Kind: wire.Graph, Digest: wire.Digest{6}, Size: 9}, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}}
@@ -134,7 +134,7 @@ func TestJournalForgetsWithdrawnValues(t *testing.T) {
 	j := openJournal(t, t.TempDir())
 	id, _ := testThunk(t, 7)
 	other, _ := testThunk(t, 8)
-	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), Signer: wire.PeerID{3}}
+	value := sched.RowValue{Space: "anna", Thunk: id, Value: wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 5, true)}), By: sched.Voucher{Signer: wire.PeerID{3}}}
 	kept := value
 	kept.Thunk = other
 	must(t, j.Write([]sched.Row{value, kept, sched.RowWithdrawn{Space: "ben", Thunk: other}, sched.RowWithdrawn{Space: "anna", Thunk: id}}))
@@ -304,7 +304,7 @@ func someRows(t *testing.T, tasks int) []sched.Row {
 	for i := range 100 {
 		id, _ := testThunk(t, i)
 		value := wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1, byte(i)}, 5, true)})
-		rows = append(rows, sched.RowValue{Space: "anna", Thunk: id, Value: value, Signer: wire.PeerID{3}, Run: time.Second})
+		rows = append(rows, sched.RowValue{Space: "anna", Thunk: id, Value: value, By: sched.Voucher{Signer: wire.PeerID{3}}, Run: time.Second})
 		if i < 3 {
 			rows = append(rows, sched.RowExpansion{Expanded: sched.Expanded{Space: "anna", Thunk: id, Output: 2, Graph: wire.Object{Kind: wire.Graph, Digest: wire.Digest{6}, Size: 9}, Tasks: sub.Tasks[:3], Target: sub.Targets[0]}})
 		}

@@ -62,7 +62,7 @@ func (s *Server) ServeNode(ctx context.Context, rw io.ReadWriteCloser, cert *wir
 		n.outbox.drain(rw, uint64(s.epoch))
 		rw.Close() // a node that cannot be told anything is no use
 	}()
-	err = s.send(sched.NodeUp{Peer: n.peer, Hello: *first.Hello, Owner: cert.Owner, Tenants: cert.Tenants})
+	err = s.send(sched.NodeUp{Peer: n.peer, Hello: *first.Hello, Owner: cert.Owner, Tenants: cert.Tenants, Until: time.Unix(cert.Expires, 0)})
 	for err == nil {
 		var f wire.FromNode
 		if err = frames.Read(&f); err == nil {
@@ -116,6 +116,7 @@ func (s *Server) enter(n *nodeSession, h *wire.Hello) {
 	s.tellUnpins(n)
 	old := s.nodes[n.peer]
 	s.nodes[n.peer] = n
+	s.keepCert(n.cert)
 	s.peers[n.peer] = &wire.PeerInfo{Peer: n.peer, Name: h.Name, Addrs: h.Addrs, Life: h.Life}
 	for _, other := range s.nodes {
 		if known := other.told[n.peer]; known != nil && known.Life != h.Life {
@@ -300,6 +301,11 @@ func (s *Server) outcomes(n *nodeSession, f *wire.FromNode, events []sched.Event
 		})
 		if !covered {
 			return nil, wire.Errorf(wire.CauseUnauthorized, "", "result of %s for %s without a receipt", n.peer, r.Thunk)
+		}
+		if len(r.Signature) > 0 {
+			if err := wire.KeptClaim(r.Space, r.Thunk, v, n.peer, r.Signature).Verify(); err != nil {
+				return nil, fmt.Errorf("results of %s: %w", n.peer, err)
+			}
 		}
 		events = append(events, sched.Resulted{Peer: n.peer, Result: r, Value: v})
 	}

@@ -21,12 +21,14 @@ type valueRow struct {
 	Signer wire.PeerID   `cbor:"s"`
 	Run    time.Duration `cbor:"r,omitempty"`
 	Owner  string        `cbor:"o,omitempty"` // of the signer
+	Sig    []byte        `cbor:"g,omitempty"` // of its claim
 	Also   []voucherRow  `cbor:"a,omitempty"`
 }
 
 type voucherRow struct {
 	Signer wire.PeerID `cbor:"s"`
 	Owner  string      `cbor:"o,omitempty"`
+	Sig    []byte      `cbor:"g,omitempty"`
 }
 
 type expansionRow struct {
@@ -135,9 +137,9 @@ func splitKey(k []byte, extra int) (space wire.Space, id wire.ThunkID, rest []by
 
 func newValueRow(r sched.RowValue) valueRow {
 	_, enc := r.Value.Encode()
-	row := valueRow{Value: enc, Signer: r.Signer, Run: r.Run, Owner: r.Owner}
+	row := valueRow{Value: enc, Signer: r.By.Signer, Run: r.Run, Owner: r.By.Owner, Sig: []byte(r.By.Signature)}
 	for _, v := range r.Also {
-		row.Also = append(row.Also, voucherRow(v))
+		row.Also = append(row.Also, voucherRow{v.Signer, v.Owner, []byte(v.Signature)})
 	}
 	return row
 }
@@ -150,9 +152,9 @@ func getValue(k, v []byte) (row sched.RowValue, err error) {
 	if err := wire.Unmarshal(v, &r); err != nil {
 		return row, err
 	}
-	row.Signer, row.Run, row.Owner = r.Signer, r.Run, r.Owner
+	row.By, row.Run = sched.Voucher{Signer: r.Signer, Owner: r.Owner, Signature: string(r.Sig)}, r.Run
 	for _, v := range r.Also {
-		row.Also = append(row.Also, sched.Voucher(v))
+		row.Also = append(row.Also, sched.Voucher{Signer: v.Signer, Owner: v.Owner, Signature: string(v.Sig)})
 	}
 	row.Value, err = wire.DecodeValue(r.Value)
 	return row, err

@@ -42,6 +42,9 @@ type Config struct {
 	// tenant may have waiting and running; 0 is sched's default.
 	Weights   map[string]int
 	MaxQueued int
+	// Certificate returns what a member showed last, nil if it is not connected; nil itself is as if
+	// nobody was. Safe for concurrent use.
+	Certificate func(wire.PeerID) *wire.Certificate
 	// Told, if not nil, is told what becomes of nodes, in words for people: "joined: 4 slots", "left".
 	// The name is the node's own choice. Safe for concurrent use.
 	Told   func(node, what string)
@@ -72,7 +75,8 @@ type Server struct {
 
 	mu       sync.Mutex // guards the fields below
 	nodes    map[wire.PeerID]*nodeSession
-	peers    map[wire.PeerID]*wire.PeerInfo // replaced, never changed
+	peers    map[wire.PeerID]*wire.PeerInfo    // replaced, never changed
+	certs    map[wire.PeerID]*wire.Certificate // of nodes that were here in this life
 	uses     map[wire.PeerID]*uses
 	unpins   map[wire.PeerID][]owedUnpin // in the order they were told
 	owed     map[sched.RowUnpin]bool     // that the tables have, or are about to
@@ -114,7 +118,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
-		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]owedUnpin{}, owed: map[sched.RowUnpin]bool{},
+		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, certs: map[wire.PeerID]*wire.Certificate{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]owedUnpin{}, owed: map[sched.RowUnpin]bool{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
 		expandSlots: make(chan struct{}, expanding),
 	}

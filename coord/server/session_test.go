@@ -261,6 +261,8 @@ func TestNodesThatBreakTheProtocol(t *testing.T) {
 	receipt := wire.Receipt{Space: "anna", Thunk: thunk, Value: wire.Sum(value)}
 	other := receipt
 	other.Value = wire.Digest{9}
+	forged := result
+	forged.Signature = wire.SignClaim(testKey(1), "bert", thunk, wire.NewValue([]wire.Object{wire.FileObject(wire.BlobID{1}, 1, false)})).Signature
 	for _, c := range []struct {
 		name  string
 		frame wire.FromNode
@@ -272,6 +274,8 @@ func TestNodesThatBreakTheProtocol(t *testing.T) {
 			Receipts: wire.SignReceipts(testKey(1), []wire.Receipt{other}).Encode()}, "without a receipt"},
 		{"receipts of another node", wire.FromNode{Results: []wire.Result{result},
 			Receipts: wire.SignReceipts(testKey(2), []wire.Receipt{receipt}).Encode()}, "receipts of"},
+		{"a signature of a claim in another space", wire.FromNode{Results: []wire.Result{forged},
+			Receipts: wire.SignReceipts(testKey(1), []wire.Receipt{receipt}).Encode()}, "signature of the claim"},
 		{"a list beyond the bound", wire.FromNode{Started: make([]wire.LeaseID, wire.MaxBatch+1)}, "list of"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -120,7 +120,7 @@ func (c *client) attach(id wire.JobID) error {
 		return err
 	}
 	if c.s.isAccepted(id) { // else the watcher is told in time
-		if err := c.write(&wire.Response{Accepted: &wire.Accepted{Job: id, Trust: j.Trust}}); err != nil {
+		if err := c.write(&wire.Response{Accepted: &wire.Accepted{Job: id, Trust: j.Trust, Proves: true}}); err != nil {
 			return err
 		}
 	}

@@ -205,7 +205,7 @@ func (s *Server) letGo(c commit) {
 			s.mu.Lock()
 			s.accepted[a.Job] = true
 			s.mu.Unlock()
-			s.tell(a.Job, wire.Response{Accepted: &wire.Accepted{Job: a.Job, Trust: a.Trust}})
+			s.tell(a.Job, wire.Response{Accepted: &wire.Accepted{Job: a.Job, Trust: a.Trust, Proves: true}})
 		case sched.End:
 			s.tellEnd(a.Job, a.Done)
 		case repin:

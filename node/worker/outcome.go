@@ -55,6 +55,9 @@ func (w *Worker) done(l *lease, r *run, v *wire.Value) *outcome {
 	o.receipt.Value = digest
 	o.result = &wire.Result{Lease: l.Lease, Space: l.Space, Thunk: l.id, Value: enc,
 		Fetched: l.fetched, Fresh: l.Fresh}
+	if l.Sign {
+		o.result.Signature = wire.SignClaim(w.cfg.Key, l.Space, l.id, v).Signature
+	}
 	if r != nil {
 		o.result.Run, o.result.PeakMem = r.Run, r.PeakMem
 	}

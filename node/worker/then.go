@@ -15,7 +15,7 @@ func (w *Worker) goOn(l *lease, outs []wire.Object) {
 		return
 	}
 	x := l.Then[0]
-	o := &wire.Offer{Lease: x.Lease, Space: l.Space, Name: x.Name, Hints: x.Hints, Root: x.Root, Lasts: l.Lasts, Then: l.Then[1:]}
+	o := &wire.Offer{Lease: x.Lease, Space: l.Space, Name: x.Name, Hints: x.Hints, Root: x.Root, Lasts: l.Lasts, Then: l.Then[1:], Sign: l.Sign}
 	enc, err := resolveNext(l.thunk, outs, x.Thunk)
 	if err != nil {
 		w.log.Error("the coordinator sent a continuation that does not fit; leaving it", "task", x.Name, "error", err)

@@ -206,6 +206,14 @@ func (h *Host) certified(p wire.PeerID) *link {
 	return relayed
 }
 
+// Shown returns the certificate that a connected member showed last, nil if it is not connected.
+func (h *Host) Shown(p wire.PeerID) *wire.Certificate {
+	if l := h.certified(p); l != nil {
+		return l.shown()
+	}
+	return nil
+}
+
 // admit reports whether a stream that the peer opened may be handled: its certificate has been
 // shown, or is within certTimeout, and holds.
 func (h *Host) admit(l *link) bool {
