@@ -2,9 +2,12 @@ package clustertest
 
 import (
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+var jobName = regexp.MustCompile("j[0-9a-f]{16}")
 
 const countGraph = `
 gaggle: 1
@@ -55,12 +58,44 @@ func TestWhomAJobBelieves(t *testing.T) {
 	if !strings.Contains(job.Log(), " verified") {
 		t.Errorf("of what two owners are to give nothing was verified:\n%s", job.Log())
 	}
+	if !strings.Contains(job.Log(), "checked here: what the targets are made of was signed by nodes of 2 owners (9 tasks)") {
+		t.Errorf("nothing was proven:\n%s", job.Log())
+	}
 	if sum, _ = laptop.Submit(dir, "count.yaml", "--trust", "2", "--out", "two", "-p", "round=1"); sum.Memo != sum.Tasks {
 		t.Errorf("for the second time: %+v, want all known", sum)
 	}
+	whoIsToldWhose(t, m, laptop, dir)
 	for out, round := range map[string]string{"own": " 0\n", "two": " 1\n"} {
 		if got := readFile(t, filepath.Join(dir, out, "all.txt")); got != strings.ReplaceAll(want, " 0\n", round) {
 			t.Errorf("%s/all.txt has\n%s", out, got)
+		}
+	}
+}
+
+// whoIsToldWhose: of a job with sub-graphs, the machine that submitted it sees by itself whose values it
+// was given, also later; another one is told that it does not.
+func whoIsToldWhose(t *testing.T, m *Mesh, laptop *Host, dir string) {
+	desk := m.Lab.Host("desk")
+	m.Login(desk)
+	says := func(h *Host, want string, line ...string) (log string) {
+		t.Helper()
+		p := h.Start("env", append([]string{"-C", dir, "coord"}, line...)...)
+		if code := p.WaitExit(); code != 0 || !strings.Contains(p.Log(), want) {
+			t.Errorf("coord %s on %s: exit %d, want %q in\n%s", strings.Join(line, " "), h.Name, code, want, p.Log())
+		}
+		return p.Log()
+	}
+	fib, err := filepath.Abs("../examples/fib/graph.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const proven = "checked here: what the targets are made of was signed by nodes of anna"
+	job := jobName.FindString(says(laptop, proven, "submit", fib, "-p", "n=10", "--trust", "own", "--out", "fib"))
+	says(laptop, proven, "get", job, "--out", "got")
+	says(desk, "not checked here", "get", job, "--out", "got-there")
+	for _, out := range []string{"fib", "got", "got-there"} {
+		if got := readFile(t, filepath.Join(dir, out, "fib.txt")); got != "55\n" {
+			t.Errorf("%s/fib.txt has %q", out, got)
 		}
 	}
 }

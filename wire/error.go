@@ -51,6 +51,7 @@ const (
 	CauseUnreachable  Cause = 50 // a peer does not answer
 	CauseDependency   Cause = 51 // something it needs failed
 	CauseRevoked      Cause = 52 // the membership was ended for good
+	CauseUnproven     Cause = 53 // it cannot be shown that those gave a value whom a job believes
 )
 
 var causeNames = map[Cause]string{
@@ -64,7 +65,7 @@ var causeNames = map[Cause]string{
 	CauseNoPlatform: "no platform", CauseUnauthorized: "unauthorized", CauseExpired: "expired",
 	CauseClock: "clock", CauseCancelled: "cancelled", CauseVersion: "version", CauseBusy: "busy",
 	CauseUnreachable: "unreachable", CauseDependency: "dependency",
-	CauseRevoked: "revoked",
+	CauseRevoked: "revoked", CauseUnproven: "unproven",
 }
 
 func (c Cause) String() string {

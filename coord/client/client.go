@@ -21,6 +21,9 @@
 // carries one command. It ends with an Event that has End; a connection that ends without one
 // means that the agent died. A command that goes away leaves its job running once it has Started.
 //
+// Of a job that believes some owners only (--trust) the agent has the coordinator show the signed
+// claims that its targets rest on, and checks them before it writes any: see proof.go.
+//
 // Files of a state directory:
 //
 //	agent.lock   flock of the agent; its pid in decimal
@@ -31,7 +34,8 @@
 //	local/       tables of the coordinator of jobs that run on this machine only, and its mesh key
 //	meshes/      NAME.json for every mesh logged in to; "current" names the one in use
 //	jobs/        JOB.json for each job submitted from here, JOB.graph if it came on standard input,
-//	             JOB.thunks what was submitted, JOB.tasks what became of each task
+//	             JOB.thunks what was submitted, JOB.tasks what became of each task,
+//	             JOB.wanted its targets, if it believes some owners only
 //	capture/     root trees by what was asked for, with the identity of all that they were made from
 //	history.json running times by kind of task
 package client

@@ -100,7 +100,10 @@ func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
 		if err := j.fetchTargets(ctx, from, d.Targets, end); err != nil {
 			return fmt.Errorf("fetching the targets: %w", err)
 		}
-		var err error
+		err := j.prove(ctx, d)
+		if err != nil {
+			return err
+		}
 		if j.rec.Run != nil {
 			err = w.writeRun(ctx, j.rec, d.Targets)
 		} else {
@@ -122,6 +125,17 @@ func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
 		j.b.log.Info("the coordinator was not told that the targets are here", "job", j.id, "error", err)
 	}
 	return nil
+}
+
+// prove checks whose values the targets are. What can be had is had by then.
+func (j *job) prove(ctx context.Context, d *wire.Done) error {
+	j.kept.Wait()
+	j.mu.Lock()
+	if j.log != nil {
+		_ = j.log.w.Flush() // it only spares questions
+	}
+	j.mu.Unlock()
+	return j.b.prove(ctx, j.link, j.rec, d.Targets, j.tell)
 }
 
 // fetchTries is how often targets are fetched before they are given up: holders come back under

@@ -121,6 +121,12 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 				j.unheeded()
 				return wire.Errorf(wire.CauseVersion, "update the coordinator, or submit without --trust", "the coordinator is of a version that believes every node, not as --trust %s asks", t)
 			}
+			if j.rec.Trust != wire.TrustAny && !r.Accepted.Proves {
+				if j.isSubmitting() {
+					j.unheeded()
+				}
+				return wire.Errorf(wire.CauseVersion, "update the coordinator, or submit without --trust", "the coordinator is of a version that cannot show whose values it took, which --trust %s asks for", j.rec.Trust)
+			}
 			j.accept()
 			if j.rec.Detached && j.link.name != "" { // it needs this machine no more
 				j.letGo()
@@ -143,6 +149,13 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 			j.notice(ctx, r.Notices)
 		}
 	}
+}
+
+// isSubmitting reports whether the coordinator is told of the job for the first time.
+func (j *job) isSubmitting() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.submit != nil
 }
 
 // unheeded has a job stopped that the coordinator took without its policy of trust.

@@ -36,6 +36,8 @@ type link struct {
 	worker *worker.Worker // tells it what the store holds, and obeys it
 	name   string         // of the mesh; "" is this machine alone
 	space  wire.Space
+
+	authority *authority // nil on this machine alone, where nobody has to show anything
 }
 
 // ask sends a request that has one response. An Error in the response is returned as such. A

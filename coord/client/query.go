@@ -312,7 +312,7 @@ func (s *session) attach(ctx context.Context, l *link, cmd *Command) (*End, erro
 	}
 	rec, err := s.a.dir.loadRecord(status.Job.String())
 	if err != nil { // submitted from another machine
-		rec = &record{Job: status.Job.String(), Name: status.Name, Mesh: l.name, Dir: cmd.Dir, Out: absolute(cmd.Dir, cmd.Attach.Out), Begun: micro(status.Begun)}
+		rec = &record{Job: status.Job.String(), Name: status.Name, Mesh: l.name, Dir: cmd.Dir, Out: absolute(cmd.Dir, cmd.Attach.Out), Begun: micro(status.Begun), Trust: status.Trust}
 	}
 	if cmd.Attach.Out != "" {
 		rec.Out = absolute(cmd.Dir, cmd.Attach.Out)
@@ -353,6 +353,13 @@ func (s *session) get(ctx context.Context, l *link, cmd *Command) (*End, error) 
 		return nil, fmt.Errorf("fetching the targets: %w", err)
 	}
 	tell := func(e *Event) { _ = s.send(e) } // a command that is gone ends ctx
+	rec, err := s.a.dir.loadRecord(status.Job.String())
+	if err != nil { // submitted from another machine
+		rec = &record{Job: status.Job.String(), Trust: status.Trust}
+	}
+	if err := s.a.backend.prove(ctx, l, rec, targets, tell); err != nil {
+		return nil, err
+	}
 	w := &writer{store: s.a.backend.store, space: l.space, out: end.Out, replace: cmd.Get.Replace, tell: tell}
 	if err = w.writeTargets(ctx, targets); errors.Is(err, blobstore.ErrNotFound) {
 		err = wire.Errorf(wire.CauseFetch, "run coord get again: it is fetched or made anew", "a target was damaged in the store: %v", err)

@@ -108,7 +108,7 @@ func (d stateDir) forgetOldJobs() error {
 
 // forgetJob removes what is kept of a job. What cannot be removed is tried again with the next.
 func (d stateDir) forgetJob(job string) {
-	for _, ext := range []string{".json", ".graph", ".tasks", ".pins", ".thunks"} {
+	for _, ext := range []string{".json", ".graph", ".tasks", ".pins", ".thunks", ".wanted"} {
 		_ = os.Remove(d.jobFile(job, ext))
 	}
 }

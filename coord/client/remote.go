@@ -83,7 +83,8 @@ func (b *backend) openMesh(name string) (*link, error) {
 		}
 	})
 	m.loops.Go(func() { m.renew(ctx) })
-	return &link{coordinator: m, worker: m.worker, name: name, space: cert.Tenants[0]}, nil
+	by := &authority{mesh: cert.Mesh, owner: func() string { return m.host.Certificate().Owner }, revoked: m.host.Revoked, now: time.Now}
+	return &link{coordinator: m, worker: m.worker, name: name, space: cert.Tenants[0], authority: by}, nil
 }
 
 // renewEvery is how often the age of the certificate is looked at.

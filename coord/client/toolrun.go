@@ -159,6 +159,9 @@ func (t *tools) carriedOut(ctx context.Context, l *link, p *infer.Plan, as reque
 	if len(r.Values) == 1 && len(r.Values[0]) > 0 {
 		v, err := wire.DecodeValue(r.Values[0])
 		if err == nil && len(v.Outputs) == len(p.Thunk.Outputs) && t.has(l, v) {
+			if err := t.b.proveOne(ctx, l, as, encoded, v.Outputs); err != nil {
+				return nil, err
+			}
 			return &made{v.Outputs, wire.HowMemo, func() {}}, nil
 		}
 	}
@@ -190,7 +193,11 @@ func (t *tools) carriedOut(ctx context.Context, l *link, p *infer.Plan, as reque
 			m.outputs[i] = target.Held.Object
 		}
 	}
-	if err := t.fetch(ctx, l, one.done); err != nil {
+	err = t.fetch(ctx, l, one.done)
+	if err == nil {
+		err = t.b.proveOne(ctx, l, as, encoded, m.outputs)
+	}
+	if err != nil {
 		release()
 		return nil, err
 	}

@@ -32,10 +32,10 @@ func (o *older) Open(context.Context) (io.ReadWriteCloser, error) {
 }
 
 func TestOlderCoordinatorIsNotTrusted(t *testing.T) {
-	for _, told := range []wire.Trust{wire.TrustAny, 2} {
+	for _, told := range []wire.Trust{wire.TrustAny, 2, wire.TrustOwn} { // the last proves nothing
 		o := &older{asked: make(chan *wire.Request, 1)}
 		b := &backend{ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
-		j := &job{b: b, link: &link{coordinator: o}, id: wire.JobID{1}, rec: &record{Trust: wire.TrustOwn}, accepted: make(chan struct{})}
+		j := &job{b: b, link: &link{coordinator: o}, id: wire.JobID{1}, rec: &record{Trust: wire.TrustOwn}, accepted: make(chan struct{}), submit: new(submission)}
 		var answer bytes.Buffer
 		if err := wire.WriteFrame(&answer, &wire.Response{Accepted: &wire.Accepted{Job: j.id, Trust: told}}); err != nil {
 			t.Fatal(err)

@@ -54,21 +54,28 @@ func (s *Server) expanded(a sched.Expand) sched.Event {
 		return failed(err)
 	}
 	s.graphBytes.Add(int64(len(text)))
-	f, err := graph.Decode(bytes.NewReader(text), a.Name)
+	tasks, target, err := ExpandGraph(ctx, bytes.NewReader(text), &graph.Parent{Thunk: a.Parent, Hints: a.Hints, Name: a.Name, RootSize: a.Root})
 	if err != nil {
 		return failed(err)
 	}
-	plan, err := graph.Expand(ctx, f, graph.Env{
-		Platform: a.Parent.Platform,
-		Parent:   &graph.Parent{Thunk: a.Parent, Hints: a.Hints, Name: a.Name, RootSize: a.Root},
-	})
+	return sched.Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Graph: a.Graph.Object, Tasks: tasks, Target: target}
+}
+
+// ExpandGraph makes tasks of a graph that a thunk wrote. The thunks hang on the graph and the parent's
+// thunk alone, so that whoever has both comes to the same.
+func ExpandGraph(ctx context.Context, text io.Reader, parent *graph.Parent) (tasks []wire.TaskSpec, target wire.TargetSpec, err error) {
+	f, err := graph.Decode(text, parent.Name)
 	if err != nil {
-		return failed(err)
+		return nil, target, err
+	}
+	plan, err := graph.Expand(ctx, f, graph.Env{Platform: parent.Thunk.Platform, Parent: parent})
+	if err != nil {
+		return nil, target, err
 	}
 	if len(plan.Targets) != 1 {
-		return failed(wire.Errorf(wire.CauseGraph, "give it one target: the output it stands for", "the sub-graph has %d targets", len(plan.Targets)))
+		return nil, target, wire.Errorf(wire.CauseGraph, "give it one target: the output it stands for", "the sub-graph has %d targets", len(plan.Targets))
 	}
-	return sched.Expanded{Space: a.Space, Thunk: a.Thunk, Output: a.Output, Graph: a.Graph.Object, Tasks: plan.Tasks, Target: plan.Targets[0]}
+	return plan.Tasks, plan.Targets[0], nil
 }
 
 // ReadGraph reads a graph from a store that holds it, for Config.Fetch.
