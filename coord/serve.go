@@ -300,7 +300,7 @@ func (m *meshServer) renew(ctx context.Context) error {
 // fetchGraph reads a graph that a thunk wrote from its holders. The bytes are dropped at once:
 // the coordinator keeps no blobs.
 func (m *meshServer) fetchGraph(ctx context.Context, space wire.Space, graph wire.Held) ([]byte, error) {
-	m.exchange.SetGrant(wire.SignGrant(m.key, space, m.host.ID(), time.Now().Add(wire.GrantLife)))
+	m.exchange.SetGrant(wire.SignGrant(m.key, space, m.host.ID(), m.server.Now().Add(wire.GrantLife)))
 	if _, err := m.exchange.Fetch(ctx, space, []wire.Held{graph}, nil); err != nil {
 		return nil, err
 	}

@@ -79,6 +79,7 @@ type node struct {
 	engine   *sandbox.Engine
 	host     *peer.Host
 	exchange *exchange.Exchange
+	clock    worker.Clock
 	agent    *overlay.Agent
 	networks worker.Networks // the agent, nil if it can give none
 	pages    sync.WaitGroup  // serving /metrics
@@ -194,7 +195,7 @@ func (n *node) openNetwork() error {
 	n.host.UseRelay(n.member.coordinator)
 	n.host.AddAddrs(n.member.coordinator, n.settings.Addrs)
 	n.exchange = exchange.New(exchange.Config{
-		Store: n.store, Trusted: n.trusted, Self: n.host.ID(), Logger: n.log,
+		Store: n.store, Now: n.clock.Now, Trusted: n.trusted, Self: n.host.ID(), Logger: n.log,
 		Relayed: n.host.RelayedOnly, Doubt: n.host.Doubt, MaxUpload: n.settings.MaxUpload,
 		Dialer: exchange.DialFunc(func(ctx context.Context, p wire.PeerID,
 			protocol string) (exchange.Stream, error) {
@@ -222,7 +223,7 @@ func (n *node) trusted(p wire.PeerID) bool {
 func (n *node) serve(ctx context.Context) error {
 	w, err := worker.New(worker.Config{
 		Store: n.store, Exchange: n.exchange, Engine: n.engine, Key: n.key, Hello: n.hello(), Addrs: n.host.Addrs, Paths: n.host.Paths, Crossed: n.agent.Crossed,
-		Dial: n.dial, HangUp: func() { n.host.Disconnect(n.member.coordinator) }, Doubt: func() { n.host.Doubt(n.member.coordinator) }, AddPeers: n.addPeers, Trusted: n.trusted, EpochFile: n.dir.path("epoch"),
+		Dial: n.dial, HangUp: func() { n.host.Disconnect(n.member.coordinator) }, Doubt: func() { n.host.Doubt(n.member.coordinator) }, AddPeers: n.addPeers, Trusted: n.trusted, EpochFile: n.dir.path("epoch"), Clock: &n.clock,
 		Paused: n.paused(), Takes: n.takes(), Room: n.room, Welcomed: n.welcomed, Logger: n.log, Networks: n.networks,
 	})
 	if err != nil {

@@ -232,7 +232,10 @@ type Welcome struct {
 	Versions Versions      `cbor:"versions"`
 	Beat     time.Duration `cbor:"beat"` // say something at least this often
 	Now      int64         `cbor:"now"`  // wall clock, Unix microseconds
-	MemberOf string        `cbor:"mesh"` // name of the mesh, for people
+	// Clock is the time by which its grants run out, in Unix microseconds: nobody sets it. 0 is of an
+	// older coordinator, whose wall clock it is.
+	Clock    int64  `cbor:"clock,omitempty"`
+	MemberOf string `cbor:"mesh"` // name of the mesh, for people
 	// Says is how often, at least, the coordinator says something; 0 is as it comes, of an older one.
 	Says time.Duration `cbor:"says,omitempty"`
 }

@@ -26,16 +26,26 @@ type host struct {
 	key   ed25519.PrivateKey
 	slots int
 
-	mu    sync.Mutex // guards the fields below
-	store *blobstore.Memory
-	work  *worker.Worker
-	stop  context.CancelFunc
-	ended chan struct{}
+	laptop bool
+	clock  worker.Clock
+
+	mu      sync.Mutex // guards the fields below
+	store   *blobstore.Memory
+	work    *worker.Worker
+	stop    context.CancelFunc
+	ended   chan struct{}
+	refused error         // why the coordinator wants none of its process
+	ahead   time.Duration // of its wall clock
+	slept   time.Duration // boot time when it was suspended
+	awake   chan struct{} // closed when it wakes; nil while it is awake
+	grant   *wire.Grant   // of the space
+	ran     int           // thunks
 }
 
 func newHost(w *world, name string, slots int) *host {
 	seed := sha256.Sum256([]byte(name))
 	h := &host{w: w, name: name, key: ed25519.NewKeyFromSeed(seed[:]), slots: slots, store: blobstore.NewMemory()}
+	h.clock = worker.Clock{Boot: h.boot, Wall: h.wall}
 	h.store.OnLost = func(space wire.Space, ds []wire.Digest) {
 		h.mu.Lock()
 		work := h.work
@@ -58,25 +68,40 @@ func (h *host) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	w, err := worker.New(worker.Config{
 		Store: h.store, Exchange: &fakeExchange{h}, Executor: fakeExecutor{h}, Key: h.key,
-		Hello: wire.Hello{Versions: wire.Versions{Protocol: wire.ProtocolVersion, Thunks: []uint64{1}, Platforms: []string{"linux/amd64"}, ABIs: []uint64{wire.ABI}},
-			Name: h.name, Slots: h.slots, MemBytes: 8 << 30, StoreMax: 1 << 40},
-		Dial:   func(context.Context) (worker.Link, error) { return h.dial() },
+		Hello:  h.hello(),
+		Dial:   func(ctx context.Context) (worker.Link, error) { return h.dial(ctx) },
 		Paused: func() bool { return false },
-		Boot:   func() time.Duration { return time.Since(epochStart) },
+		Boot:   h.boot, Clock: &h.clock,
 	})
 	if err != nil {
 		panic(err)
 	}
 	ended := make(chan struct{})
 	h.mu.Lock()
-	h.work, h.stop, h.ended = w, cancel, ended
+	h.work, h.stop, h.ended, h.refused = w, cancel, ended, nil
 	h.mu.Unlock()
 	go func() {
 		defer close(ended)
-		if err := w.Run(ctx); err != nil {
+		err := w.Run(ctx)
+		if err == nil {
+			return
+		}
+		h.mu.Lock()
+		h.refused = err
+		h.mu.Unlock()
+		if !h.w.isCopied(h.key) {
 			h.w.fail(fmt.Errorf("worker %s: %w", h.name, err))
 		}
 	}()
+}
+
+func (h *host) hello() wire.Hello {
+	v := wire.Hello{Versions: wire.Versions{Protocol: wire.ProtocolVersion, Thunks: []uint64{1}, Platforms: []string{"linux/amd64"}, ABIs: []uint64{wire.ABI}},
+		Name: h.name, Slots: h.slots, MemBytes: 8 << 30, StoreMax: 1 << 40}
+	if h.laptop {
+		v.Labels = map[string]string{"laptop": "true"}
+	}
+	return v
 }
 
 // epochStart is where synctest's clocks begin.
@@ -85,11 +110,19 @@ var epochStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 func (h *host) running() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.stop != nil
+	return h.stop != nil && h.refused == nil
+}
+
+// answers reports whether others can fetch from the host.
+func (h *host) answers() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stop != nil && h.refused == nil && h.awake == nil
 }
 
 // kill ends the process; what it would still say while going down is not heard.
 func (h *host) kill() {
+	h.wake()
 	h.mu.Lock()
 	stop, ended := h.stop, h.ended
 	h.stop = nil
@@ -103,7 +136,11 @@ func (h *host) kill() {
 	h.w.net.setCut(h.name, false)
 }
 
-func (h *host) dial() (worker.Link, error) {
+func (h *host) dial(ctx context.Context) (worker.Link, error) {
+	h.untilAwake(ctx)
+	if err := h.skewed(); err != nil {
+		return nil, err
+	}
 	near, far, err := h.w.net.dial(h.name, "hub")
 	if err != nil {
 		return nil, err
@@ -123,7 +160,7 @@ func (h *host) dial() (worker.Link, error) {
 // fakeExchange copies between stores at the speed of a link of 10 MB/s.
 type fakeExchange struct{ h *host }
 
-func (x *fakeExchange) SetGrant(*wire.Grant) {}
+func (x *fakeExchange) SetGrant(g *wire.Grant) { x.h.granted(g) }
 
 func (x *fakeExchange) Probe(ctx context.Context, from wire.PeerID) (wire.Link, error) {
 	time.Sleep(10 * time.Millisecond)
@@ -144,8 +181,9 @@ func (x *fakeExchange) Fetch(ctx context.Context, space wire.Space, want []wire.
 
 func (x *fakeExchange) fetchOne(ctx context.Context, space wire.Space, held wire.Held, r *exchange.Report) bool {
 	for _, p := range held.Peers {
+		x.h.untilAwake(ctx)
 		from := x.h.w.hostOf(p)
-		if from == nil || !from.running() || !x.h.w.net.reach(from.name, x.h.name) {
+		if from == nil || !from.answers() || !x.h.w.net.reach(from.name, x.h.name) || x.h.refusedBy(from) != nil {
 			continue
 		}
 		select {
@@ -153,7 +191,7 @@ func (x *fakeExchange) fetchOne(ctx context.Context, space wire.Space, held wire
 		case <-ctx.Done():
 			return false
 		}
-		if !from.running() || !x.h.w.net.reach(from.name, x.h.name) {
+		if x.h.untilAwake(ctx); !from.answers() || !x.h.w.net.reach(from.name, x.h.name) {
 			continue
 		}
 		if err := copyObject(ctx, from.store, x.h.store, space, held.Object); err != nil {
@@ -222,12 +260,18 @@ func (s *staged) Run(ctx context.Context, _ sandbox.Spec) (r sandbox.Report, err
 	case <-ctx.Done():
 		return r, context.Cause(ctx)
 	}
+	if s.h.untilAwake(ctx); ctx.Err() != nil {
+		return r, context.Cause(ctx)
+	}
 	data, isGraph := compute(s.t, func(o wire.Object) []byte { return s.data[o.Digest] })
 	id, n, err := s.h.store.Put(ctx, s.space, bytes.NewReader(data))
 	if err != nil {
 		return r, err
 	}
 	s.h.w.count(s.t)
+	s.h.mu.Lock()
+	s.h.ran++
+	s.h.mu.Unlock()
 	o := wire.FileObject(id, uint64(n), false)
 	if isGraph {
 		o.Kind = wire.Graph

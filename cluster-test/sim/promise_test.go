@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -34,6 +35,7 @@ type witness struct {
 }
 
 func (l *witness) Write(f *wire.FromNode) error {
+	l.h.untilAwake(context.Background())
 	l.mu.Lock()
 	for _, r := range f.Results {
 		l.sent[r.Lease] = valueKey{r.Space, r.Thunk}
@@ -43,7 +45,9 @@ func (l *witness) Write(f *wire.FromNode) error {
 }
 
 func (l *witness) Read(f *wire.ToNode) error {
-	if err := l.Link.Read(f); err != nil {
+	err := l.Link.Read(f)
+	l.h.untilAwake(context.Background())
+	if err != nil {
 		return err
 	}
 	l.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type world struct {
 	ended  chan struct{}
 	life   *journal
 	errs   []error
+	copies []*host              // with the key of another
 	runs   map[wire.ThunkID]int // how often a thunk was computed
 	past   bool                 // nobody need try any longer
 }
@@ -45,13 +47,20 @@ func newWorld(seed uint64, nodes, clients int) *world {
 	return w
 }
 
-func (w *world) hostOf(p wire.PeerID) *host {
-	for _, h := range w.hosts {
-		if h.id() == p {
-			return h
+// hubKey is the coordinator's.
+var hubKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+
+// hostOf returns a host by its key; if there is a copy of it, one that answers, if one does.
+func (w *world) hostOf(p wire.PeerID) (found *host) {
+	w.mu.Lock()
+	all := slices.Concat(w.hosts, w.copies)
+	w.mu.Unlock()
+	for _, h := range all {
+		if h.id() == p && (found == nil || !found.answers()) {
+			found = h
 		}
 	}
-	return nil
+	return found
 }
 
 func (w *world) fail(err error) {
@@ -79,7 +88,7 @@ func (w *world) startHub() {
 	ctx, cancel := context.WithCancel(context.Background())
 	life := newJournal(w.disk)
 	s, err := server.New(server.Config{
-		Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Mesh: "sim", Journal: life,
+		Key: hubKey, Mesh: "sim", Journal: life,
 		Fetch: w.fetchGraph, Versions: wire.Versions{Protocol: wire.ProtocolVersion},
 	})
 	if err != nil {
@@ -135,7 +144,7 @@ func (w *world) fetchGraph(ctx context.Context, space wire.Space, held wire.Held
 // trouble does one random bad thing, or mends one.
 func (w *world) trouble() string {
 	h := w.hosts[w.rng.IntN(len(w.hosts))]
-	switch w.rng.IntN(9) {
+	switch w.rng.IntN(13) {
 	case 0:
 		if h.slots > 0 {
 			h.kill()
@@ -164,8 +173,37 @@ func (w *world) trouble() string {
 		return "crash hub before a batch is flushed" + w.crashHub(unflushed)
 	case 7:
 		return "crash hub before a batch is told" + w.crashHub(unspokenOf)
+	case 8:
+		long := time.Duration(w.rng.Int64N(int64(longestSleep)))
+		h.suspend()
+		time.AfterFunc(long, h.wake)
+		return fmt.Sprintf("suspend %s for %v", h.name, long)
+	case 9, 10:
+		ahead := time.Duration(w.rng.Int64N(int64(2*farthestJump))) - farthestJump
+		h.jump(ahead)
+		return fmt.Sprintf("the clock of %s is %v ahead", h.name, ahead)
+	case 11:
+		if h.slots > 0 && !w.isCopied(h.key) {
+			w.copy(h)
+			return "copy " + h.name
+		}
 	}
 	return "nothing"
+}
+
+const (
+	longestSleep = 90 * time.Second
+	farthestJump = 6 * time.Hour
+)
+
+// copy starts a copy of a machine.
+func (w *world) copy(h *host) *host {
+	c := h.copied()
+	w.mu.Lock()
+	w.copies = append(w.copies, c)
+	w.mu.Unlock()
+	c.start()
+	return c
 }
 
 // loseBlob damages one of the blobs that h holds, as a bad sector does.
@@ -186,13 +224,26 @@ func (w *world) loseBlob(h *host) string {
 
 // calm mends everything: from here on every job must end.
 func (w *world) calm() {
+	for _, c := range w.copies {
+		c.kill()
+	}
 	for _, h := range w.hosts {
+		h.wake()
+		h.jump(0)
 		w.net.setCut(h.name, false)
+	}
+	if len(w.copies) > 0 {
+		time.Sleep(untilTrusted)
+	}
+	for _, h := range w.hosts {
 		if !h.running() {
 			h.start()
 		}
 	}
 }
+
+// untilTrusted is after when the coordinator takes a key again that two processes used.
+const untilTrusted = 15 * time.Second
 
 func (w *world) over() bool {
 	w.mu.Lock()
@@ -204,7 +255,7 @@ func (w *world) end() {
 	w.mu.Lock()
 	w.past = true
 	w.mu.Unlock()
-	for _, h := range w.hosts {
+	for _, h := range slices.Concat(w.hosts, w.copies) {
 		h.kill()
 	}
 	w.killHub()

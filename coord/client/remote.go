@@ -64,13 +64,14 @@ func (b *backend) openMesh(name string) (*link, error) {
 	m.host.UseRelay(coordinator)
 	m.host.AddAddrs(coordinator, conf.Addrs)
 	trusted := func(p wire.PeerID) bool { return p == coordinator }
-	m.exchange = exchange.New(exchange.Config{Store: b.store, Dialer: exchange.DialFunc(m.openBlob), Trusted: trusted, Self: m.host.ID(), Logger: log, Relayed: m.host.RelayedOnly, Doubt: m.host.Doubt})
+	clock := new(worker.Clock)
+	m.exchange = exchange.New(exchange.Config{Store: b.store, Now: clock.Now, Dialer: exchange.DialFunc(m.openBlob), Trusted: trusted, Self: m.host.ID(), Logger: log, Relayed: m.host.RelayedOnly, Doubt: m.host.Doubt})
 	m.host.Handle(wire.ProtocolBlob, func(s *peer.Stream) { m.exchange.Serve(s) })
 	m.worker, err = worker.New(worker.Config{
 		Store: b.store, Exchange: m.exchange, Key: b.key, Hello: b.hello(0), Addrs: m.host.Addrs, Paths: m.host.Paths, Dial: m.dialNode, AddPeers: m.addPeers,
 		HangUp:  func() { m.host.Disconnect(coordinator) },
 		Doubt:   func() { m.host.Doubt(coordinator) },
-		Trusted: trusted, EpochFile: b.dir.path("meshes", name+".epoch"), Logger: log,
+		Trusted: trusted, EpochFile: b.dir.path("meshes", name+".epoch"), Clock: clock, Logger: log,
 	})
 	if err != nil {
 		return nil, m.closed(err)

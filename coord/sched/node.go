@@ -24,7 +24,7 @@ type node struct {
 	hello     wire.Hello
 	owner     string
 	tenants   []wire.Space
-	until     time.Time // when its certificate ends, as it was when it connected
+	until     time.Duration // when its certificate ends, as it was when it connected
 	state     nodeState
 	host      uint16 // its number, see network.go; 0 if it gives no networks
 	connected bool
@@ -143,7 +143,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	}
 	n := s.nodes[r]
 	moved := n.owner != e.Owner && n.owner != ""
-	n.hello, n.owner, n.tenants, n.until, n.connected = e.Hello, e.Owner, e.Tenants, e.Until, true
+	n.hello, n.owner, n.tenants, n.until, n.connected = e.Hello, e.Owner, e.Tenants, s.now+e.Until.Sub(s.wall), true
 	n.hello.Running, n.hello.Working = nil, nil
 	n.quarantine = s.quarantines[e.Peer]
 	n.draining, n.paused, n.deaf, n.left = false, false, false, false
@@ -170,7 +170,7 @@ func (s *State) nodeGone(e *NodeGone) {
 		n := s.nodes[r]
 		n.connected, n.left = false, e.Left
 		if e.Revoked {
-			n.until = time.Time{}
+			n.until = 0
 		}
 		if n.state == nodeUp {
 			n.state = nodeSuspect

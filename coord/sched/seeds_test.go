@@ -153,7 +153,18 @@ func (w *world) fault(clients []*simNode) {
 			}
 		})
 	}
-	switch rng.IntN(8) {
+	switch rng.IntN(11) {
+	case 8: // a machine sleeps
+		if n.up {
+			n.suspend(time.Duration(rng.IntN(90_000)) * time.Millisecond)
+		}
+	case 9: // the coordinator's wall clock is set
+		w.ahead = time.Duration(rng.IntN(12*3600)-6*3600) * time.Second
+	case 10: // a machine is copied with its key
+		if n.up {
+			n.copied()
+			back(n, 15*time.Second)
+		}
 	case 0: // a node loses power, and perhaps its disk
 		n.crash(rng.IntN(2) == 0)
 		back(n, time.Duration(rng.IntN(20000))*time.Millisecond)

@@ -23,6 +23,7 @@ type world struct {
 	cfg      Config
 	rng      *rand.Rand
 	now      time.Duration
+	ahead    time.Duration // of the coordinator's wall clock
 	queue    eventHeap
 	seq      int
 	nodes    []*simNode
@@ -149,7 +150,7 @@ func (w *world) tick() {
 
 // step gives events to the State, checks it and carries out what it wants.
 // wall is the coordinator's wall clock.
-func (w *world) wall() time.Time { return time.Unix(1_700_000_000, 0).Add(w.now) }
+func (w *world) wall() time.Time { return time.Unix(1_700_000_000, 0).Add(w.now + w.ahead) }
 
 func (w *world) step(events ...Event) {
 	w.answered(events)

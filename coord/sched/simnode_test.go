@@ -103,6 +103,37 @@ func (n *simNode) disconnect() {
 	n.w.step(NodeGone{Peer: n.peer})
 }
 
+// suspend has the machine sleep: nothing comes of it, and nobody says that its connection has ended,
+// before QUIC notices.
+func (n *simNode) suspend(long time.Duration) {
+	n.up = false
+	n.life++
+	life := n.life
+	n.w.after(quicIdle, func() {
+		if n.life == life {
+			n.w.step(NodeGone{Peer: n.peer})
+		}
+	})
+	n.w.after(long, func() {
+		if n.life == life {
+			n.connect()
+		}
+	})
+}
+
+const quicIdle = 30 * time.Second
+
+// copied has a copy of the machine connect in its place, which holds nothing and runs nothing; both
+// are refused when the machine comes back, until the copy is gone.
+func (n *simNode) copied() {
+	h := n.hello
+	h.Running, h.Working, h.Inventory = nil, nil, 0
+	n.up = false
+	n.life++
+	n.w.step(NodeUp{n.peer, h, n.owner, n.tenants, n.w.wall().Add(wire.CertLife)})
+	n.w.after(time.Duration(100+n.w.rng.IntN(3000))*time.Millisecond, func() { n.w.step(NodeGone{Peer: n.peer}) })
+}
+
 // crash ends the node with all it runs; if wipe is set it loses its store too.
 func (n *simNode) crash(wipe bool) {
 	for _, l := range n.leases {

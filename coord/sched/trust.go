@@ -132,7 +132,7 @@ func (s *State) vouches(c *claim) bool {
 		return false
 	}
 	n := s.nodes[r]
-	return n.owner == s.owners[c.owner] && (n.connected || s.wall.Before(n.until))
+	return n.owner == s.owners[c.owner] && (n.connected || s.now < n.until)
 }
 
 // Claims returns what is kept of a resolved thunk, signed, whoever believes it.

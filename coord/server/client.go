@@ -279,5 +279,5 @@ next:
 }
 
 func (s *Server) grantFor(space wire.Space, peer wire.PeerID) []byte {
-	return wire.SignGrant(s.cfg.Key, space, peer, time.Now().Add(wire.GrantLife)).Encode()
+	return wire.SignGrant(s.cfg.Key, space, peer, s.Now().Add(wire.GrantLife)).Encode()
 }

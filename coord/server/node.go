@@ -109,7 +109,7 @@ func (s *Server) checkHello(h *wire.Hello, cert *wire.Certificate) *wire.Error {
 // enter makes n the session of its peer and queues the welcome.
 func (s *Server) enter(n *nodeSession, h *wire.Hello) {
 	n.outbox.add(func(f *wire.ToNode) {
-		f.Welcome = &wire.Welcome{Versions: s.cfg.Versions, Beat: beatEvery, Now: time.Now().UnixMicro(), MemberOf: s.cfg.Mesh, Says: sayEvery}
+		f.Welcome = &wire.Welcome{Versions: s.cfg.Versions, Beat: beatEvery, Now: time.Now().UnixMicro(), Clock: s.Now().UnixMicro(), MemberOf: s.cfg.Mesh, Says: sayEvery}
 	})
 	n.outbox.flush()
 	s.mu.Lock()
@@ -411,7 +411,7 @@ func (s *Server) talk(ctx context.Context) {
 
 // grant adds a grant for the space unless the node has a fresh one. Called under s.mu.
 func (s *Server) grant(n *nodeSession, f *wire.ToNode, space wire.Space) {
-	now := time.Now()
+	now := s.Now()
 	if now.Before(n.grants[space]) {
 		return
 	}

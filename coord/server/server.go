@@ -341,5 +341,9 @@ func (s *Server) ask(f func(*sched.State)) error {
 	}
 }
 
+// Now returns the time by which grants run out: the wall clock when the server was made, and what has
+// gone by since. Members go by it as well, so that it does not matter when somebody sets a clock.
+func (s *Server) Now() time.Time { return s.start.Add(time.Since(s.start)) }
+
 // Epoch returns the number of this life of the coordinator.
 func (s *Server) Epoch() uint32 { return s.epoch }

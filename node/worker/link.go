@@ -260,6 +260,7 @@ func (w *Worker) greet(link Link, hello *wire.Hello) (*wire.Welcome, error) {
 	if err := w.obey(f.Epoch); err != nil {
 		return nil, err
 	}
+	w.cfg.Clock.set(f.Welcome.Clock)
 	if d := time.Since(time.UnixMicro(f.Welcome.Now)); d.Abs() > wire.MaxClockSkew {
 		w.log.Warn("the clocks of this machine and the coordinator differ; set the wrong one",
 			"ahead", d.Round(time.Second))

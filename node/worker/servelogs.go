@@ -87,7 +87,7 @@ func (w *Worker) mayRead(req *wire.LogRequest, peer wire.PeerID) error {
 		return wire.Errorf(wire.CauseUnauthorized, "", "request for logs without a grant: %v", err)
 	}
 	trusted := func(p wire.PeerID) bool { return w.cfg.Trusted != nil && w.cfg.Trusted(p) }
-	if err := g.Verify(peer, time.Now(), trusted); err != nil {
+	if err := g.Verify(peer, w.cfg.Clock.Now(), trusted); err != nil {
 		return err
 	}
 	if g.Space != req.Space {

@@ -77,7 +77,9 @@ type Config struct {
 	// Welcomed, if not nil, is called whenever a coordinator has accepted the node.
 	Welcomed func(*wire.Welcome)
 	// Boot is the time since boot, sleep included; nil is the system's clock.
-	Boot   func() time.Duration
+	Boot func() time.Duration
+	// Clock is set by what the coordinator says, and judges its grants; nil is one of the worker's own.
+	Clock  *Clock
 	Logger *slog.Logger // nil discards
 }
 
@@ -131,6 +133,9 @@ const (
 func New(cfg Config) (*Worker, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = &Clock{Boot: cfg.Boot}
 	}
 	if cfg.Boot == nil {
 		cfg.Boot = bootTime
