@@ -27,7 +27,7 @@ func (a *app) statusCmd() *cobra.Command {
 		Long: `Show the jobs that go on and the latest of those that ended, or of one JOB its tasks that run or could:
 where they are, and what they wait for. Who waits for a slot is told which jobs hold them, and on which
 networks gangs are. coord explain TASK tells more of one.`,
-		Args:  someArgs("", "", 0, 1),
+		Args: someArgs("", "", 0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd := &client.Command{Status: &client.JobArg{Job: firstArg(args), All: all}}
 			if !watch {
