@@ -21,6 +21,7 @@ type Board struct {
 	peak    int                    // most that ran at once
 	first   time.Time              // when the first did
 	ended   time.Time              // when the last came to its end
+	made    time.Time              // when this was
 }
 
 // kindCount counts the tasks of one template.
@@ -45,7 +46,7 @@ const maxActive = 10_000
 
 // NewBoard returns the board of a job as Started tells of it.
 func NewBoard(s *Started, now time.Time) *Board {
-	b := &Board{Counts: s.Counts, kinds: map[string]*kindCount{}, active: map[string]*activeTask{}}
+	b := &Board{Counts: s.Counts, kinds: map[string]*kindCount{}, active: map[string]*activeTask{}, made: now}
 	b.Counts.Tasks = max(b.Counts.Tasks, s.Tasks)
 	for name, k := range s.Kinds {
 		b.kinds[name] = &kindCount{tasks: k.Tasks, mean: k.Mean, gang: k.Gang}
@@ -133,6 +134,12 @@ func (b *Board) Stuck(now time.Time) (task, why string) {
 		}
 	}
 	return task, why
+}
+
+// Idle reports whether nothing of a job runs for a while that has tasks left.
+func (b *Board) Idle(now time.Time) bool {
+	last := later(later(b.ended, b.first), b.made)
+	return b.running == 0 && b.Waiting == "" && b.Done() < b.Counts.Tasks && now.Sub(last) >= stuckAfter
 }
 
 func later(a, b time.Time) time.Time {

@@ -222,6 +222,8 @@ func (v *plainView) Tick(now time.Time) error {
 	if v.board != nil {
 		if task, why := v.board.Stuck(now); task != "" {
 			line += "; " + printable(task) + " is " + printable(why)
+		} else if v.board.Idle(now) {
+			line += "; coord status " + v.started.Job.String() + " says what it waits for"
 		}
 	}
 	if line == "" || line == v.said {

@@ -213,6 +213,9 @@ func meshTable(b *strings.Builder, meshes []MeshInfo) {
 			time.Unix(m.Expires, 0).Format(time.DateOnly), printable(strings.Join(m.Addrs, " ")), use))
 	}
 	table(b, "MESH\tTENANTS\tUNTIL\tCOORDINATOR\t", rows)
+	if !slices.ContainsFunc(meshes, func(m MeshInfo) bool { return m.InUse }) {
+		fmt.Fprintln(b, "in use is this machine alone")
+	}
 }
 
 func (v *tableView) plan(b *strings.Builder, p *Plan) {
