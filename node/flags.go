@@ -46,6 +46,10 @@ func (s *sizeFlag) String() string {
 // Type is for the usage message.
 func (s *sizeFlag) Type() string { return "size" }
 
+// minUpload is the least --max-upload: at half of it ten who fetch the same wait for ten minutes between
+// two pieces, after which they give up, and at a fifth 64 KiB take the 10 s for which they wait.
+const minUpload = 32 << 10
+
 // sizeText is a size for people.
 func sizeText(n int64) string {
 	switch {

@@ -99,6 +99,9 @@ func (n *node) open(ctx context.Context, ticket *wire.Ticket) error {
 	if n.settings.Slots < 0 || n.settings.Slots > maxSlots {
 		return usagef("", "--slots is %d, want 1 to %d", n.settings.Slots, maxSlots)
 	}
+	if up := n.settings.MaxUpload; up != 0 && up < minUpload {
+		return usagef("", "--max-upload is %s a second, want 32KiB or more: with less others would take this machine for stalled", sizeText(up))
+	}
 	if ticket == nil {
 		if _, err := n.settings.membership(); err != nil {
 			return err

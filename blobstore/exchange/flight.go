@@ -17,8 +17,8 @@ const (
 	// maxRounds is how often the holders of an object are gone through without getting further,
 	// which is bulkSize bytes.
 	maxRounds = 3
-	// busyFor is how long a holder that says it is busy is asked again.
-	busyFor = time.Minute
+	// busyFor is how long a holder that says it is busy is asked again while nothing comes, see queuedFor.
+	busyFor = queuedFor
 	// firstPause lies between the first two rounds; each further one is twice as long, up to maxPause.
 	firstPause = 50 * time.Millisecond
 	maxPause   = 2 * time.Second
@@ -203,6 +203,9 @@ func (f *flight) bring() error {
 				return err
 			}
 		}
+		if f.moved > before {
+			begun = time.Now()
+		}
 		if f.moved-before >= bulkSize && !f.solo {
 			round, pause = 0, firstPause
 			clearRounds(f.faults)
@@ -219,6 +222,13 @@ func (f *flight) bring() error {
 		}
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// sole reports whether nobody else is known to ask.
+func (f *flight) sole() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.holders) == 1
 }
 
 func clearRounds(m map[wire.PeerID]*outcome) {

@@ -172,21 +172,11 @@ func (sv *server) pieces(q *request) error {
 	if q.most == 0 {
 		return sv.last0(l)
 	}
-	wait := turnWait
-	if sv.x.meter.rate > 0 {
-		wait = sv.x.cfg.Limits.FirstByte / 4
-	}
-	ctx, cancel := context.WithTimeout(sv.x.ctx, wait)
-	sv.turn = sv.x.uploads.enter(ctx, sv.m)
-	cancel()
-	if sv.turn == nil {
+	if !sv.enter() {
 		return sv.last0(l)
 	}
 	whole := false
-	defer func() {
-		sv.turn.leave(whole)
-		sv.turn = nil
-	}()
+	defer func() { sv.leave(whole) }()
 	if l.swarm != nil { // it may have got further while we waited
 		l.have = l.swarm.have()
 	}

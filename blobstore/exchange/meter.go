@@ -14,12 +14,13 @@ type meter struct {
 	free time.Time  // when what was let through has gone out at the rate
 }
 
-// backlog is how long what waits takes to go out.
-func (m *meter) backlog() time.Duration {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return time.Until(m.free)
-}
+const (
+	// smallWrite bytes, as of an answer that something is absent or somebody else should be asked, do not
+	// wait for as long as smallAhead, or they would take longer than their requesters wait: what follows
+	// makes up for them.
+	smallWrite = 1 << 10
+	smallAhead = 5 * time.Second
+)
 
 // wait returns when n more bytes may be sent. They wait in order of arrival, each for those before it.
 func (m *meter) wait(ctx context.Context, n int) error {
@@ -34,6 +35,9 @@ func (m *meter) wait(ctx context.Context, n int) error {
 	at := m.free
 	m.free = m.free.Add(time.Duration(float64(n) / float64(m.rate) * float64(time.Second)))
 	m.mu.Unlock()
+	if n <= smallWrite {
+		at = at.Add(-smallAhead)
+	}
 	if !at.After(now) {
 		return nil
 	}

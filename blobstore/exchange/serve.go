@@ -91,7 +91,8 @@ type server struct {
 	space wire.Space
 	grant *wire.Grant // nil for the public space
 	told  int         // pieces of a partial blob that the peer was told of
-	turn  *turn       // of the answer with pieces that is under way
+	turn  *turn       // of the answer that is under way; nil if it needs none
+	ended bool        // nothing more is answered
 	buf   [chunk]byte
 }
 
@@ -132,11 +133,11 @@ func (sv *server) run() error {
 		if g != nil && sv.x.cfg.Now().Add(-wire.MaxClockSkew).Unix() > g.Expires {
 			return sv.refuse(wire.Errorf(wire.CauseExpired, "", "the grant of space %s ran out while in use", g.Space))
 		}
-		if q.kind != reqPieces && q.kind != reqManifest && sv.x.meter.backlog() > sv.x.cfg.Limits.Stall/2 {
-			return sv.last([]byte{ansBusy}) // with more answers at once each would get too little to be waited for
-		}
 		if err := sv.answer(&q); err != nil {
 			return err
+		}
+		if sv.ended {
+			return nil
 		}
 	}
 }
@@ -171,12 +172,49 @@ func (sv *server) last(b []byte) error {
 
 func (sv *server) answer(q *request) error {
 	switch q.kind {
-	case reqProbe:
-		return sv.probe(q.probe)
 	case reqManifest:
 		return sv.manifest(q.blob)
 	case reqPieces:
 		return sv.pieces(q)
+	}
+	if sv.x.meter.rate == 0 {
+		return sv.objects(q)
+	}
+	// With more answers at once each would get too little to be waited for.
+	if !sv.enter() {
+		sv.ended = true
+		return sv.last([]byte{ansBusy})
+	}
+	err := sv.objects(q)
+	if err == nil {
+		err = sv.w.Flush()
+	}
+	sv.leave(err == nil)
+	return err
+}
+
+// enter waits for an upload slot. It reports false if there is none to be had; else leave must be called.
+func (sv *server) enter() bool {
+	wait := turnWait
+	if sv.x.meter.rate > 0 {
+		wait = sv.x.cfg.Limits.FirstByte / 4
+	}
+	ctx, cancel := context.WithTimeout(sv.x.ctx, wait)
+	defer cancel()
+	sv.turn = sv.x.uploads.enter(ctx, sv.m)
+	return sv.turn != nil
+}
+
+// leave gives the slot back. whole says that the answer was taken to its end.
+func (sv *server) leave(whole bool) {
+	sv.turn.leave(whole)
+	sv.turn = nil
+}
+
+// objects answers with a probe or objects.
+func (sv *server) objects(q *request) error {
+	if q.kind == reqProbe {
+		return sv.probe(q.probe)
 	}
 	for _, w := range q.wishes {
 		err := error(nil)

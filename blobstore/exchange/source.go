@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"time"
@@ -44,8 +45,9 @@ type source struct {
 	small   []*ask     // in order of arrival
 	bulk    []*ask
 	workers int
-	idle    int // of the workers, those that wait
-	bulky   int // of the workers, those busy with a large object
+	idle    int       // of the workers, those that wait
+	bulky   int       // of the workers, those busy with a large object
+	fed     time.Time // when something was answered, or asked first
 }
 
 // An ask is an object to be had from one holder. The worker that took it up calls into the
@@ -90,7 +92,7 @@ func (x *Exchange) source(k sourceKey) *source {
 	defer x.mu.Unlock()
 	s := x.sources[k]
 	if s == nil {
-		s = &source{x: x, sourceKey: k, member: m, wake: make(chan struct{}, maxWorkers)}
+		s = &source{x: x, sourceKey: k, member: m, wake: make(chan struct{}, maxWorkers), fed: time.Now()}
 		x.sources[k] = s
 	}
 	return s
@@ -264,6 +266,11 @@ func (s *source) carry(st *session, batch []*ask) *session {
 		}
 	}
 	n, err := st.ask(batch)
+	if n > 0 {
+		s.mu.Lock()
+		s.fed = time.Now()
+		s.mu.Unlock()
+	}
 	if err == nil {
 		return st
 	}
@@ -275,9 +282,45 @@ func (s *source) carry(st *session, batch []*ask) *session {
 		return s.carry(nil, rest)
 	case used && n == 0 && !st.answered && !errors.Is(err, os.ErrDeadlineExceeded):
 		return s.carry(nil, rest) // the holder had closed the idle stream
+	case verdictOf(err) == busy:
+		rest = s.postpone(rest)
 	}
 	s.fail(rest, verdictOf(err), err)
 	return nil
+}
+
+// postpone asks a busy holder again, after a pause, for what nobody else is known to have, as long as it
+// answers something now and then. It returns the other asks. Were each to try again by itself, a tree's
+// would keep the holder busy with being told so.
+func (s *source) postpone(batch []*ask) (others []*ask) {
+	s.mu.Lock()
+	patient := time.Since(s.fed) < busyFor
+	s.mu.Unlock()
+	var again []*ask
+	for _, a := range batch {
+		if patient && !a.seek && a.flight.sole() {
+			again = append(again, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	if len(again) == 0 {
+		return others
+	}
+	timer := time.NewTimer(maxPause/4 + rand.N(maxPause/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.x.ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if again[0].flight.bulk() {
+		s.bulk = append(again, s.bulk...)
+	} else {
+		s.small = append(again, s.small...)
+	}
+	return others
 }
 
 func verdictOf(err error) verdict {

@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -68,38 +69,40 @@ func askAndVanish(f *fabric, self, holder wire.PeerID, id blobID, over chan stru
 
 // With a small bound on uploads every fetcher gets the blob, in the time that the bound wants for all.
 func TestMaxUploadIsShared(t *testing.T) {
-	for _, rate := range []int64{128 << 10, 256 << 10} {
+	const nodes = 10
+	for _, c := range []struct {
+		rate        int64
+		files, size int
+	}{
+		{128 << 10, 1, 4 << 20}, {64 << 10, 1, 2 << 20}, // in pieces
+		{64 << 10, 1, 1 << 20}, {32 << 10, 1, 200 << 10}, // whole
+		{64 << 10, 200, 5000}, {32 << 10, 200, 5000},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFabric(t)
-			a := f.node(func(c *Config) { c.MaxUpload = rate })
-			const nodes, mib = 10, 4
-			o := a.put(t, lab, noise(1, mib<<20))
+			a := f.node(func(cfg *Config) { cfg.MaxUpload = c.rate })
+			var entries []wire.Entry
+			for i := range c.files {
+				entries = append(entries, wire.Entry{Name: fmt.Sprint(i), Object: a.put(t, lab, noise(uint64(i), c.size))})
+			}
+			o := a.putTree(t, entries...)
 			var ns []*node
 			var wg sync.WaitGroup
-			var mu sync.Mutex
-			var took []time.Duration
-			for range nodes {
+			took := make([]time.Duration, nodes)
+			begun := time.Now()
+			for i := range nodes {
 				n := f.node()
 				ns = append(ns, n)
 				wg.Go(func() {
-					begun := time.Now()
 					if _, err := n.Fetch(context.Background(), lab, held(o, a.id), nil); err != nil {
 						t.Error(err)
 					}
-					mu.Lock()
-					defer mu.Unlock()
-					took = append(took, time.Since(begun))
+					took[i] = time.Since(begun)
 				})
 			}
-			all := time.Duration(nodes*mib<<20/rate) * time.Second
-			time.Sleep(all / 2)
-			var in []int64
-			for _, n := range ns {
-				in = append(in, n.Stats().Peers[a.id].In>>10)
-			}
-			slices.Sort(in)
 			wg.Wait()
-			t.Logf("half way KiB %v; took %v to %v of %v", in, slices.Min(took), slices.Max(took), all)
+			all := time.Duration(float64(nodes*c.files*c.size) / float64(c.rate) * float64(time.Second))
+			t.Logf("%d files of %d bytes at %d KiB/s: took %v to %v of %v", c.files, c.size, c.rate>>10, slices.Min(took), slices.Max(took), all)
 			if last := slices.Max(took); last > all*5/4 {
 				t.Errorf("the last took %v, want at most a quarter more than %v", last, all)
 			}
