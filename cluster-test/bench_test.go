@@ -170,3 +170,36 @@ func BenchmarkLargeGraph(b *testing.B) {
 		b.ReportMetric(s.peakMemory(), "peak-MiB")
 	}
 }
+
+// BenchmarkTrust submits thunks that do nothing to a mesh of one node, twice each: for a job that
+// believes anybody, then for one that believes own nodes and has it shown.
+func BenchmarkTrust(b *testing.B) {
+	m := NewMesh(b, bin, 0, 0)
+	m.AddNodeOf("anna", "node1", 2)
+	laptop := m.Lab.Host("laptop")
+	m.Ticket = strings.TrimSpace(m.Coord.Run("coord", "ticket", "--owner", "anna", "--state", filepath.Join(m.Coord.Dir, "serve")))
+	m.Login(laptop)
+	dir := filepath.Join(laptop.Dir, "work")
+	const n = 2000
+	submit := func(salt, trust string) Summary {
+		text, err := json.Marshal(flat(n, salt))
+		if err != nil {
+			b.Fatal(err)
+		}
+		WriteFiles(b, dir, map[string]string{"graph.json": string(text)})
+		sum, _ := laptop.Submit(dir, "graph.json", "--trust", trust, "--out", "out", "--replace")
+		return sum
+	}
+	submit("warm", "own")
+	for i := 0; b.Loop(); i++ {
+		for _, trust := range []string{"any", "own"} {
+			ran := submit(fmt.Sprint(trust, i), trust)
+			memo := submit(fmt.Sprint(trust, i), trust)
+			if ran.Ran < n || memo.Memo < n {
+				b.Fatalf("ran %+v, then %+v", ran, memo)
+			}
+			b.ReportMetric(float64(ran.Ran)/ran.Wall, trust+"-thunks/s")
+			b.ReportMetric(float64(memo.Memo)/memo.Wall, trust+"-memo/s")
+		}
+	}
+}

@@ -202,13 +202,20 @@ func (w *world) fault(clients []*simNode) {
 }
 
 // tooSmall reports whether a job failed because too few nodes were there for too long: to confirm a
-// value, or for a gang. The only node of another owner may be one that fails now and then.
+// value, or for a gang. The only node of another owner, or the only one awake, may be one that fails
+// now and then.
 func tooSmall(done *wire.Done, trust wire.Trust) bool {
 	return slices.ContainsFunc(done.Failures, func(f wire.FailedTask) bool {
 		return strings.Contains(f.Failure.Message, "there is no second node") || strings.Contains(f.Failure.Message, "there is no third node") ||
 			strings.Contains(f.Failure.Message, "slots at once, and memory") || strings.Contains(f.Failure.Message, "the job believes") ||
-			f.Failure.Cause == wire.CauseSandbox && trust.Owners() > 0
+			f.Failure.Cause == wire.CauseSandbox && (trust.Owners() > 0 || aloneBad(&f))
 	})
+}
+
+// aloneBad reports whether a task was tried on one node only that fails now and then, and where else it
+// was given the node went away: the others sleep.
+func aloneBad(f *wire.FailedTask) bool {
+	return !slices.ContainsFunc(f.Attempts, func(a wire.Failure) bool { return a.Cause != wire.CauseNodeLost && a.Node != f.Failure.Node })
 }
 
 // pair makes a gang of the first two tasks that need no other and make no sub-graph, on a network if
