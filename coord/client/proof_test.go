@@ -342,6 +342,23 @@ func TestProofOfAGang(t *testing.T) {
 	}
 }
 
+// TestProofOfACall: what a tool's call comes to is checked in the same way.
+func TestProofOfACall(t *testing.T) {
+	c, s := newCourt(t), newSuit(t)
+	c.claim(s.a, s.outA, anna1)
+	b := new(backend)
+	for _, x := range []struct {
+		trust wire.Trust
+		outs  []wire.Object
+		good  bool
+	}{{wire.TrustOwn, s.outA, true}, {wire.TrustOwn, s.outB, false}, {2, s.outA, false}, {wire.TrustAny, s.outB, true}} {
+		err := b.proveOne(t.Context(), c.link(), request{name: "cc", trust: x.trust}, s.tasks[0].Thunk, x.outs)
+		if (err == nil) != x.good || err != nil && wire.CauseOf(err) != wire.CauseUnproven {
+			t.Errorf("trust %s, %v: %v", x.trust, x.outs, err)
+		}
+	}
+}
+
 // TestProofAsksInBatches: a long chain is no chain of questions where the coordinator said what it
 // resolved, and an answer may leave some out.
 func TestProofAsksInBatches(t *testing.T) {
