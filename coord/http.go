@@ -86,6 +86,30 @@ type (
 		Begun   float64    `json:"begun"`
 		Ended   float64    `json:"ended,omitempty"`
 		Counts  pageCounts `json:"counts"`
+		// Networks are those of its gangs that run, of the first pageNetworks jobs under way.
+		Networks []pageNetwork `json:"networks,omitempty"`
+	}
+	pageNetwork struct { // a wire.JobNetwork
+		Gang       string        `json:"gang"`
+		Generation int           `json:"generation"`
+		VNI        uint32        `json:"vni"`
+		Nodes      []pageNetNode `json:"nodes"`
+		Paths      []pagePath    `json:"paths"`
+	}
+	pageNetNode struct {
+		Name    string   `json:"name"`
+		Peer    string   `json:"peer"`
+		Members []string `json:"members"`
+	}
+	pagePath struct { // a wire.Crossed: what From says
+		From       string `json:"from"` // peers
+		To         string `json:"to"`
+		Way        string `json:"way"`
+		Mesh       string `json:"mesh,omitempty"`
+		PacketsOut uint64 `json:"packets_out"`
+		BytesOut   uint64 `json:"bytes_out"`
+		PacketsIn  uint64 `json:"packets_in"`
+		BytesIn    uint64 `json:"bytes_in"`
 	}
 	pageCounts struct { // a wire.Counts
 		Tasks     int   `json:"tasks"`
@@ -124,8 +148,14 @@ func (m *meshServer) statusPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	page := pageStatus{Jobs: []pageJob{}, Nodes: []pageNode{}}
+	asked := 0
 	for _, j := range jobs.Jobs {
-		page.Jobs = append(page.Jobs, pageJob{Job: j.Job.String(), Name: j.Name, State: j.State, Waiting: j.Waiting, Client: j.Client,
+		var networks []pageNetwork
+		if j.Ended == 0 && !j.Passing && asked < pageNetworks {
+			asked++
+			networks = m.networksOf(r.Context(), j.Job)
+		}
+		page.Jobs = append(page.Jobs, pageJob{Networks: networks, Job: j.Job.String(), Name: j.Name, State: j.State, Waiting: j.Waiting, Client: j.Client,
 			Begun: float64(j.Begun) / 1e6, Ended: float64(j.Ended) / 1e6, Counts: pageCounts(j.Counts)})
 	}
 	for _, n := range nodes.Nodes {
@@ -139,4 +169,31 @@ func (m *meshServer) statusPage(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(page); err != nil {
 		m.log.Debug("a reader of /status has gone", "error", err)
 	}
+}
+
+// pageNetworks is of how many jobs the page /status tells the networks: each is a question.
+const pageNetworks = 50
+
+// networksOf returns the networks of a job; none of one that has ended meanwhile.
+func (m *meshServer) networksOf(ctx context.Context, job wire.JobID) (all []pageNetwork) {
+	r, err := m.ask(ctx, &wire.Request{Status: &wire.JobRef{Job: job}})
+	if err != nil || len(r.Jobs) != 1 {
+		return nil
+	}
+	return networksPage(r.Jobs[0].Networks)
+}
+
+func networksPage(networks []wire.JobNetwork) (all []pageNetwork) {
+	for _, n := range networks {
+		p := pageNetwork{Gang: n.Gang, Generation: n.Generation, VNI: n.VNI, Nodes: []pageNetNode{}, Paths: []pagePath{}}
+		for _, o := range n.Nodes {
+			p.Nodes = append(p.Nodes, pageNetNode{o.Name, o.Peer.String(), o.Members})
+		}
+		for _, c := range n.Paths {
+			p.Paths = append(p.Paths, pagePath{From: c.From.String(), To: c.Path.Peer.String(), Way: c.Path.Way, Mesh: c.Mesh,
+				PacketsOut: c.Path.PacketsOut, BytesOut: c.Path.BytesOut, PacketsIn: c.Path.PacketsIn, BytesIn: c.Path.BytesIn})
+		}
+		all = append(all, p)
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"gaggle/wire"
 )
 
 // The pages of a coordinator say how things stand to who has the token, and nothing to others.
@@ -68,5 +71,23 @@ func TestPages(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("run = %v", err)
+	}
+}
+
+// The page has of a network what coord status JOB shows.
+func TestNetworksOnThePage(t *testing.T) {
+	a, b := wire.PeerID{1}, wire.PeerID{2}
+	page := networksPage([]wire.JobNetwork{{Gang: "bench", Generation: 1, VNI: 7,
+		Nodes: []wire.NetNode{{Peer: a, Name: "node1", Members: []string{"db"}}, {Peer: b, Name: "node2", Members: []string{"load-0", "load-1"}}},
+		Paths: []wire.Crossed{{From: a, Path: wire.NetPath{VNI: 7, Peer: b, Way: "agent", PacketsOut: 3, BytesOut: 100, PacketsIn: 4, BytesIn: 200}, Mesh: "direct"}}}})
+	got, err := json.Marshal(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"gang":"bench","generation":1,"vni":7,"nodes":[{"name":"node1","peer":"` + a.String() + `","members":["db"]},` +
+		`{"name":"node2","peer":"` + b.String() + `","members":["load-0","load-1"]}],"paths":[{"from":"` + a.String() + `","to":"` + b.String() +
+		`","way":"agent","mesh":"direct","packets_out":3,"bytes_out":100,"packets_in":4,"bytes_in":200}]}]`
+	if string(got) != want {
+		t.Errorf("the page has\n%s\nwant\n%s", got, want)
 	}
 }
