@@ -121,6 +121,7 @@ func (a *app) root() *cobra.Command {
 	group("Graphs", a.captureCmd(), a.schemaCmd())
 	group("Meshes", a.serveCmd(), a.ticketCmd(), a.loginCmd(), a.meshCmd(), a.nodesCmd(), a.membersCmd(), a.revokeCmd())
 	group("This machine", a.doctorCmd(), a.gcCmd(), a.agentCmd())
+	knownTopic(root)
 	return root
 }
 

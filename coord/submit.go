@@ -27,8 +27,8 @@ func (f *jobFlags) add(c *cobra.Command) {
 }
 
 // view returns what shows a job: JSON, a live block on a terminal, or lines. The summary goes to
-// last.
-func (a *app) view(f *jobFlags, last io.Writer, out string) client.View {
+// last. The error is that a trace could not be written in the end.
+func (a *app) view(f *jobFlags, last io.Writer, out string) (client.View, error) {
 	now := time.Now()
 	var v client.View
 	size := client.Terminal(a.err)
@@ -40,10 +40,17 @@ func (a *app) view(f *jobFlags, last io.Writer, out string) client.View {
 	default:
 		v = client.NewPlain(a.out, a.err, last, out, now)
 	}
-	if f.trace != "" {
-		v = client.Views{client.NewTrace(f.trace), v}
+	if f.trace == "" {
+		return v, nil
 	}
-	return v
+	to, err := os.OpenFile(f.trace, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err == nil {
+		err = to.Close()
+	}
+	if err != nil {
+		return nil, wire.Errorf(wire.CauseInvalid, "name another file with --trace", "the trace cannot be written: %v", err)
+	}
+	return client.Views{client.NewTrace(f.trace), v}, nil
 }
 
 // A percent is a flag's value from 0% to 100%.
@@ -130,7 +137,10 @@ when the terminal is lost (SIGHUP) the job goes on. What has finished is not run
 			default:
 				input = a.in
 			}
-			view := a.view(&f, a.out, sub.Out)
+			view, err := a.view(&f, a.out, sub.Out)
+			if err != nil {
+				return err
+			}
 			if sub.Plan && !f.json {
 				view = client.NewTable(a.out, a.err, false)
 			}
@@ -190,7 +200,11 @@ peer1-0 and so on for the first argument. What comes back of each is in a direct
 			if slices.Contains(r.Args, ":::") {
 				return wire.Errorf(wire.CauseInvalid, "give one list of arguments", "::: is there twice")
 			}
-			return a.done(a.execute(&client.Command{Run: r}, nil, a.view(&f, a.err, ".")))
+			view, err := a.view(&f, a.err, ".")
+			if err != nil {
+				return err
+			}
+			return a.done(a.execute(&client.Command{Run: r}, nil, view))
 		},
 	}
 	f.add(c)
@@ -218,7 +232,11 @@ stops it.`,
 			if out == "" {
 				out = "where it was submitted to"
 			}
-			return a.done(a.execute(&client.Command{Attach: at}, nil, a.view(&f, a.out, out)))
+			view, err := a.view(&f, a.out, out)
+			if err != nil {
+				return err
+			}
+			return a.done(a.execute(&client.Command{Attach: at}, nil, view))
 		},
 	}
 	f.add(c)

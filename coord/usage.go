@@ -62,6 +62,21 @@ func knownCommand(c *cobra.Command, args []string) error {
 	return wire.Errorf(wire.CauseInvalid, graph.Nearest(args[0], names), "unknown command %q", strings.TrimPrefix(c.CommandPath()+" "+args[0], "coord "))
 }
 
+// knownTopic has coord help say what is no command.
+func knownTopic(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return
+	}
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if c, _, err := root.Find(args); err != nil || c == root {
+			return knownCommand(root, args)
+		}
+		return nil
+	}
+}
+
 // exclusive refuses a command line with more than one of these flags.
 func exclusive(c *cobra.Command, flags ...string) {
 	c.PreRunE = func(c *cobra.Command, _ []string) error {

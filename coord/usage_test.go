@@ -11,6 +11,8 @@ import (
 func TestUsage(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"sumbit", "coord: unknown command \"sumbit\"\n       did you mean \"submit\"?\n"},
+		{"help sumbit", "coord: unknown command \"sumbit\"\n       did you mean \"submit\"?\n"},
+		{"submit --trace /no/such/dir/x g.yaml", "coord: the trace cannot be written: open /no/such/dir/x: no such file or directory\n       name another file with --trace\n"},
 		{"mesh foo", "coord: unknown command \"mesh foo\"\n       known here: ls, use, rm\n"},
 		{"gc now", "coord gc: \"now\" is too much\n       coord gc [flags]\n"},
 		{"submit a b", "coord submit: \"b\" is too much\n       coord submit [GRAPH|-] [flags]\n"},

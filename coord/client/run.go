@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,6 +128,11 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 	if err != nil {
 		return nil, err
 	}
+	if word := r.noFile(cmd.Dir); word != "" {
+		if err := s.send(&Event{Note: fmt.Sprintf("%s is no file here: it is passed on as a word", printable(word))}); err != nil {
+			return nil, err
+		}
+	}
 	f, err := graph.Decode(bytes.NewReader(b), "coord run.json")
 	if err != nil {
 		return nil, err
@@ -161,6 +169,21 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 		rec.Given = given(plan, numbers)
 	}
 	return s.begin(ctx, l, rec, plan, true, nil)
+}
+
+// fileName is what an argument looks like that names a file, most of the time.
+var fileName = regexp.MustCompile(`^[^:]*\.[A-Za-z][A-Za-z0-9]*$`)
+
+// noFile returns the first argument that looks like a file's name and is none.
+func (r *Run) noFile(dir string) string {
+	for _, arg := range r.Args {
+		if fileName.MatchString(arg) {
+			if _, err := os.Stat(absolute(dir, arg)); errors.Is(err, fs.ErrNotExist) {
+				return arg
+			}
+		}
+	}
+	return ""
 }
 
 // A runTask is a task of coord run in the form of the graph file.
