@@ -133,17 +133,27 @@ func (d *deferral) share(with *placeholder.Share) {
 	}
 }
 
+// keptWithin is how long the command's request for the placeholders, which it sends before it begins, may
+// be on its way.
+const keptWithin = 10 * time.Second
+
+// keptToo reports whether the command keeps the placeholders as well.
+func (d *deferral) keptToo() bool {
+	select {
+	case <-d.shared:
+		return true
+	case <-d.ctx.Done():
+	case <-time.After(keptWithin):
+	}
+	return false
+}
+
 // takes reports whether a call can be deferred.
 func (d *deferral) takes(c *toolCall, call *infer.Call, draft *infer.Draft) bool {
 	if d == nil {
 		return false
 	}
-	select {
-	case <-d.shared:
-	default:
-		return false // not yet
-	}
-	return c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft, d.lazy) && recipe(c.pid, d.streams, d.command)
+	return d.keptToo() && c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft, d.lazy) && recipe(c.pid, d.streams, d.command)
 }
 
 // standable reports whether placeholders can stand for what a call makes. One in place of a file that

@@ -61,9 +61,19 @@ func (d *deferral) keepBefore(path string) error {
 		if f.call.of != d {
 			return errors.New("another build is making it")
 		}
-		return nil
+		if !d.carriesOut(f.call) {
+			return nil
+		}
+		<-f.call.filled // somebody has asked for it, and may go on before it is no placeholder
 	}
 	return d.before.keep(path)
+}
+
+// carriesOut reports whether a call is carried out, or was.
+func (d *deferral) carriesOut(c *deferredCall) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return c.demanded
 }
 
 // A callNeed is what a call reads of another one.
