@@ -383,8 +383,23 @@ func permissions(m infer.Made, kind wire.Kind, umask fs.FileMode) fs.FileMode {
 			return info.Mode().Perm() &^ umask
 		}
 	}
-	if kind == wire.Exec {
-		return 0o777 &^ umask
+	mode := 0o666 &^ umask
+	if m.Mode == "" {
+		mode = before(m.Path, mode)
 	}
-	return 0o666 &^ umask
+	if kind == wire.Exec {
+		mode |= 0o111 &^ umask
+	}
+	return mode
+}
+
+// before returns the permissions of an empty file that is to be written, which all tools leave as they
+// are: it is often mktemp's. With one that is not empty some do so, others put another in its place, with
+// the permissions of a new one.
+func before(path string, fresh fs.FileMode) fs.FileMode {
+	info, err := os.Lstat(filepath.FromSlash(path))
+	if err != nil || !info.Mode().IsRegular() || info.Size() > 0 {
+		return fresh
+	}
+	return info.Mode().Perm()
 }
