@@ -15,8 +15,8 @@ func (s *State) level() {
 	s.rebalance = s.now + levelEvery
 	asked, weighed := 0, 0
 	for ; s.levelled < len(s.byLoad)-1; s.levelled++ {
-		n := s.nodes[s.byLoad[len(s.byLoad)-1-s.levelled]]
-		idle := s.nodes[s.byLoad[0]]
+		n := s.nodes[s.byLoad[len(s.byLoad)-1-s.levelled].ref]
+		idle := s.nodes[s.byLoad[0].ref]
 		if !idle.idle() || n.taken <= n.hello.Slots {
 			break
 		}
@@ -62,7 +62,7 @@ func (s *State) copyStragglers() {
 		var copied []*lease
 		idle := true
 		for _, l := range slices.Clone(n.leases) {
-			if idle = len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].idle(); !idle {
+			if idle = len(s.byLoad) > 0 && s.nodes[s.byLoad[0].ref].idle(); !idle {
 				break
 			}
 			if s.copyStraggler(l) {

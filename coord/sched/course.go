@@ -62,6 +62,10 @@ func (s *State) prepare(r runRef, tr taskRef) *run {
 	if run.course != nil {
 		return run
 	}
+	if run.place == placeReady { // from a line to the heap
+		s.unqueue(r)
+		defer s.enqueue(r)
+	}
 	if k := len(s.courses); k > 0 {
 		run.course, s.courses = s.courses[k-1], s.courses[:k-1]
 	} else {

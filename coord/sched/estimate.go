@@ -212,21 +212,15 @@ func (s *State) forgetLinks() {
 // worth moving if it saves eight seconds. It is never probed.
 const meteredRate = 128 << 10
 
-func (s *State) rate(from, to nodeRef) float64 {
-	if s.nodes[from].hello.Metered || s.nodes[to].hello.Metered {
-		return meteredRate
-	}
+// rates returns the rate of a link and its round trip, 0 if they are not known.
+func (s *State) rates(from, to nodeRef) (rate float64, rtt time.Duration) {
 	if l := s.links[[2]nodeRef{from, to}]; l != nil {
-		return l.rate
+		rate, rtt = l.rate, l.rtt
 	}
-	return 0
-}
-
-func (s *State) rtt(from, to nodeRef) time.Duration {
-	if l := s.links[[2]nodeRef{from, to}]; l != nil {
-		return l.rtt
+	if s.nodes[from].metered || s.nodes[to].metered {
+		rate = meteredRate
 	}
-	return 0
+	return rate, rtt
 }
 
 // probe has the link measured, unless that was asked for lately.
@@ -372,10 +366,10 @@ func (s *State) memoryFits(run *run, bytes int64) bool {
 // admits reports whether the node's memory holds one more run beside what it may run at once: the
 // largest of its leases, one a slot.
 func (n *node) admits(h *wire.Hints) bool {
-	if n.hello.MemBytes == 0 || n.mem+h.MemBytes <= n.hello.MemBytes {
+	if n.memBytes == 0 || n.mem+h.MemBytes <= n.memBytes {
 		return true
 	}
-	if h.MemBytes > n.hello.MemBytes || len(n.leases) < n.hello.Slots {
+	if h.MemBytes > n.memBytes || len(n.leases) < n.slots {
 		return false
 	}
 	sizes := []int64{h.MemBytes}
@@ -392,13 +386,13 @@ func (n *node) admits(h *wire.Hints) bool {
 
 // queueing returns how long an offer of a run to the node would wait for a slot.
 func (s *State) queueing(n *node, run *run) time.Duration {
-	ahead := n.parked
+	ahead, est := n.parked.n, n.parked.est
 	if run.first && run.node == n.ref {
-		ahead = lot{}
+		ahead, est = 0, 0
 	}
-	if n.taken+ahead.n < n.hello.Slots {
+	if n.taken+ahead < n.slots {
 		return 0
 	}
 	ran := time.Duration(n.running)*s.now - n.beganSum
-	return max(0, n.est+ahead.est-ran) / time.Duration(n.hello.Slots)
+	return max(0, n.est+est-ran) / time.Duration(n.slots)
 }

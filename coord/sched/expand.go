@@ -353,7 +353,7 @@ func (s *State) expansionsDone(tr taskRef) {
 	outs := slices.Clone(m.raw)
 	s.view.read(t.enc)
 	for _, x := range m.subs {
-		o := s.tasks.at(x.target).outs[x.index]
+		o := s.tasks.at(x.target).outs()[x.index]
 		if dir := s.view.outputs[x.output].kind == wire.Dir; dir != (o.Kind == wire.Dir) {
 			out := s.view.outputs[x.output]
 			s.fail(tr, failure(wire.CauseGraph, fmt.Sprintf("let the sub-graph target an output that is a %s", out.kind),
@@ -362,7 +362,7 @@ func (s *State) expansionsDone(tr taskRef) {
 		}
 		outs[x.output] = o
 	}
-	if t.outs != nil && !slices.Equal(t.outs, outs) {
+	if t.outs() != nil && !slices.Equal(t.outs(), outs) {
 		s.diverged(tr, outs, m.resolved, t.how, m.ran)
 		return
 	}

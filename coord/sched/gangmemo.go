@@ -56,7 +56,7 @@ func (s *State) gangFromMemo(g *gang) bool {
 		t := s.tasks.at(run.lead)
 		s.view.read(run.enc)
 		outs[i], signers[i] = s.claimed(s.jobOfTask(t), &keys[i], known, s.view.matches, func(*claim) bool { return true })
-		if outs[i] == nil || !final(outs[i]) || t.outs != nil && !slices.Equal(t.outs, outs[i]) {
+		if outs[i] == nil || !final(outs[i]) || t.outs() != nil && !slices.Equal(t.outs(), outs[i]) {
 			return false
 		}
 	}

@@ -41,7 +41,7 @@ func TestWaitingGangLosesAnInput(t *testing.T) {
 	w.run(1200*time.Millisecond, nil)
 	x := w.s.tasks.at(w.s.taskOf.find(&key{uint32(w.s.jobs.at(w.s.jobOf[id]).ref), wire.Digest(p.ids["x"])}))
 	x.gen = maxGenerations
-	for _, o := range x.outs {
+	for _, o := range x.outs() {
 		for _, n := range w.nodes {
 			if _, ok := n.holds[o.Digest]; ok {
 				n.drop(o.Digest)

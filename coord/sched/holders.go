@@ -110,8 +110,8 @@ func (h *holders) whyJobWaits(j *job) string {
 	if j.passing || j.counts.Running > 0 || j.counts.Ready == 0 || j.coming != nil {
 		return ""
 	}
-	if len(j.ready) > 0 {
-		run := h.s.aimed(h.s.runs.at(j.ready[0]))
+	if j.queued > 0 {
+		run := h.s.aimed(h.s.runs.at(h.s.first(j)))
 		if len(h.s.byLoad) > 0 && h.whose(j, run.class.nodes) == "" {
 			return "" // it is about to run
 		}
@@ -126,7 +126,7 @@ func (h *holders) whyJobWaits(j *job) string {
 	return ""
 }
 
-// whyReady says what a run waits for that is in its job's heap.
+// whyReady says what a run waits for that is ready.
 func (h *holders) whyReady(j *job, run *run) string {
 	run = h.s.aimed(run)
 	if len(h.s.byLoad) == 0 {

@@ -199,8 +199,8 @@ func (s *State) tellPauses() {
 	for _, r := range s.live {
 		j := s.jobs.at(r)
 		j.hungry = ""
-		if len(s.byLoad) == 0 && len(j.ready) > 0 {
-			j.hungry = s.whyStuck(s.aimed(s.runs.at(j.ready[0])))
+		if len(s.byLoad) == 0 && j.queued > 0 {
+			j.hungry = s.whyStuck(s.aimed(s.runs.at(s.first(j))))
 		}
 	}
 	for _, w := range s.hungry {

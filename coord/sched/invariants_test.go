@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -61,7 +62,7 @@ func checkTasks(s *State) error {
 			if s.view.read(t.enc); t.state == wire.StateDone && j.twice && !t.sure && !s.view.builtin && (t.more == nil || t.more.gang == nil) {
 				return fmt.Errorf("task %s is done after one run", t.name)
 			}
-			if t.state == wire.StateDone && t.outs == nil {
+			if t.state == wire.StateDone && t.outs() == nil {
 				return fmt.Errorf("task %s is done without a value", t.name)
 			}
 			tmp := job{counts: counts}
@@ -86,14 +87,32 @@ func checkRuns(s *State) error {
 	places := map[runRef][]place{}
 	for _, jr := range s.live {
 		j := s.jobs.at(jr)
-		for i, r := range j.ready {
+		queued := len(j.heap)
+		for i, r := range j.heap {
 			places[r] = append(places[r], placeReady)
-			if s.runs.at(r).pos != int32(i) || i > 0 && s.less(r, j.ready[(i-1)/2]) {
+			if s.runs.at(r).course == nil || s.runs.at(r).pos != int32(i) || i > 0 && s.less(r, j.heap[(i-1)/2]) {
 				return fmt.Errorf("the heap of job %s is out of order", j.name)
 			}
 		}
-		if (len(j.ready) > 0) != slices.Contains(s.ready, jr) {
-			return fmt.Errorf("job %s with %d ready runs: listed as ready %v", j.name, len(j.ready), slices.Contains(s.ready, jr))
+		for k, l := range j.fresh {
+			last := runRef(0)
+			for i, r := range l.runs {
+				if r == 0 {
+					continue
+				}
+				places[r] = append(places[r], placeReady)
+				queued++
+				if run := s.runs.at(r); run.course != nil || run.prio != l.prio || run.pos != int32(i) || i < l.head || last != 0 && !s.less(last, r) {
+					return fmt.Errorf("the line of job %s is out of order", j.name)
+				}
+				last = r
+			}
+			if k > 0 && j.fresh[k-1].prio <= l.prio {
+				return fmt.Errorf("the lines of job %s are out of order", j.name)
+			}
+		}
+		if queued != j.queued || (queued > 0) != slices.Contains(s.ready, jr) {
+			return fmt.Errorf("job %s with %d ready runs, counted %d: listed as ready %v", j.name, queued, j.queued, slices.Contains(s.ready, jr))
 		}
 	}
 	parked := 0
@@ -186,7 +205,7 @@ func checkRuns(s *State) error {
 
 // checkNodes: slots and memory are not overdrawn, and the accounts are right.
 func checkNodes(s *State) error {
-	if !slices.IsSortedFunc(s.byLoad, func(a, b nodeRef) int { return s.byLoadCmp(a, s.nodes[b]) }) {
+	if !slices.IsSortedFunc(s.byLoad, func(a, b loaded) int { return cmp.Or(cmp.Compare(a.load, b.load), cmp.Compare(a.ref, b.ref)) }) {
 		return fmt.Errorf("nodes are out of order")
 	}
 	for _, n := range s.nodes[1:] {
@@ -208,7 +227,7 @@ func checkNodes(s *State) error {
 			return fmt.Errorf("%s has %d slots taken of %d", n.hello.Name, taken, n.hello.Slots)
 		case mem != n.mem || taken != n.taken || running != n.running:
 			return fmt.Errorf("%s: %d bytes, %d slots taken, %d running, want %d, %d and %d", n.hello.Name, n.mem, n.taken, n.running, mem, taken, running)
-		case n.listed != n.offerable() || n.listed != slices.Contains(s.byLoad, n.ref):
+		case n.listed != n.offerable() || n.listed != slices.Contains(s.byLoad, loaded{n.load, n.ref}):
 			return fmt.Errorf("%s listed %v, offerable %v", n.hello.Name, n.listed, n.offerable())
 		case len(n.leases) == 0 && (n.est != 0 || n.fetch != 0 || n.beganSum != 0):
 			return fmt.Errorf("%s idle with an account of %v, %v, %v", n.hello.Name, n.est, n.fetch, n.beganSum)

@@ -50,8 +50,10 @@ type job struct {
 	hintOf map[hintKey]uint32
 	roots  map[wire.Digest]uint64 // sizes of root trees
 
-	ready []runRef // heap, see queue.go
-	pass  time.Duration
+	fresh  []*line  // ready runs, see queue.go: the highest priority first
+	heap   []runRef // likewise
+	queued int      // in both
+	pass   time.Duration
 
 	keeps  []*keep // objects that must become durable, see keep.go
 	keepOf map[objRef]int
@@ -111,7 +113,7 @@ func (s *State) checkEnds() bool {
 		done := wire.Done{Failures: j.failures, Counts: j.counts}
 		for _, t := range j.targets {
 			if s.tasks.at(t.task).state == wire.StateDone {
-				o := s.tasks.at(t.task).outs[t.output]
+				o := s.tasks.at(t.task).outs()[t.output]
 				done.Targets = append(done.Targets, wire.Target{Path: t.path, Held: s.heldBy(j.space, o)})
 			}
 		}
@@ -204,7 +206,7 @@ func (s *State) freeTasks(j *job) {
 	for _, r := range j.tasks {
 		s.dropTask(r)
 	}
-	j.tasks, j.targets, j.aims, j.hints, j.hintOf, j.roots, j.ready = nil, nil, nil, nil, nil, nil, nil
+	j.tasks, j.targets, j.aims, j.hints, j.hintOf, j.roots = nil, nil, nil, nil, nil, nil
 	s.live = slices.DeleteFunc(s.live, func(r jobRef) bool { return r == j.ref })
 	s.moved = true
 }

@@ -244,10 +244,10 @@ func TestGangOutputLost(t *testing.T) {
 	slow := makePlan(t, "slow -> src")
 	w.runs = func(name string) time.Duration { return time.Second }
 	w.run(1500*time.Millisecond, nil)
-	lost := w.s.tasks.at(w.s.jobs.at(w.s.jobOf[id]).tasks[0]).outs
+	lost := w.s.tasks.at(w.s.jobs.at(w.s.jobOf[id]).tasks[0]).outs()
 	if len(lost) == 0 {
 		w.run(time.Second, nil)
-		lost = w.s.tasks.at(w.s.jobs.at(w.s.jobOf[id]).tasks[0]).outs
+		lost = w.s.tasks.at(w.s.jobs.at(w.s.jobOf[id]).tasks[0]).outs()
 	}
 	other := w.submit(2, client, slow, nil, "slow")
 	w.dropEverywhere(lost[0].Digest)

@@ -64,7 +64,7 @@ func (s *State) keepLeaves(j *job) {
 // keepTargets has the targets that a done task makes kept.
 func (s *State) keepTargets(j *job, r taskRef) {
 	for _, t := range j.aims[r] {
-		s.keepObject(j, s.tasks.at(r).outs[t.output], false)
+		s.keepObject(j, s.tasks.at(r).outs()[t.output], false)
 	}
 }
 
@@ -154,8 +154,8 @@ func (s *State) order(j *job, k *keep, o *object, want int) {
 			give(s.nodes[h.node])
 		}
 	}
-	for _, r := range s.byLoad {
-		give(s.nodes[r])
+	for _, l := range s.byLoad {
+		give(s.nodes[l.ref])
 	}
 	for _, n := range s.nodes[1:] {
 		if n.member(j) {
@@ -168,7 +168,7 @@ func (s *State) order(j *job, k *keep, o *object, want int) {
 func (s *State) endKeeps(j *job) {
 	targets := map[objRef]bool{}
 	for _, t := range j.targets {
-		if outs := s.tasks.at(t.task).outs; !j.cancelled && s.tasks.at(t.task).state == wire.StateDone {
+		if outs := s.tasks.at(t.task).outs(); !j.cancelled && s.tasks.at(t.task).state == wire.StateDone {
 			targets[s.objectRef(j.space, outs[t.output])] = true
 		}
 	}
@@ -188,14 +188,14 @@ func (s *State) unkeep(r taskRef) {
 	if t.more != nil && t.more.reserved {
 		s.unreserve(t)
 	}
-	if !t.target || t.outs == nil {
+	if !t.target || t.outs() == nil {
 		return
 	}
 	j := s.jobOfTask(t)
 	for _, g := range j.aims[r] {
-		ref := s.objectOf.find(&key{j.space, t.outs[g.output].Digest})
+		ref := s.objectOf.find(&key{j.space, t.outs()[g.output].Digest})
 		i, ok := j.keepOf[ref]
-		if ref == 0 || !ok || j.keeps[i].leaf || s.targetElsewhere(j, r, t.outs[g.output].Digest) {
+		if ref == 0 || !ok || j.keeps[i].leaf || s.targetElsewhere(j, r, t.outs()[g.output].Digest) {
 			continue
 		}
 		if !j.keeps[i].done {
@@ -217,7 +217,7 @@ func (s *State) unkeep(r taskRef) {
 func (s *State) targetElsewhere(j *job, r taskRef, d wire.Digest) bool {
 	return slices.ContainsFunc(j.targets, func(g target) bool {
 		t := s.tasks.at(g.task)
-		return g.task != r && t.state == wire.StateDone && t.outs[g.output].Digest == d
+		return g.task != r && t.state == wire.StateDone && t.outs()[g.output].Digest == d
 	})
 }
 
@@ -255,7 +255,7 @@ func (s *State) keepsLost(j *job, lost []objRef) {
 		if t.state != wire.StateDone {
 			continue
 		}
-		d := t.outs[g.output].Digest
+		d := t.outs()[g.output].Digest
 		if unheld[s.objectOf.find(&key{j.space, d})] {
 			s.rewind(g.task, d)
 		}

@@ -312,7 +312,7 @@ func (s *State) resulted(e *Resulted) {
 func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
 	run := s.prepare(r, s.runs.at(r).lead)
 	k, outs := run.key, e.Value.Outputs
-	s.view.read(run.enc)
+	s.view.readOutputs(run.enc)
 	if !s.view.matches(outs) {
 		if l != nil && l.run == r {
 			s.attemptEnded(l, l.failure(wire.CauseInternal, "the node sent a value of another shape than the thunk declares"), 0)
@@ -362,8 +362,8 @@ func (s *State) wasGiven(id wire.LeaseID) bool {
 
 // record puts a value into the memo, and in the tables what they keep of it.
 func (s *State) record(k *key, outs []wire.Object, by Voucher, run time.Duration) {
-	if s.remember(k.of, wire.ThunkID(k.id), outs, by, run) {
-		s.emit(Record{s.row(s.memo(k))})
+	if m := s.remember(k, outs, by, run); m != nil {
+		s.emit(Record{s.row(m)})
 	}
 }
 

@@ -32,30 +32,35 @@ type claim struct {
 
 // knownClaims takes in what the tables have of a thunk.
 func (s *State) knownClaims(e *Known) {
-	space := s.space(e.Space)
-	s.remember(space, e.Thunk, e.Value.Outputs, e.By, e.Run)
+	k := key{s.space(e.Space), wire.Digest(e.Thunk)}
+	s.remember(&k, e.Value.Outputs, e.By, e.Run)
 	for _, v := range e.Also {
-		s.remember(space, e.Thunk, e.Value.Outputs, v, e.Run)
+		s.remember(&k, e.Value.Outputs, v, e.Run)
 	}
 }
 
-// remember adds a claim to the memo. It reports whether that is something for the tables: they keep
-// the value that was claimed first, with a signer of each owner, the last one whose signature is known.
-func (s *State) remember(space uint32, id wire.ThunkID, outs []wire.Object, by Voucher, run time.Duration) bool {
+// remember adds a claim to the memo, and says whether that is something for the tables: they keep the
+// value that was claimed first, with a signer of each owner, the last one whose signature is known. It
+// returns the entry then.
+func (s *State) remember(k *key, outs []wire.Object, by Voucher, run time.Duration) *memo {
 	if !s.believed(by.Signer) {
-		return false
+		return nil
 	}
-	k, c := key{space, wire.Digest(id)}, claim{outs, by.Signer, s.owner(by.Owner), by.Signature}
+	c := claim{outs, by.Signer, s.owner(by.Owner), by.Signature}
 	s.signs = s.signs || c.sig != ""
-	if r := s.memoOf.find(&k); r != 0 {
-		return s.memos.at(r).add(c)
+	if m := s.memo(k); m != nil {
+		if !m.add(c) {
+			return nil
+		}
+		return m
 	}
 	s.forgetMemo()
 	r := s.memos.add()
-	*s.memos.at(r) = memo{key: k, claim: c, run: run}
+	m := s.memos.at(r)
+	*m = memo{key: *k, claim: c, run: run}
 	s.memoOf.put(r)
 	s.memoAge = append(s.memoAge, r)
-	return true
+	return m
 }
 
 // add adds a claim to those that are there, as remember does.

@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -19,14 +18,34 @@ const (
 
 // A node is a member of the mesh, connected or not; one without slots only holds objects.
 type node struct {
-	ref       nodeRef
+	// What placing looks at, of many nodes for each run.
+	ref      nodeRef
+	state    nodeState
+	listed   bool          // stands in State.byLoad
+	spared   bool          // for a gang that waits, see State.spare
+	trial    bool          // it may show with one task that it is better than it was
+	metered  bool          // hello.Metered
+	slots    int           // hello.Slots
+	memBytes int64         // hello.MemBytes
+	stamp    uint64        // of the last placement it was a candidate of
+	taken    int           // slots that leases take
+	mem      int64         // that they may take together
+	est      time.Duration // that they are expected to run, times their slots
+	fetch    time.Duration // for how long they keep its link busy, fetching
+	serve    time.Duration // and others' fetches from it do
+	running  int           // of taken, by leases that have begun
+	beganSum time.Duration // of the times at which they began, times their slots
+	parked   lot           // runs that are to wait for it
+	pace     pace
+	load     uint64 // taken per slot, in 2^-20
+	leases   []*lease
+
 	peer      wire.PeerID
 	hello     wire.Hello
 	owner     string
 	tenants   []wire.Space
 	until     time.Duration // when its certificate ends, as it was when it connected
-	state     nodeState
-	host      uint16 // its number, see network.go; 0 if it gives no networks
+	host      uint16        // its number, see network.go; 0 if it gives no networks
 	connected bool
 	draining  bool
 	paused    bool
@@ -40,25 +59,7 @@ type node struct {
 	told  int   // objects it reported in this one
 	whole bool  // it has reported all it holds
 
-	leases   []*lease
-	taken    int           // slots that they take
-	mem      int64         // that they may take together
-	est      time.Duration // that they are expected to run, times their slots
-	fetch    time.Duration // for how long they keep its link busy, fetching
-	serve    time.Duration // and others' fetches from it do
-	running  int           // of taken, by leases that have begun
-	beganSum time.Duration // of the times at which they began, times their slots
-
-	parked lot // runs that are to wait for it
-	pace   pace
-
-	load   uint64 // taken per slot, in 2^-20
-	listed bool   // stands in State.byLoad
-	spared bool   // for a gang that waits, see State.spare
-	stamp  uint64 // of the last placement it was a candidate of
-
 	quarantine *quarantine // nil of one that is trusted
-	trial      bool        // it may show with one task that it is better than it was
 	blames     []blame     // of the last blameWindow
 
 	ran          int
@@ -92,10 +93,10 @@ func (n *node) offerable() bool {
 
 // room reports whether the node takes one more offer: about as many run ahead of its slots as it
 // has. One that takes several slots may exceed that, or narrow ones would keep it out for ever.
-func (n *node) room() bool { return !n.spared && n.taken < 2*n.hello.Slots }
+func (n *node) room() bool { return !n.spared && n.taken < 2*n.slots }
 
 // idle reports whether a slot is free, and for anybody.
-func (n *node) idle() bool { return !n.spared && n.taken < n.hello.Slots }
+func (n *node) idle() bool { return !n.spared && n.taken < n.slots }
 
 func (n *node) lostAfter() time.Duration {
 	if n.hello.Slots == 0 || n.hello.Labels["laptop"] == "true" {
@@ -145,6 +146,7 @@ func (s *State) nodeUp(e *NodeUp) {
 	moved := n.owner != e.Owner && n.owner != ""
 	n.hello, n.owner, n.tenants, n.until, n.connected = e.Hello, e.Owner, e.Tenants, s.now+e.Until.Sub(s.wall), true
 	n.hello.Running, n.hello.Working = nil, nil
+	n.slots, n.memBytes, n.metered = n.hello.Slots, n.hello.MemBytes, n.hello.Metered
 	n.quarantine = s.quarantines[e.Peer]
 	n.draining, n.paused, n.deaf, n.left = false, false, false, false
 	n.seen, n.upSince = s.now, s.now
@@ -304,33 +306,55 @@ func (s *State) leaseLost(l *lease, f wire.Failure, ran time.Duration) {
 	}
 }
 
-// reload puts a node where it belongs in State.byLoad.
-func (s *State) reload(n *node) {
-	if n.listed {
-		i, _ := slices.BinarySearchFunc(s.byLoad, n, s.byLoadCmp)
-		s.byLoad = slices.Delete(s.byLoad, i, i+1)
-	}
-	was := n.listed
-	n.listed = n.offerable()
-	s.hungrier = s.hungrier || len(s.byLoad) == 0
-	if n.listed && !was {
-		s.unstick() // it may be the one that they wait for
-	}
-	if !n.listed {
-		s.unparkAll(n)
-		return
-	}
-	n.load = uint64(n.taken) << 20 / uint64(n.hello.Slots)
-	if n.spared { // after all that are not
-		n.load |= 1 << 63
-	}
-	i, _ := slices.BinarySearchFunc(s.byLoad, n, s.byLoadCmp)
-	s.byLoad = slices.Insert(s.byLoad, i, n.ref)
+// A loaded is a node's place in State.byLoad, so that to find one looks at no other node.
+type loaded struct {
+	load uint64
+	ref  nodeRef
 }
 
-func (s *State) byLoadCmp(r nodeRef, n *node) int {
-	if c := cmp.Compare(s.nodes[r].load, n.load); c != 0 {
-		return c
+func (a loaded) before(b loaded) bool { return a.load < b.load || a.load == b.load && a.ref < b.ref }
+
+// placeByLoad returns where a place is in State.byLoad, or would be. Written out it takes a third of
+// slices.BinarySearchFunc.
+func (s *State) placeByLoad(l loaded) int {
+	lo, hi := 0, len(s.byLoad)
+	for lo < hi {
+		if mid := int(uint(lo+hi) >> 1); s.byLoad[mid].before(l) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
 	}
-	return cmp.Compare(r, n.ref)
+	return lo
+}
+
+// reload puts a node where it belongs in State.byLoad.
+func (s *State) reload(n *node) {
+	was, from := n.listed, loaded{n.load, n.ref}
+	n.listed = n.offerable()
+	if n.listed {
+		n.load = uint64(n.taken) << 20 / uint64(n.slots)
+		if n.spared { // after all that are not
+			n.load |= 1 << 63
+		}
+	}
+	to := loaded{n.load, n.ref}
+	i, j := s.placeByLoad(from), s.placeByLoad(to)
+	switch {
+	case was && n.listed && i < j:
+		copy(s.byLoad[i:j-1], s.byLoad[i+1:j])
+		s.byLoad[j-1] = to
+	case was && n.listed:
+		copy(s.byLoad[j+1:i+1], s.byLoad[j:i])
+		s.byLoad[j] = to
+	case was:
+		s.byLoad = slices.Delete(s.byLoad, i, i+1)
+	case n.listed:
+		s.unstick() // it may be the one that they wait for
+		s.byLoad = slices.Insert(s.byLoad, j, to)
+	}
+	s.hungrier = s.hungrier || was != n.listed && len(s.byLoad) < 2
+	if !n.listed {
+		s.unparkAll(n)
+	}
 }

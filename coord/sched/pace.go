@@ -121,7 +121,7 @@ func (s *State) usual(k *kind, but nodeRef) (time.Duration, bool) {
 // crammed reports whether a node has fewer cores than the run keeps busy.
 func crammed(run *run, n *node) bool { return run.hints.CPU() > n.milliCPU() }
 
-func (n *node) milliCPU() int64 { return int64(n.hello.Slots) * wire.DefaultMilliCPU }
+func (n *node) milliCPU() int64 { return int64(n.slots) * wire.DefaultMilliCPU }
 
 // estimate returns how long a node is expected to take for a run.
 func (s *State) estimate(run *run, n *node) time.Duration {

@@ -16,20 +16,19 @@ const (
 	worthwhile = 4
 )
 
-// A lot holds the runs that are parked at a node, in order. Taking one out leaves a hole.
+// A lot holds runs in order, those that are parked at a node for instance. Taking one out leaves a hole.
 type lot struct {
-	runs []runRef // run.pos is the place in it; 0 is a hole. The first and the last are none
-	head int      // where the first is
-	n    int      // of runs
-	est  time.Duration
+	runs []runRef      // run.pos is the place in it; 0 is a hole. The first and the last are none
+	head int           // where the first is
+	n    int           // of runs
+	est  time.Duration // of those that are parked
 }
 
 // park has a run wait for the node that will be done with it soonest though it is busy.
 func (s *State) park(r runRef, n *node, est time.Duration) {
 	run, l := s.runs.at(r), &n.parked
-	run.place, run.node, run.first, run.est, run.pos = placeParked, n.ref, false, est, int32(len(l.runs))
-	l.runs = append(l.runs, r)
-	l.n++
+	run.place, run.node, run.first, run.est = placeParked, n.ref, false, est
+	l.add(r, run)
 	l.est += est
 	s.parked++
 	s.toPark--
@@ -39,16 +38,23 @@ func (s *State) park(r runRef, n *node, est time.Duration) {
 func (s *State) unpark(r runRef) {
 	run := s.runs.at(r)
 	l := &s.nodes[run.node].parked
-	l.runs[run.pos] = 0
-	l.n--
 	l.est -= run.est
+	s.takeOut(l, run)
 	s.parked--
 	run.place, run.node, run.pos = placeNone, 0, -1
-	s.tidyLot(l)
 }
 
-// tidyLot takes holes off both ends, and all of them once they are more than the runs.
-func (s *State) tidyLot(l *lot) {
+func (l *lot) add(r runRef, run *run) {
+	run.pos = int32(len(l.runs))
+	l.runs = append(l.runs, r)
+	l.n++
+}
+
+// takeOut takes a run out of a lot. Holes are taken off both ends, and all of them once they are more
+// than the runs.
+func (s *State) takeOut(l *lot, run *run) {
+	l.runs[run.pos] = 0
+	l.n--
 	if l.n == 0 {
 		*l = lot{}
 		return
@@ -92,7 +98,10 @@ func (s *State) unparkFree() {
 		return
 	}
 	for _, n := range s.nodes[1:] {
-		for k := 2*n.hello.Slots - n.taken; k > 0 && n.parked.n > 0 && !n.spared; k-- {
+		if n.parked.n == 0 || !n.room() {
+			continue
+		}
+		for k := 2*n.slots - n.taken; k > 0 && n.parked.n > 0; k-- {
 			r := n.parked.runs[n.parked.head]
 			s.unpark(r)
 			s.enqueue(r)

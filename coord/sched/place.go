@@ -9,7 +9,8 @@ import (
 
 // fit is how a run would fare on a node.
 type fit struct {
-	finish time.Duration // from now on
+	start  time.Duration // from now on
+	finish time.Duration
 	run    time.Duration
 	fetch  time.Duration
 	moves  time.Duration // of fetch, what nothing else moves over the same link meanwhile
@@ -77,7 +78,7 @@ func (s *State) placeReady() {
 }
 
 // room reports whether any node has room.
-func (s *State) room() bool { return len(s.byLoad) > 0 && s.nodes[s.byLoad[0]].room() }
+func (s *State) room() bool { return len(s.byLoad) > 0 && s.nodes[s.byLoad[0].ref].room() }
 
 // placeRun offers a run, or puts it where it waits.
 func (s *State) placeRun(r runRef) {
@@ -112,6 +113,7 @@ func (s *State) placeRun(r runRef) {
 // best returns the node where the run is done soonest, other than except, and whether it has room.
 // It is nil if there is none that takes offers.
 func (s *State) best(run *run, except *node) (best *node, bestFit fit, now bool) {
+	s.look(run)
 	s.gather(run)
 	for pass := range 2 {
 		for _, r := range s.cand {
@@ -119,7 +121,11 @@ func (s *State) best(run *run, except *node) (best *node, bestFit fit, now bool)
 			if n == except || pass == 0 && (n.spared || slices.Contains(run.avoid, r)) {
 				continue
 			}
-			f := s.fit(run, n)
+			f := s.whenFree(run, n)
+			if best != nil && f.finish >= bestFit.finish {
+				continue // whatever it would fetch
+			}
+			s.fetching(n, &f)
 			if f.guess {
 				s.probe(f.source, n)
 			}
@@ -144,7 +150,7 @@ func (s *State) gather(run *run) {
 	second := run.repeat != nil || run.leases[0] != nil // it is no use from a node on trial
 	add := func(r nodeRef) bool {
 		n := s.nodes[r]
-		if n.stamp == s.stamp || !n.listed || n.trial && second || run.repeat != nil && run.repeat.party(n) || !run.class.has(r) || n.hello.MemBytes != 0 && n.hello.MemBytes < run.hints.MemBytes {
+		if n.stamp == s.stamp || !n.listed || n.trial && second || run.repeat != nil && run.repeat.party(n) || !run.class.has(r) || n.memBytes != 0 && n.memBytes < run.hints.MemBytes {
 			return false
 		}
 		n.stamp = s.stamp
@@ -154,8 +160,7 @@ func (s *State) gather(run *run) {
 	if run.node != 0 {
 		add(run.node)
 	}
-	for _, ref := range run.need {
-		o := s.objects.at(ref)
+	for _, o := range s.needs {
 		if len(o.holders) == 0 {
 			continue // its recall is weighed; placing looked at its inputs
 		}
@@ -173,8 +178,8 @@ func (s *State) gather(run *run) {
 		}
 	}
 	found, free := 0, 0
-	for i, r := range s.byLoad {
-		n := s.nodes[r]
+	for i, l := range s.byLoad {
+		r, n := l.ref, s.nodes[l.ref]
 		if !n.room() || i >= lookAt && found == 0 || found >= loadCandidates {
 			break
 		}
@@ -199,50 +204,72 @@ func (s *State) gather(run *run) {
 	}
 }
 
+// look lists what the run needs in State.needs.
+func (s *State) look(run *run) {
+	s.needs = s.needs[:0]
+	for _, ref := range run.need {
+		s.needs = append(s.needs, s.objects.at(ref))
+	}
+}
+
 // fit estimates when the run would be done on the node: it starts when a slot is free and its
 // inputs are there, whichever is later, for nodes fetch while they run other things.
 func (s *State) fit(run *run, n *node) fit {
+	s.look(run)
+	f := s.whenFree(run, n)
+	s.fetching(n, &f)
+	return f
+}
+
+// whenFree is fit for a run whose inputs are there.
+func (s *State) whenFree(run *run, n *node) fit {
 	f := fit{run: s.estimate(run, n)}
-	var missing, most uint64
-	coming, shared := false, 1 // of the largest: among how many what its source has to serve is shared
-	for _, ref := range run.need {
-		o := s.objects.at(ref)
+	f.start = s.queueing(n, run)
+	if !n.room() || !n.admits(run.hints) {
+		f.start = max(f.start, f.run/2)
+	}
+	f.finish = f.start + f.run
+	return f
+}
+
+// fetching adds to a fit what it takes until what is in State.needs is on the node.
+func (s *State) fetching(n *node, f *fit) {
+	var missing uint64
+	var largest *object
+	coming := false
+	for _, o := range s.needs {
 		if h := o.holder(n.ref); h != nil && (h.have || h.coming > 0) {
 			coming = coming || !h.have
 			continue
 		}
 		missing += o.size
-		if o.size >= most {
-			if src := s.source(o, n); src != nil {
-				f.source, most = src, o.size
-				if o.size >= sharedFrom {
-					shared = max(1, min(len(o.holders), wire.MaxHolders))
-				}
-			}
+		if largest == nil || o.size >= largest.size {
+			largest = o
 		}
 	}
-	start := s.queueing(n, run)
-	if !n.room() || !n.admits(run.hints) {
-		start = max(start, f.run/2)
-	}
 	if coming {
-		start = max(start, n.fetch+fetchStart)
+		f.start = max(f.start, n.fetch+fetchStart)
 	}
-	if missing > 0 || f.source != nil {
+	if largest != nil {
 		var rate float64
 		var rtt time.Duration
 		ahead := n.fetch
-		if f.source != nil {
-			rate, rtt = s.rate(f.source.ref, n.ref), s.rtt(f.source.ref, n.ref)
+		if f.source = s.source(largest, n); f.source != nil {
+			rate, rtt = s.rates(f.source.ref, n.ref)
+			shared := 1 // among how many what its source has to serve is shared
+			if largest.size >= sharedFrom {
+				shared = max(1, min(len(largest.holders), wire.MaxHolders))
+			}
 			ahead = max(ahead, f.source.serve/time.Duration(shared))
 			f.guess = rate == 0 && missing > smallFetch
 		}
-		f.fetch = fetchTime(missing, rate, rtt)
-		f.moves = fetchTime(missing, rate, 0) - fetchStart + fetchEach
-		start = max(start, ahead+f.fetch)
+		if missing > 0 || f.source != nil {
+			f.fetch = fetchTime(missing, rate, rtt)
+			f.moves = fetchTime(missing, rate, 0) - fetchStart + fetchEach
+			f.start = max(f.start, ahead+f.fetch)
+		}
 	}
-	f.finish = start + f.run
-	return f
+	f.finish = f.start + f.run
 }
 
 // source returns the holder from which n, which has it not, would best fetch the object: the best of
@@ -256,10 +283,10 @@ func (s *State) source(o *object, n *node) (best *node) {
 			continue
 		}
 		src := s.nodes[h.node]
-		rate := s.rate(src.ref, n.ref)
+		rate, _ := s.rates(src.ref, n.ref)
 		switch {
-		case best == nil, best.hello.Metered && !src.hello.Metered:
-		case src.hello.Metered && !best.hello.Metered:
+		case best == nil, best.metered && !src.metered:
+		case src.metered && !best.metered:
 			continue
 		case rate > bestRate, rate == bestRate && src.serve < best.serve:
 		default:

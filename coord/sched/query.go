@@ -52,7 +52,7 @@ func (s *State) jobStatus(j *job, h *holders) wire.JobStatus {
 	}
 	for _, t := range j.targets {
 		if task := s.tasks.at(t.task); task.state == wire.StateDone {
-			st.Targets = append(st.Targets, wire.Target{Path: t.path, Held: s.heldBy(j.space, task.outs[t.output])})
+			st.Targets = append(st.Targets, wire.Target{Path: t.path, Held: s.heldBy(j.space, task.outs()[t.output])})
 		}
 	}
 	return st
@@ -92,7 +92,7 @@ func (s *State) taskStatus(tr taskRef, h *holders) wire.TaskStatus {
 	} else if enc, err := s.reduced(t); err == "" {
 		st.Resolved, st.Encoded = wire.ThunkID(wire.Sum(enc)), enc
 	}
-	for _, o := range t.outs {
+	for _, o := range t.outs() {
 		st.Value = append(st.Value, s.heldBy(j.space, o))
 	}
 	if t.more != nil && t.more.failure != nil {

@@ -38,18 +38,37 @@ func (j *job) charge(s *State, est time.Duration) {
 	j.tenant.pass += est / j.tenant.weight
 }
 
-// enqueue makes a run ready in its job's heap.
+// A line holds runs of one priority that were not looked at so far, in the order in which they became
+// ready. A large job has nearly all of its runs there, and passes them one after the other; those that
+// have had a turn come back out of order, to a heap.
+type line struct {
+	prio int8
+	lot
+}
+
+// lineOf returns the line of a run without a course.
+func (j *job) lineOf(run *run) *line {
+	i, ok := slices.BinarySearchFunc(j.fresh, run.prio, func(l *line, prio int8) int { return cmp.Compare(prio, l.prio) })
+	if !ok {
+		j.fresh = slices.Insert(j.fresh, i, &line{prio: run.prio})
+	}
+	return j.fresh[i]
+}
+
+// enqueue makes a run ready, in its job's line or heap.
 func (s *State) enqueue(r runRef) {
 	run := s.runs.at(r)
 	run.place = placeReady
-	if run.course != nil {
-		run.node, run.first = 0, false
-	}
 	j := s.jobs.at(run.job)
-	run.pos = int32(len(j.ready))
-	j.ready = append(j.ready, r)
-	s.up(j, len(j.ready)-1)
-	if len(j.ready) == 1 {
+	if run.course == nil {
+		j.lineOf(run).add(r, run)
+	} else {
+		run.node, run.first = 0, false
+		run.pos = int32(len(j.heap))
+		j.heap = append(j.heap, r)
+		s.up(j, len(j.heap)-1)
+	}
+	if j.queued++; j.queued == 1 {
 		s.activate(j)
 	}
 	s.moved = true
@@ -75,24 +94,44 @@ func (s *State) activate(j *job) {
 	s.ready = append(s.ready, j.ref)
 }
 
-// unqueue takes a run out of its job's heap.
+// unqueue takes a run out of its job's line or heap.
 func (s *State) unqueue(r runRef) {
 	run := s.runs.at(r)
 	j := s.jobs.at(run.job)
-	i, last := int(run.pos), len(j.ready)-1
-	s.swap(j, i, last)
-	j.ready = j.ready[:last]
-	if i < last {
-		s.down(j, i)
-		s.up(j, i)
+	if run.course == nil {
+		s.takeOut(&j.lineOf(run).lot, run)
+	} else {
+		i, last := int(run.pos), len(j.heap)-1
+		s.swap(j, i, last)
+		j.heap = j.heap[:last]
+		if i < last {
+			s.down(j, i)
+			s.up(j, i)
+		}
 	}
 	run.pos, run.place = -1, placeNone
-	if last == 0 {
-		j.ready = nil
+	if j.queued--; j.queued == 0 {
+		j.heap, j.fresh = nil, nil
 		j.tenant.jobs--
 		i := slices.Index(s.ready, j.ref)
 		s.ready = slices.Delete(s.ready, i, i+1)
 	}
+}
+
+// first returns the run of a job whose turn is next, which has one.
+func (s *State) first(j *job) (r runRef) {
+	if len(j.heap) > 0 {
+		r = j.heap[0]
+	}
+	for _, l := range j.fresh {
+		if l.n > 0 {
+			if f := l.runs[l.head]; r == 0 || s.less(f, r) {
+				r = f
+			}
+			break
+		}
+	}
+	return r
 }
 
 // reorder moves a run whose priority changed.
@@ -114,7 +153,7 @@ func (s *State) next() runRef {
 	if best == nil {
 		return 0
 	}
-	return best.ready[0]
+	return s.first(best)
 }
 
 // before reports whether a's turn is before b's.
@@ -125,23 +164,23 @@ func (s *State) before(a, b *job) bool {
 	if a.tenant != b.tenant {
 		return a.seq < b.seq
 	}
-	pa, pb := s.runs.at(a.ready[0]).prio, s.runs.at(b.ready[0]).prio
+	pa, pb := s.runs.at(s.first(a)).prio, s.runs.at(s.first(b)).prio
 	return cmp.Or(cmp.Compare(pb, pa), cmp.Compare(a.pass, b.pass), cmp.Compare(a.seq, b.seq)) < 0
 }
 
-// less orders a job's heap: the highest priority, then the oldest.
+// less orders a job's runs: the highest priority, then the oldest.
 func (s *State) less(a, b runRef) bool {
 	x, y := s.runs.at(a), s.runs.at(b)
 	return x.prio > y.prio || x.prio == y.prio && x.seq < y.seq
 }
 
 func (s *State) swap(j *job, a, b int) {
-	j.ready[a], j.ready[b] = j.ready[b], j.ready[a]
-	s.runs.at(j.ready[a]).pos, s.runs.at(j.ready[b]).pos = int32(a), int32(b)
+	j.heap[a], j.heap[b] = j.heap[b], j.heap[a]
+	s.runs.at(j.heap[a]).pos, s.runs.at(j.heap[b]).pos = int32(a), int32(b)
 }
 
 func (s *State) up(j *job, i int) {
-	for i > 0 && s.less(j.ready[i], j.ready[(i-1)/2]) {
+	for i > 0 && s.less(j.heap[i], j.heap[(i-1)/2]) {
 		s.swap(j, i, (i-1)/2)
 		i = (i - 1) / 2
 	}
@@ -150,13 +189,13 @@ func (s *State) up(j *job, i int) {
 func (s *State) down(j *job, i int) {
 	for {
 		c := 2*i + 1
-		if c >= len(j.ready) {
+		if c >= len(j.heap) {
 			return
 		}
-		if c+1 < len(j.ready) && s.less(j.ready[c+1], j.ready[c]) {
+		if c+1 < len(j.heap) && s.less(j.heap[c+1], j.heap[c]) {
 			c++
 		}
-		if !s.less(j.ready[c], j.ready[i]) {
+		if !s.less(j.heap[c], j.heap[i]) {
 			return
 		}
 		s.swap(j, i, c)

@@ -45,7 +45,7 @@ func (s *State) doubt(tr taskRef, k *key, enc []byte, outs []wire.Object, how wi
 func (s *State) unconfirmed(tr taskRef, k *key, enc []byte, outs []wire.Object, how wire.How, by ran, signer wire.PeerID) bool {
 	t := s.tasks.at(tr)
 	j := s.jobOfTask(t)
-	if t.sure && t.outs != nil && !slices.Equal(t.outs, outs) && s.sampled(j, k) {
+	if t.sure && t.outs() != nil && !slices.Equal(t.outs(), outs) && s.sampled(j, k) {
 		t.sure = false // it was confirmed, then lost, and is not what comes now
 	}
 	if t.sure || t.more != nil && t.more.gang != nil || !j.twice && !s.sampled(j, k) {

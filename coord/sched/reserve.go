@@ -16,7 +16,7 @@ func (s *State) reserve(r taskRef) {
 		return
 	}
 	j := s.jobOfTask(t)
-	for _, out := range t.outs {
+	for _, out := range t.outs() {
 		ref := s.objectOf.find(&key{j.space, out.Digest})
 		if ref == 0 {
 			continue
@@ -54,7 +54,7 @@ func (s *State) release(r taskRef) {
 func (s *State) unreserve(t *task) {
 	t.more.reserved = false
 	j := s.jobOfTask(t)
-	for _, out := range t.outs {
+	for _, out := range t.outs() {
 		ref := s.objectOf.find(&key{j.space, out.Digest})
 		if _, keeps := j.keepOf[ref]; ref == 0 || keeps {
 			continue

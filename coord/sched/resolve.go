@@ -41,12 +41,13 @@ func (s *State) resolve(r taskRef) {
 		s.joinGang(r, k, enc)
 		return
 	}
-	if s.fromMemo(r, &k, enc) {
+	m := s.memo(&k)
+	if m != nil && s.fromMemo(r, &k, enc, m) {
 		return
 	}
 	run := s.findRun(&k, j.ownOnly())
 	if run == 0 {
-		run = s.newRun(r, k, enc)
+		run = s.newRun(r, k, enc, m != nil)
 	}
 	s.attach(r, run)
 }
@@ -76,28 +77,24 @@ func (s *State) reduced(t *task) (enc []byte, err string) {
 // valueOf returns what a pending input of a task is by now, if the task it is of has a value.
 func (s *State) valueOf(t *task, in *viewInput) (wire.Object, bool) {
 	dep := s.taskOf.find(&key{t.of, in.object.Digest})
-	if dep == 0 || s.tasks.at(dep).outs == nil {
+	if dep == 0 || s.tasks.at(dep).outs() == nil {
 		return wire.Object{}, false
 	}
-	s.view.read(s.tasks.at(dep).enc)
+	s.view.readOutputs(s.tasks.at(dep).enc)
 	i, ok := s.view.output(string(in.output))
-	if !ok || i >= len(s.tasks.at(dep).outs) {
+	if !ok || i >= len(s.tasks.at(dep).outs()) {
 		return wire.Object{}, false
 	}
-	return s.tasks.at(dep).outs[i], true
+	return s.tasks.at(dep).outs()[i], true
 }
 
 // fromMemo gives the task a value that is known and can be had. One that was rewound takes only
 // the value it had: any other must be shown by a run.
-func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
-	m := s.memo(k)
-	if m == nil {
-		return false
-	}
+func (s *State) fromMemo(r taskRef, k *key, enc []byte, m *memo) bool {
 	t := s.tasks.at(r)
 	j := s.jobOfTask(t)
 	sure := t.sure || !j.twice && !s.sampled(j, k)
-	if sure && j.trust == wire.TrustAny && m.final != nil && s.canHave(k, m.final) && (t.outs == nil || slices.Equal(t.outs, m.final)) {
+	if sure && j.trust == wire.TrustAny && m.final != nil && s.canHave(k, m.final) && (t.outs() == nil || slices.Equal(t.outs(), m.final)) {
 		s.done(r, m.final, k.id, wire.HowMemo, ran{signer: s.nodeOf[m.signer]})
 		return true
 	}
@@ -118,7 +115,7 @@ func (s *State) fromMemo(r taskRef, k *key, enc []byte) bool {
 		s.expand(r, k, enc, outs, wire.HowMemo, ran{signer: s.nodeOf[signer]})
 		return true
 	}
-	if t.outs != nil && !slices.Equal(t.outs, outs) {
+	if t.outs() != nil && !slices.Equal(t.outs(), outs) {
 		return false
 	}
 	s.done(r, outs, k.id, wire.HowMemo, ran{signer: s.nodeOf[signer]})
@@ -130,11 +127,11 @@ func final(outs []wire.Object) bool {
 }
 
 // newRun makes the run of a resolved thunk, for the task that is the first to need it, and puts it
-// where it waits.
-func (s *State) newRun(first taskRef, k key, enc []byte) runRef {
+// where it waits. known says that the memo has a value of it.
+func (s *State) newRun(first taskRef, k key, enc []byte, known bool) runRef {
 	r := s.makeRun(first, k, enc)
 	s.putRun(r)
-	if s.memo(&k) != nil || len(s.orphans) > 0 {
+	if known || len(s.orphans) > 0 {
 		s.prepare(r, first)
 		if s.awaitMemo(r) || s.adoptOrphan(r) {
 			return r

@@ -25,7 +25,7 @@ func (s *State) maker(r taskRef, d wire.Digest) taskRef {
 }
 
 func (s *State) holds(r taskRef, d wire.Digest) bool {
-	return slices.ContainsFunc(s.tasks.at(r).outs, func(o wire.Object) bool { return o.Digest == d })
+	return slices.ContainsFunc(s.tasks.at(r).outs(), func(o wire.Object) bool { return o.Digest == d })
 }
 
 // rewind makes a done task that had the lost object run again, or only the task of its sub-graph
@@ -46,7 +46,7 @@ func (s *State) rewind(r taskRef, lost wire.Digest) {
 	}
 	if t.more != nil {
 		for _, sub := range t.more.subs {
-			if t.outs[sub.output].Digest == lost {
+			if t.outs()[sub.output].Digest == lost {
 				s.enter(r, wire.StateExpanding, wire.Notice{})
 				s.rewind(sub.target, lost)
 				if t.missing == 0 {
@@ -74,13 +74,13 @@ func (s *State) rewind(r taskRef, lost wire.Digest) {
 // if a sub-graph was made of the old one, the task fails.
 func (s *State) diverged(r taskRef, outs []wire.Object, resolved wire.Digest, how wire.How, by ran) {
 	t := s.tasks.at(r)
-	old := t.outs
+	old := t.outs()
 	below, ok := s.descendants(r)
-	if t.diverged || !ok || t.more != nil && len(t.more.subs) > 0 {
+	if !ok || t.more != nil && (t.more.diverged || len(t.more.subs) > 0) {
 		s.fail(r, s.nondeterministic(t, old, outs, by), nil)
 		return
 	}
-	t.diverged = true
+	t.rare().diverged = true
 	for _, d := range below {
 		s.invalidate(d)
 	}
@@ -113,7 +113,7 @@ func (s *State) descendants(r taskRef) (below []taskRef, ok bool) {
 		for e := s.tasks.at(queue[0]).users; e != 0; e = s.edges.at(e).next {
 			u := s.edges.at(e).to
 			t := s.tasks.at(u)
-			if seen[u] || t.outs == nil && t.run == 0 && t.state != wire.StateExpanding {
+			if seen[u] || t.outs() == nil && t.run == 0 && t.state != wire.StateExpanding {
 				continue
 			}
 			if t.more != nil && (len(t.more.subs) > 0 || t.more.waits > 0) {
@@ -132,7 +132,7 @@ func (s *State) invalidate(r taskRef) {
 	t := s.tasks.at(r)
 	s.unkeep(r)
 	s.unsettle(r)
-	t.outs, t.sure, t.vouched = nil, false, false
+	t.value, t.sure, t.vouched = nil, false, false
 	if t.state == wire.StateDone || !over(t.state) {
 		s.enter(r, wire.StateBlocked, wire.Notice{})
 		if t.missing == 0 {

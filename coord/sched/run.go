@@ -13,7 +13,7 @@ type place uint8
 
 const (
 	placeNone    place = iota
-	placeReady         // in its job's heap
+	placeReady         // in a line or the heap of its job
 	placeParked        // in the list of the node it waits for
 	placeHungry        // waits for an object
 	placeStuck         // no node could ever run it
@@ -30,7 +30,7 @@ type run struct {
 	seq     uint64
 	*course         // nil before it is looked at for the first time
 	lead    taskRef // that it runs for; those that share it follow by task.mate
-	job     jobRef  // of lead, in whose heap it stands
+	job     jobRef  // of lead, with whose it stands ready
 	place   place
 	prio    int8 // of the one that waits with the highest
 }
@@ -246,16 +246,19 @@ func (s *State) succeed(r runRef, outs []wire.Object, by ran) {
 // succeedHow is succeed for a value that may have been known.
 func (s *State) succeedHow(r runRef, outs []wire.Object, how wire.How, by ran) {
 	run := s.runs.at(r)
-	k, enc, waiters := run.key, run.enc, s.allWaiters(run)
+	k, enc := run.key, run.enc
+	var room [8]taskRef
+	waiters := room[:0]
+	for tr := range s.waiters(run) {
+		waiters = append(waiters, tr)
+		s.tasks.at(tr).run, s.tasks.at(tr).mate = 0, 0
+	}
 	for _, l := range run.leases {
 		if l != nil {
 			s.outrun(l, by)
 			s.emit(Cancel{l.node.peer, l.id})
 			s.endLease(l)
 		}
-	}
-	for _, tr := range waiters {
-		s.tasks.at(tr).run, s.tasks.at(tr).mate = 0, 0
 	}
 	run.lead = 0
 	s.dropRun(r)
@@ -287,7 +290,7 @@ func (s *State) conclude(tr taskRef, k *key, enc []byte, outs []wire.Object, how
 	switch {
 	case !final(outs):
 		s.expand(tr, k, enc, outs, how, by)
-	case t.outs != nil && !slices.Equal(t.outs, outs):
+	case t.outs() != nil && !slices.Equal(t.outs(), outs):
 		s.diverged(tr, outs, k.id, how, by)
 	default:
 		s.done(tr, outs, k.id, how, by)

@@ -15,7 +15,7 @@
 //	Done      its value is pinned; back to Blocked if it is lost and needed again (rewind.go)
 //	Failed, Cancelled
 //
-// A run is in exactly one place: ready in a job's heap (queue.go), parked at the node it is to wait
+// A run is in exactly one place: ready in a job's lines or heap (queue.go), parked at the node it is to wait
 // for, waiting for an input that nobody live holds (input.go), stuck without a node that could ever
 // run it, backing off, or leased.
 package sched
@@ -109,7 +109,7 @@ type State struct {
 	nodeOf      map[wire.PeerID]nodeRef
 	signs       bool      // somebody wants to be shown whose values are: all that is given is signed
 	freeNodes   []nodeRef // of nodes that were forgotten
-	byLoad      []nodeRef // that take offers, least loaded first
+	byLoad      []loaded  // that take offers, least loaded first
 	leases      map[wire.LeaseID]*lease
 	going       []going  // continuations whose turn came in this Step
 	orphans     []orphan // leases of earlier epochs that nothing needs so far
@@ -124,7 +124,7 @@ type State struct {
 	gangs       []*gang
 	hosts       []host   // by number, once a node has one; 0 is none
 	vni         uint32   // given last
-	ready       []jobRef // with something in their heap
+	ready       []jobRef // with something ready
 	parked      int      // runs in nodes' parked lists
 	toPark      int      // how many more this Step may park
 	again       bool     // parked runs are to be weighed anew
@@ -146,6 +146,7 @@ type State struct {
 	view  view // scratch
 	other view // likewise
 	cand  []nodeRef
+	needs []*object
 	deps  []taskRef
 	stamp uint64
 }

@@ -15,14 +15,14 @@ func (w *world) checkPins() {
 		j := w.s.jobs.at(jr)
 		for _, r := range j.tasks {
 			t := w.s.tasks.at(r)
-			if t.outs == nil {
+			if t.outs() == nil {
 				continue
 			}
 			k := fmt.Sprint(w.epoch, j.id, t.id)
-			if old := w.pinned[k]; old != nil && !slices.Equal(old, t.outs) && !w.mayDiverge(t) {
+			if old := w.pinned[k]; old != nil && !slices.Equal(old, t.outs()) && !w.mayDiverge(t) {
 				w.t.Fatalf("at %v the pinned value of %s changed", w.now, t.name)
 			}
-			w.pinned[k] = t.outs
+			w.pinned[k] = t.outs()
 		}
 	}
 }
@@ -45,7 +45,7 @@ func (w *world) checkTrust(actions []Action) {
 			continue
 		}
 		t, id := w.s.tasks.at(r), wire.Digest(tell.Notice.Resolved)
-		value := fmt.Sprint(t.outs)
+		value := fmt.Sprint(t.outs())
 		if t.more != nil && len(t.more.subs) > 0 {
 			value = fmt.Sprint(t.more.raw)
 		}
@@ -146,7 +146,7 @@ func (w *world) checkMade(id wire.JobID) {
 	j := w.s.jobs.at(ref)
 	for _, r := range j.tasks { // none if they are freed already
 		t := w.s.tasks.at(r)
-		if t.state != wire.StateDone || len(t.outs) == 0 || t.more != nil && len(t.more.subs) > 0 {
+		if t.state != wire.StateDone || len(t.outs()) == 0 || t.more != nil && len(t.more.subs) > 0 {
 			continue
 		}
 		enc, err := w.s.reduced(t)
@@ -154,8 +154,8 @@ func (w *world) checkMade(id wire.JobID) {
 		if slices.ContainsFunc(given, func(v string) bool { return strings.Contains(v, "{graph") }) {
 			continue // what it came to was known
 		}
-		if err != "" || !slices.Contains(given, fmt.Sprint(t.outs)) {
-			w.t.Fatalf("task %s of %s has %v, but of its inputs nodes made %v %s", t.name, j.id, t.outs, given, err)
+		if err != "" || !slices.Contains(given, fmt.Sprint(t.outs())) {
+			w.t.Fatalf("task %s of %s has %v, but of its inputs nodes made %v %s", t.name, j.id, t.outs(), given, err)
 		}
 	}
 }

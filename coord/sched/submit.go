@@ -169,7 +169,7 @@ func (s *State) checkWhole(j *job) error {
 
 // outputOf returns the place of an output of a task.
 func (s *State) outputOf(r taskRef, path string) (int, bool) {
-	s.view.read(s.tasks.at(r).enc)
+	s.view.readOutputs(s.tasks.at(r).enc)
 	return s.view.output(path)
 }
 

@@ -10,28 +10,38 @@ import (
 
 // A task is a thunk of one job's graph. Two equal thunks of a job are one task.
 type task struct {
-	key                    // of the job; the unresolved thunk
-	enc      []byte        // encoded, unresolved
-	name     string        // for people
-	outs     []wire.Object // the value the job has pinned; nil before the first
-	more     *taskMore     // what few tasks have
-	hints    uint32        // in job.hints
-	missing  uint32        // of what it waits for, how many are not done
-	deps     edgeRef       // tasks it waits for, each once: those of its inputs, then sub-graphs' targets
-	users    edgeRef       // tasks that wait for it
-	parent   taskRef       // whose sub-graph it came with; 0 in the submission
-	run      runRef        // that it waits for
-	mate     taskRef       // the next that waits for it, too
-	node     nodeRef       // that ran it, or runs it
-	signer   nodeRef       // whose claim its value is, if that was known
-	nesting  uint16
-	gen      uint16 // how often it was rewound
-	state    wire.State
-	how      wire.How
-	diverged bool // a re-run gave another value once
-	target   bool // of its job
-	sure     bool // two runs gave its value, where the job wants that
-	vouched  bool // as many owners did as the job wants
+	key               // of the job; the unresolved thunk
+	hints   uint32    // in job.hints
+	enc     []byte    // encoded, unresolved
+	name    string    // for people
+	value   *value    // that the job has pinned; nil before the first
+	more    *taskMore // what few tasks have
+	missing uint32    // of what it waits for, how many are not done
+	deps    edgeRef   // tasks it waits for, each once: those of its inputs, then sub-graphs' targets
+	users   edgeRef   // tasks that wait for it
+	parent  taskRef   // whose sub-graph it came with; 0 in the submission
+	run     runRef    // that it waits for
+	mate    taskRef   // the next that waits for it, too
+	node    nodeRef   // that ran it, or runs it
+	signer  nodeRef   // whose claim its value is, if that was known
+	nesting uint16
+	gen     uint8 // how often it was rewound
+	state   wire.State
+	how     wire.How
+	target  bool // of its job
+	sure    bool // two runs gave its value, where the job wants that
+	vouched bool // as many owners did as the job wants
+}
+
+// A value stands for itself: most tasks of a large job have none for long.
+type value struct{ outs []wire.Object }
+
+// outs returns the value the job has pinned, nil before the first.
+func (t *task) outs() []wire.Object {
+	if t.value == nil {
+		return nil
+	}
+	return t.value.outs
 }
 
 type taskMore struct {
@@ -44,6 +54,7 @@ type taskMore struct {
 	waiting  string         // why it does not go on
 	gang     *wire.Gang
 	reserved bool // its value is pinned for those that wait for it
+	diverged bool // a re-run gave another value once
 	ran      ran
 }
 
@@ -229,7 +240,7 @@ func (s *State) tell(j *job, n wire.Notice) {
 // for a run any more.
 func (s *State) done(r taskRef, outs []wire.Object, resolved wire.Digest, how wire.How, by ran) {
 	t := s.tasks.at(r)
-	t.outs = outs
+	t.value = &value{outs}
 	t.node, t.signer = by.node, by.signer
 	if t.more != nil {
 		t.more.waiting = ""

@@ -73,7 +73,7 @@ func (s *State) follower(l *lease, run *run, tr taskRef) (*next, *kind) {
 		u := s.edges.at(e).to
 		t := s.tasks.at(u)
 		h := &j.hints[t.hints]
-		if t.of != s.tasks.at(tr).of || t.state != wire.StateBlocked || t.missing != 1 || t.outs != nil || t.more != nil && t.more.gang != nil ||
+		if t.of != s.tasks.at(tr).of || t.state != wire.StateBlocked || t.missing != 1 || t.outs() != nil || t.more != nil && t.more.gang != nil ||
 			len(h.Labels) > 0 || h.MemBytes > l.hints.MemBytes || h.Slots(l.node.hello.Slots) > l.slots || h.Priority < l.hints.Priority {
 			continue
 		}

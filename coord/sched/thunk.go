@@ -41,16 +41,8 @@ func (v *view) read(enc []byte) bool {
 	if !placed && (fields != 9 || version != 1) {
 		return false
 	}
-	for i := range c.list() {
-		if arg := c.text(); i == 0 {
-			v.builtin = strings.HasPrefix(string(arg), "gaggle:")
-		}
-	}
-	for range c.list() {
-		c.list()
-		c.text()
-		c.text()
-	}
+	v.command(&c)
+	c.skip() // environment
 	v.root = c.link()
 	for range c.list() {
 		c.list()
@@ -61,18 +53,12 @@ func (v *view) read(enc []byte) bool {
 		in.to = c.at
 		v.pending = v.pending || in.object.Kind == wire.Pending
 		v.inputs = append(v.inputs, in)
-		if c.bad {
+		if c.b == nil {
 			return false
 		}
 	}
-	for range c.list() {
-		c.list()
-		out := viewOutput{path: c.text(), kind: wire.Kind(c.uint())}
-		out.graph = len(c.text()) > 0
-		v.outputs = append(v.outputs, out)
-		if c.bad {
-			return false
-		}
+	if !v.declared(&c) {
+		return false
 	}
 	c.text() // stdin
 	v.platform = c.text()
@@ -81,7 +67,41 @@ func (v *view) read(enc []byte) bool {
 		c.text() // job directory
 		c.text() // working directory
 	}
-	return !c.bad && c.at == len(enc)
+	return c.b != nil && c.at == len(enc)
+}
+
+// readOutputs reads only what matches and output look at.
+func (v *view) readOutputs(enc []byte) bool {
+	c := cursor{b: enc}
+	*v = view{inputs: v.inputs[:0], outputs: v.outputs[:0]}
+	c.list()
+	c.uint()
+	v.command(&c)
+	for range 3 { // environment, root, inputs
+		c.skip()
+	}
+	return v.declared(&c)
+}
+
+func (v *view) command(c *cursor) {
+	for i := range c.list() {
+		if arg := c.text(); i == 0 {
+			v.builtin = strings.HasPrefix(string(arg), "gaggle:")
+		}
+	}
+}
+
+func (v *view) declared(c *cursor) bool {
+	for range c.list() {
+		c.list()
+		out := viewOutput{path: c.text(), kind: wire.Kind(c.uint())}
+		out.graph = len(c.text()) > 0
+		v.outputs = append(v.outputs, out)
+		if c.b == nil {
+			return false
+		}
+	}
+	return c.b != nil
 }
 
 // output returns the place of an output.
@@ -139,33 +159,57 @@ func (v *view) resolvedBut(enc []byte, but wire.Digest, objects []wire.Object) [
 	return append(r, enc[done:]...)
 }
 
-// A cursor reads canonical CBOR. After an error everything it reads is zero and bad is set.
+// A cursor reads canonical CBOR. After an error b is nil, and everything it reads is zero.
 type cursor struct {
-	b   []byte
-	at  int
-	bad bool
+	b  []byte
+	at int
 }
 
-// head reads the head of an item of the given major type.
+// head reads the head of an item of the given major type. Most are of one byte.
 func (c *cursor) head(major byte) uint64 {
-	if c.bad || c.at >= len(c.b) || c.b[c.at]>>5 != major {
-		c.bad = true
-		return 0
+	if c.at < len(c.b) && c.b[c.at]>>5 == major && c.b[c.at]&31 < 24 {
+		c.at++
+		return uint64(c.b[c.at-1] & 31)
+	}
+	return c.longHead(major)
+}
+
+func (c *cursor) longHead(major byte) uint64 {
+	if c.at >= len(c.b) || c.b[c.at]>>5 != major {
+		return c.fail()
 	}
 	low := c.b[c.at] & 31
 	c.at++
-	if low < 24 {
-		return uint64(low)
-	}
 	n := 1 << (low - 24)
 	if low > 27 || len(c.b)-c.at < n {
-		c.bad = true
-		return 0
+		return c.fail()
 	}
 	var v [8]byte
 	copy(v[8-n:], c.b[c.at:c.at+n])
 	c.at += n
 	return binary.BigEndian.Uint64(v[:])
+}
+
+func (c *cursor) fail() uint64 {
+	c.b, c.at = nil, 0
+	return 0
+}
+
+// skip passes over an item and all that is in it.
+func (c *cursor) skip() {
+	for left := uint64(1); left > 0 && c.at < len(c.b); left-- {
+		switch major := c.b[c.at] >> 5; major {
+		case 2, 3:
+			c.bytes(major)
+		case 4:
+			left += c.head(major)
+		case 6: // a tag stands before what it is of
+			c.head(major)
+			left++
+		default:
+			c.head(major)
+		}
+	}
 }
 
 func (c *cursor) uint() uint64 { return c.head(0) }
@@ -174,8 +218,7 @@ func (c *cursor) uint() uint64 { return c.head(0) }
 func (c *cursor) list() int {
 	n := c.head(4)
 	if n > uint64(len(c.b)-c.at) {
-		c.bad = true
-		return 0
+		return int(c.fail())
 	}
 	return int(n)
 }
@@ -183,7 +226,7 @@ func (c *cursor) list() int {
 func (c *cursor) bytes(major byte) []byte {
 	n := c.head(major)
 	if n > uint64(len(c.b)-c.at) {
-		c.bad = true
+		c.fail()
 		return nil
 	}
 	c.at += int(n)
@@ -195,11 +238,11 @@ func (c *cursor) text() []byte { return c.bytes(3) }
 // link reads tag 42 of a binary CID, of which only the digest matters here.
 func (c *cursor) link() (d wire.Digest) {
 	if c.head(6) != 42 {
-		c.bad = true
+		c.fail()
 	}
 	b := c.bytes(2)
 	if len(b) != 5+len(d) {
-		c.bad = true
+		c.fail()
 		return d
 	}
 	copy(d[:], b[5:])
@@ -208,7 +251,7 @@ func (c *cursor) link() (d wire.Digest) {
 
 func (c *cursor) object() (o wire.Object) {
 	if c.list() != 3 {
-		c.bad = true
+		c.fail()
 	}
 	o.Kind = wire.Kind(c.uint())
 	o.Digest = c.link()

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"gaggle/wire"
@@ -43,6 +44,12 @@ func checkView(t *testing.T, th *wire.Thunk, enc []byte) {
 	if v.builtin != th.Builtin() || v.root != wire.Digest(th.Root) || string(v.platform) != th.Platform || v.abi != th.ABI ||
 		len(v.inputs) != len(th.Inputs) || len(v.outputs) != len(th.Outputs) {
 		t.Fatalf("view of %+v = %+v", th, v)
+	}
+	var outs view
+	if !outs.readOutputs(enc) || outs.builtin != v.builtin || !slices.EqualFunc(outs.outputs, v.outputs, func(a, b viewOutput) bool {
+		return string(a.path) == string(b.path) && a.kind == b.kind && a.graph == b.graph
+	}) {
+		t.Errorf("readOutputs gives %+v, want the outputs of %+v", outs, v)
 	}
 	var objects []wire.Object
 	for i, in := range th.Inputs {
@@ -88,6 +95,7 @@ func FuzzView(f *testing.F) {
 	f.Fuzz(func(t *testing.T, enc []byte) {
 		var v view
 		v.read(enc) // must not panic
+		v.readOutputs(enc)
 		if th, err := wire.DecodeThunk(enc); err == nil {
 			checkView(t, th, enc)
 		}

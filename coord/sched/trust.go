@@ -184,7 +184,7 @@ func (s *State) reowned(n *node) {
 func (s *State) lacksOwners(tr taskRef, k *key, enc []byte, rep *repeat) bool {
 	t := s.tasks.at(tr)
 	want := s.jobOfTask(t).trust.Owners()
-	if want == 0 || t.vouched && slices.Equal(t.outs, rep.outs) {
+	if want == 0 || t.vouched && slices.Equal(t.outs(), rep.outs) {
 		return false
 	}
 	owners := s.vouchers(k, rep.outs)
@@ -257,7 +257,7 @@ func (s *State) unvouch(j *job, tr taskRef) {
 	if t.state != wire.StateDone && t.state != wire.StateExpanding || !t.vouched {
 		return
 	}
-	outs, graph := t.outs, t.state == wire.StateExpanding || t.more != nil && len(t.more.subs) > 0
+	outs, graph := t.outs(), t.state == wire.StateExpanding || t.more != nil && len(t.more.subs) > 0
 	enc, err := s.reduced(t)
 	if graph {
 		outs = t.more.raw
