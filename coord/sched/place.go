@@ -161,6 +161,9 @@ func (s *State) gather(run *run) {
 		add(run.node)
 	}
 	for _, o := range s.needs {
+		if run.first {
+			break // its node was the best of those that hold its inputs, and has room now
+		}
 		if len(o.holders) == 0 {
 			continue // its recall is weighed; placing looked at its inputs
 		}
