@@ -287,16 +287,10 @@ func (s *State) source(o *object, n *node) (best *node) {
 		}
 		src := s.nodes[h.node]
 		rate, _ := s.rates(src.ref, n.ref)
-		switch {
-		case best == nil, best.metered && !src.metered:
-		case src.metered && !best.metered:
-			continue
-		case rate > bestRate, rate == bestRate && src.serve < best.serve:
-		default:
-			continue
+		if best == nil || best.metered && !src.metered || best.metered == src.metered && (rate > bestRate || rate == bestRate && src.serve < best.serve) {
+			best, bestRate = src, rate
 		}
-		best, bestRate = src, rate
-		if looked++; looked >= sourcesWeighed {
+		if looked++; looked >= sourcesWeighed && !best.metered {
 			break
 		}
 	}
