@@ -72,7 +72,7 @@ func (k *key) tag() uint32 {
 
 // An index finds the ref of a key; at tells the key of a ref. Its order is never seen. Open addressing
 // with linear probing (Knuth, 6.4, algorithm L). Beside each ref stands its tag, or every key passed over
-// would be fetched from memory, which was a quarter of what a task among 10^6 cost.
+// would be fetched from memory, which was a fifth of what a task among 10^6 cost.
 type index[R ~uint32] struct {
 	slots []tagged[R]
 	n     int
