@@ -22,6 +22,7 @@ func (sw *swarm) vouched(l *lender, m *wire.Manifest, whole bool) error {
 		}
 		sw.begin(p)
 		sw.voucher, sw.liable = l.peer, whole
+		sw.staff(l) // how far it is was not known before
 	} else if sw.doubt {
 		sw.adopt(l, m, whole)
 	}

@@ -72,7 +72,7 @@ func (f *fabric) dialer(self wire.PeerID) Dialer {
 		}
 		f.wg.Go(func() {
 			h(there)
-			b.Close()
+			there.Close()
 		})
 		return here, nil
 	})

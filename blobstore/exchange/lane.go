@@ -71,7 +71,7 @@ func (a *lane) next() (task, bool) {
 	sw := a.sw
 	for {
 		sw.mu.Lock()
-		if sw.ctx.Err() != nil || a.l.out != nil {
+		if sw.ctx.Err() != nil || a.l.out != nil || a.l.lanes > sw.lanesTo(a.l) {
 			a.l.lanes--
 			sw.mu.Unlock()
 			return task{}, false
@@ -250,10 +250,15 @@ func (a *lane) testimony() (m *wire.Manifest, whole bool, err error) {
 		m, err = a.manifest()
 		return m, false, err
 	}
+	if err = a.open(); err != nil {
+		return nil, false, err
+	}
+	begun := time.Now()
 	ask := appendPieces(nil, a.sw.blobID, 0, make([]byte, bitmapLen(a.sw.size)))
 	if _, err = a.holdings(appendManifest(ask, a.sw.blobID)); err != nil {
 		return nil, false, err
 	}
+	a.l.m.answered(time.Since(begun))
 	if err = a.end(); err != nil {
 		return nil, false, err
 	}

@@ -218,6 +218,14 @@ func (m *member) answered(took time.Duration) {
 	m.rtt += time.Duration(newWeight * float64(took-m.rtt))
 }
 
+// far reports whether a peer is so far away that much is on its way at a time.
+func (m *member) far() bool {
+	pace := m.pace()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rtt >= farTrip && (pace == 0 || pace*m.rtt.Seconds() >= wire.PieceSize)
+}
+
 // link returns what was measured; ok is false if no rate was.
 func (m *member) link(p wire.PeerID) (l wire.Link, ok bool) {
 	m.mu.Lock()

@@ -41,15 +41,20 @@ type slowPipe struct {
 func (p slowPipe) Write(b []byte) (n int, err error) {
 	for len(b) > 0 && err == nil {
 		k := min(len(b), 64<<10)
-		at := p.up.until(k)
-		if d := p.down.until(k); d.After(at) {
-			at = d
-		}
-		time.Sleep(time.Until(at))
+		time.Sleep(time.Until(p.passed(k)))
 		k, err = p.pipe.Write(b[:k])
 		n, b = n+k, b[k:]
 	}
 	return n, err
+}
+
+// passed returns when n more bytes have passed both links.
+func (p slowPipe) passed(n int) time.Time {
+	up, down := p.up.until(n), p.down.until(n)
+	if down.After(up) {
+		return down
+	}
+	return up
 }
 
 // slow gives every member a link of so many bytes a second each way, but for those that odd names.
