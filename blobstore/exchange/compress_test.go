@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,13 +16,19 @@ import (
 	"gaggle/wire"
 )
 
+// words are what prose is made of.
+var words = sync.OnceValue(func() []string {
+	r := rand.New(rand.NewPCG(1, 1))
+	all := make([]string, 3000)
+	for i := range all {
+		all[i] = fmt.Sprintf("%x ", r.Uint64()>>(4*(6+r.IntN(8))))
+	}
+	return all
+})
+
 // prose returns bytes that shrink to about a third.
 func prose(seed uint64, n int) []byte {
-	r := rand.New(rand.NewPCG(seed, 1))
-	words := make([]string, 3000)
-	for i := range words {
-		words[i] = fmt.Sprintf("%x ", r.Uint64()>>(4*(6+r.IntN(8))))
-	}
+	r, words := rand.New(rand.NewPCG(seed, 1)), words()
 	b := make([]byte, 0, n+20)
 	for len(b) < n {
 		b = append(b, words[min(r.IntN(len(words)), r.IntN(len(words)))]...)
@@ -50,7 +58,7 @@ func TestCompress(t *testing.T) {
 				seed := f.node()
 				var entries []wire.Entry
 				total := 0
-				for i, n := range append([]int{0, 1, 100, chunk, chunk + 1, 300 << 10, 2<<20 + 9}, sizes(200)...) {
+				for i, n := range append([]int{0, 1, 100, chunk, chunk + 1, 300 << 10, 2<<20 + 9}, sizes(100)...) {
 					o := seed.put(t, lab, c.bytes(uint64(i), n))
 					entries = append(entries, wire.Entry{Name: fmt.Sprint(i), Object: o})
 					total += n
@@ -104,7 +112,7 @@ func TestCompressGainsTime(t *testing.T) {
 			f.slow(1.25e6, nil)
 			seed, n := f.node(), f.node()
 			var entries []wire.Entry
-			for i, size := range sizes(400) {
+			for i, size := range sizes(200) {
 				entries = append(entries, wire.Entry{Name: fmt.Sprint(i), Object: seed.put(t, lab, prose(uint64(i), size))})
 			}
 			took[old] = fetchAll(t, seed.putTree(t, entries...), seed, []*node{n}, 0)
@@ -209,15 +217,14 @@ func TestBadFrameIsOneStrike(t *testing.T) {
 		f := newFabric(t)
 		honest, b := f.node(), f.node()
 		var objs []wire.Held
-		first := true
+		var spoilt atomic.Bool
 		bad := f.hostile(func(s Stream) {
 			requests(s, func(ws []wish, _ uint64) bool {
 				for range ws {
-					if !first {
+					if spoilt.Swap(true) {
 						s.Write([]byte{ansNotFound})
 						continue
 					}
-					first = false
 					s.Write(append(binary.AppendUvarint(appendPacked(nil, 1000), 10), noise(1, 10)...))
 				}
 				return true
