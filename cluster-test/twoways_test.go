@@ -22,7 +22,7 @@ func TestTwoInterfaces(t *testing.T) {
 	m := newMesh(t, l)
 	n1, _ := m.AddNode("n1", 1)
 	m.AddNode("n2", 1)
-	job := m.Client("anna").StartWork(&Work{Seed: "two", Layers: 20, Width: 4, Sleep: 0.3, Pad: 300_000})
+	job := m.Client("anna").StartWork(&Work{Seed: "two", Layers: 18, Width: 4, Sleep: 0.3, Pad: 300_000})
 	goesOn := func(what string, fault func()) {
 		begun := time.Now()
 		fault()
