@@ -132,7 +132,10 @@ var precedence = map[string]int{
 }
 
 func (c *condition) binary(lowest int) number {
-	l := c.unary()
+	l, ok := c.counters(lowest)
+	if !ok {
+		l = c.unary()
+	}
 	for {
 		op := c.op()
 		prec := precedence[op]
@@ -144,6 +147,22 @@ func (c *condition) binary(lowest int) number {
 		r := c.unevaluated(short, func() number { return c.binary(prec + 1) })
 		l = c.apply(op, l, r)
 	}
+}
+
+// counters takes __COUNTER__ != __COUNTER__, by which gnulib asks whether it counts: no value is known,
+// but two are never the same.
+func (c *condition) counters(lowest int) (number, bool) {
+	const equality = "!="
+	counts := func(t token) bool { return t.kind == tokHas && t.text == "__COUNTER__" }
+	if len(c.ts) < 3 || lowest > precedence[equality] || !counts(c.ts[0]) || !counts(c.ts[2]) {
+		return number{}, false
+	}
+	op := c.ts[1].text
+	if op != equality && op != "==" || len(c.ts) > 3 && precedence[c.ts[3].text] > precedence[equality] {
+		return number{}, false
+	}
+	c.ts = c.ts[3:]
+	return truth(op == equality), true
 }
 
 func (c *condition) apply(op string, l, r number) number {

@@ -81,6 +81,9 @@ B(__builtin_trap) && !B(nope)
 __GNUC__ >= 8 && __CHAR_BIT__ == 8
 ! !defined __LINE__ && __LINE__ > 0 && __COUNTER__
 1 || __COUNTER__
+defined __COUNTER__ && __COUNTER__ != __COUNTER__
+! __COUNTER__ == __COUNTER__
+(__COUNTER__ != __COUNTER__) == 1 && 2
 /* a comment */ 1 /* another */
 1 // the rest || /* 
 0x7fffffffffffffff + 1 < 0
@@ -132,7 +135,7 @@ func TestConditionsRefused(t *testing.T) {
 	s := New(Options{})
 	for _, expr := range []string{
 		"", "1 1", "1 +", "(1", "1)", "1/0", "1 % 0", "1.0", "\"a\"", "F(", "defined", "defined(X", "0x", "09", "1 ? 2", "a b", "X(1)", "= 1",
-		"__has_include", "__has_include(x)", "__has_include(<stdio.h>", "__COUNTER__", "__LINE__ > 1", "''", "'é'", "1 += 2", "#cpu(x86)",
+		"__has_include", "__has_include(x)", "__has_include(<stdio.h>", "__COUNTER__", "__COUNTER__ != __COUNTER__ + 1", "1 + __COUNTER__ != __COUNTER__", "__LINE__ > 1", "''", "'é'", "1 += 2", "#cpu(x86)",
 		"99999999999999999999", "__has_embed(\"x\")", "1ulul", "true_or(1)", strings.Repeat("(", 5000) + "1" + strings.Repeat(")", 5000),
 	} {
 		write(t, u.Dir, map[string]string{"main.c": "#define F(x) x\n#if " + expr + "\n#endif\n"})
