@@ -133,7 +133,7 @@ func (s *session) run(ctx context.Context, cmd *Command) (*End, error) {
 			return nil, err
 		}
 	}
-	f, err := graph.Decode(bytes.NewReader(b), "coord run.json")
+	f, err := graph.Decode(bytes.NewReader(b), "")
 	if err != nil {
 		return nil, err
 	}

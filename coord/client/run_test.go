@@ -127,6 +127,13 @@ func TestMissingPrograms(t *testing.T) {
 		{"sort a -o x; ./x", nil},
 		{"/usr/bin/nosuch", []string{"/usr/bin/nosuch"}},
 		{"cd d && sort a; $PROG a; [ -e a ]", nil},
+		{". ./lib.sh; build", nil},
+		{"export PATH=$PWD/bin:$PATH; mine", nil},
+		{"eval 'f() { sort; }'; f", nil},
+		{"alias ll=ls; ll", nil},
+		{"exit 0; nosuch", nil},
+		{"sort a && exit; nosuch", nil},
+		{"nosuch; exit", []string{"nosuch"}},
 	} {
 		w, err := commandWords(c.line, t.TempDir(), path)
 		if err != nil {
@@ -212,7 +219,7 @@ func TestRunGraph(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := graph.Decode(bytes.NewReader(b), "coord run.json")
+		f, err := graph.Decode(bytes.NewReader(b), "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -72,7 +72,8 @@ func (w *lineWords) missing(f *syntax.File) error {
 		}
 		return true
 	})
-	for i, name := range certain(f.Stmts) {
+	names, _ := certain(f.Stmts)
+	for i, name := range names {
 		switch {
 		case own[name] || path || capture.Builtin(name) || slices.Contains(w.tools, name):
 		case !strings.Contains(name, "/") || filepath.IsAbs(name) && !pathIn(name, w.dir):
@@ -86,30 +87,50 @@ func (w *lineWords) missing(f *syntax.File) error {
 	return nil
 }
 
-// certain returns the names of the programs that statements start whatever happens before.
-func certain(stmts []*syntax.Stmt) (names []string) {
+// turns are commands after which a name may be something else, or is not reached.
+var turns = []string{".", "source", "eval", "alias", "exec", "exit", "return", "export", "readonly"}
+
+// certain returns the names of the programs that statements start whatever happens before, up to one after
+// which that is not sure any more; then more is false.
+func certain(stmts []*syntax.Stmt) (names []string, more bool) {
 	for _, st := range stmts {
+		var parts []*syntax.Stmt
 		switch c := st.Cmd.(type) {
 		case *syntax.CallExpr:
-			if len(c.Args) > 0 {
-				if name, ok := literal(c.Args[0]); ok {
-					names = append(names, name)
-				}
+			if len(c.Args) == 0 {
+				continue
 			}
+			name, ok := literal(c.Args[0])
+			if !ok || slices.Contains(turns, name) {
+				return names, false
+			}
+			names = append(names, name)
 		case *syntax.BinaryCmd:
 			switch c.Op {
+			case syntax.OrStmt: // somebody asks whether it is there
+				return names, false
 			case syntax.AndStmt:
-				names = append(names, certain([]*syntax.Stmt{c.X})...)
-			case syntax.Pipe, syntax.PipeAll:
-				names = append(names, certain([]*syntax.Stmt{c.X, c.Y})...)
+				parts = []*syntax.Stmt{c.X}
+			default:
+				parts = []*syntax.Stmt{c.X, c.Y}
 			}
 		case *syntax.Subshell:
-			names = append(names, certain(c.Stmts)...)
+			parts = c.Stmts
 		case *syntax.Block:
-			names = append(names, certain(c.Stmts)...)
+			parts = c.Stmts
+		case *syntax.FuncDecl:
+		default: // which of its commands run is not known
+			return names, false
+		}
+		in, more := certain(parts)
+		if names = append(names, in...); !more {
+			return names, false
+		}
+		if c, ok := st.Cmd.(*syntax.BinaryCmd); ok && c.Op == syntax.AndStmt {
+			return names, false
 		}
 	}
-	return names
+	return names, true
 }
 
 // tool notes a program that the line starts, if it is one of this machine and not of dir. Of a

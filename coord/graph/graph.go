@@ -112,7 +112,8 @@ type Plan struct {
 }
 
 // Decode reads a graph file: JSON if the name ends in .json or the text begins with a brace and
-// the name does not end in .yaml or .yml, else YAML. The name is used in messages. The error is a
+// the name does not end in .yaml or .yml, else YAML. The name is used in messages, which say no places
+// if it is empty. The error is a
 // *wire.Error of CauseInvalid, or CauseTooLarge, that lists what is wrong with line and path, or
 // what reading r gave.
 func Decode(r io.Reader, name string) (*File, error) {

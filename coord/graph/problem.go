@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -15,7 +16,7 @@ type pos struct {
 
 // problems collects what is wrong with a file, so that a user sees several at once.
 type problems struct {
-	file    string
+	file    string // "": nobody wrote it, so places in it say nothing
 	cause   wire.Cause
 	seen    map[string]bool
 	texts   []string // "file:line: path: message"
@@ -30,14 +31,7 @@ func newProblems(file string) *problems {
 
 // add notes a problem at p and what to do about it. The same problem twice is one.
 func (ps *problems) add(p pos, hint, format string, args ...any) {
-	where := ps.file
-	if p.line > 0 {
-		where = fmt.Sprintf("%s:%d", where, p.line)
-	}
-	if p.path != "" {
-		where += ": " + p.path
-	}
-	text := where + ": " + fmt.Sprintf(format, args...)
+	text := ps.where(p) + fmt.Sprintf(format, args...)
 	switch {
 	case ps.seen[text]:
 		return
@@ -48,6 +42,21 @@ func (ps *problems) add(p pos, hint, format string, args ...any) {
 	ps.seen[text] = true
 	ps.texts = append(ps.texts, text)
 	ps.hints = append(ps.hints, hint)
+}
+
+// where writes "file:line: path: ".
+func (ps *problems) where(p pos) string {
+	if ps.file == "" {
+		return ""
+	}
+	where := ps.file
+	if p.line > 0 {
+		where = fmt.Sprintf("%s:%d", where, p.line)
+	}
+	if p.path != "" {
+		where += ": " + p.path
+	}
+	return where + ": "
 }
 
 // any reports whether there is a problem.
@@ -74,7 +83,7 @@ func (ps *problems) err() error {
 		return &wire.Error{Cause: ps.cause, Message: ps.texts[0], Hint: ps.hints[0]}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s has %d problems:", ps.file, len(ps.texts)+ps.more)
+	fmt.Fprintf(&b, "%s has %d problems:", cmp.Or(ps.file, "it"), len(ps.texts)+ps.more)
 	for i, t := range ps.texts {
 		b.WriteString("\n  " + t)
 		if ps.hints[i] != "" {
