@@ -40,6 +40,7 @@ type benchMesh struct {
 	clock  time.Duration            // that it takes to look at the clock
 	queue  []Event                  // answers
 	then   map[wire.LeaseID][]Event // those about the continuations of leases
+	equal  bool                     // all thunks give the same value
 }
 
 func newBenchMesh() *benchMesh {
@@ -71,7 +72,11 @@ func (m *benchMesh) step(events ...Event) {
 	for _, a := range m.stepTimed(events) {
 		if o, ok := a.(Offer); ok {
 			m.placed++
-			v := wire.NewValue([]wire.Object{{Kind: wire.File, Digest: wire.Sum(o.Offer.Thunk), Size: 100}})
+			out := wire.Object{Kind: wire.File, Digest: wire.Sum(o.Offer.Thunk), Size: 100}
+			if m.equal {
+				out = leaf("equal")
+			}
+			v := wire.NewValue([]wire.Object{out})
 			var got []wire.Object // what the node fetched
 			for _, h := range o.Offer.Holders {
 				got = append(got, h.Object)
@@ -249,6 +254,36 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportMetric(float64(done)/n, "B/done")
 			b.ReportMetric(float64(encoded)/float64(tasks), "encoded-B/thunk")
 			runtime.KeepAlive(e)
+		})
+	}
+}
+
+// BenchmarkShared does jobs of tasks whose values are equal, so that all that need them are one run: what
+// a task costs must not depend on how many share it.
+func BenchmarkShared(b *testing.B) {
+	for _, tasks := range []int{2_000, 20_000, 80_000} {
+		b.Run(fmt.Sprint(tasks), func(b *testing.B) {
+			p := &plan{ids: map[string]wire.ThunkID{}}
+			e := Submitted{Job: wire.JobID{1}, Space: "t", Tenant: "t"}
+			for i := range tasks {
+				th := wire.Thunk{Command: []string{"/bin/a"}, Env: []wire.EnvVar{{Name: "N", Value: fmt.Sprint(i)}}, Root: wire.TreeID(testRoot.Digest),
+					Platform: "linux/amd64", ABI: 1, Outputs: []wire.Output{{Path: "out", Kind: wire.File}}}
+				a := p.add(b, fmt.Sprintf("a[%d]", i), th, wire.Hints{})
+				th.Command, th.Env = []string{"/bin/b"}, nil
+				th.Inputs = []wire.Input{{Path: "in", Object: wire.Object{Kind: wire.Pending, Digest: wire.Digest(a)}, Output: "out"}}
+				e.Targets = []wire.TargetSpec{{Path: "x", Thunk: p.add(b, fmt.Sprintf("b[%d]", i), th, wire.Hints{}), Output: "out"}}
+			}
+			e.Tasks = p.tasks
+			for b.Loop() {
+				m := newBenchMesh()
+				m.equal = true
+				m.submit(e)
+				m.answer(tasks + 1)
+				if j := m.Jobs()[0]; j.Counts.Tasks != 2*tasks || m.placed < tasks {
+					b.Fatalf("%d placed of %+v", m.placed, j.Counts)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*2*tasks), "ns/task")
 		})
 	}
 }

@@ -176,6 +176,9 @@ func checkRuns(s *State) error {
 		if run.lead == 0 {
 			return fmt.Errorf("run %d has no waiters", r)
 		}
+		if all := s.allWaiters(run); run.tail != all[len(all)-1] {
+			return fmt.Errorf("the last that waits for run %d is task %d, not %d", r, all[len(all)-1], run.tail)
+		}
 		if run.course == nil {
 			if run.place != placeReady || s.findRun(&run.key, s.jobs.at(run.job).ownOnly()) != r {
 				return fmt.Errorf("run %d has no course in place %d, or is not found", r, run.place)

@@ -104,16 +104,16 @@ func (s *State) starving(run *run) bool {
 
 // watchDeadlines notes a run whose waiters allow it different times: each keeps its own.
 func (s *State) watchDeadlines(r runRef) {
-	run := s.runs.at(r)
-	if run.deadline {
-		return
+	for tr := range s.waiters(s.runs.at(r)) {
+		s.watchDeadline(r, tr)
 	}
-	for tr := range s.waiters(run) {
-		if s.deadlineOf(tr) < run.hints.Timeout {
-			run.deadline = true
-			s.timed = append(s.timed, s.waiter(r))
-			return
-		}
+}
+
+// watchDeadline is watchDeadlines for one of those that wait.
+func (s *State) watchDeadline(r runRef, tr taskRef) {
+	if run := s.runs.at(r); !run.deadline && s.deadlineOf(tr) < run.hints.Timeout {
+		run.deadline = true
+		s.timed = append(s.timed, s.waiter(r))
 	}
 }
 

@@ -32,7 +32,8 @@ type run struct {
 	lead    taskRef // that it runs for; those that share it follow by task.mate
 	job     jobRef  // of lead, with whose it stands ready
 	place   place
-	prio    int8 // of the one that waits with the highest
+	prio    int8    // of the one that waits with the highest
+	tail    taskRef // the last of those that share it
 }
 
 // A waiter names a run in a list from which it is not removed: if seq differs it is another.
@@ -74,18 +75,24 @@ func (s *State) allWaiters(run *run) []taskRef { return slices.Collect(s.waiters
 func (s *State) attach(tr taskRef, r runRef) {
 	run, t := s.runs.at(r), s.tasks.at(tr)
 	t.run = r
+	widened := false
 	if run.lead == 0 {
 		run.lead = tr
 	} else {
-		s.share(r, tr)
+		s.tasks.at(run.tail).mate = tr
+		widened = s.share(r, tr)
 	}
+	run.tail = tr
 	st := wire.StateReady
 	n := wire.Notice{Resolved: wire.ThunkID(run.id)}
 	if l := run.lease(); l != nil {
 		st = wire.StateOffered
 		if l.began {
 			st = wire.StateRunning
-			s.watchDeadlines(r)
+			s.watchDeadline(r, tr)
+			if widened {
+				s.watchDeadlines(r)
+			}
 		}
 		t.node = l.node.ref
 		n.Node, n.NodeName = l.node.peer, l.node.hello.Name
@@ -96,17 +103,13 @@ func (s *State) attach(tr taskRef, r runRef) {
 	}
 }
 
-// share adds a task to those that wait for a run already.
-func (s *State) share(r runRef, tr taskRef) {
+// share widens the limits of a run to those of a task that waits for it, too, and says whether they were
+// narrower.
+func (s *State) share(r runRef, tr taskRef) (widened bool) {
 	run, t := s.prepare(r, s.runs.at(r).lead), s.tasks.at(tr)
-	last := run.lead
-	for w := range s.waiters(run) {
-		last = w
-	}
-	s.tasks.at(last).mate = tr
 	old := run.hints
 	if wide := old.Widest(s.jobOfTask(t).hints[t.hints]); !sameLimits(&wide, old) {
-		run.hints = &wide
+		run.hints, widened = &wide, true
 	}
 	if prio := int8(run.hints.Priority); prio != run.prio {
 		run.prio = prio
@@ -114,6 +117,7 @@ func (s *State) share(r runRef, tr taskRef) {
 			s.reorder(r)
 		}
 	}
+	return widened
 }
 
 func sameLimits(a, b *wire.Hints) bool {
@@ -130,11 +134,15 @@ func (s *State) detach(tr taskRef) {
 	if t.more != nil {
 		t.more.waiting = ""
 	}
-	before := &run.lead
+	before, prev := &run.lead, taskRef(0)
 	for *before != tr {
-		before = &s.tasks.at(*before).mate
+		prev = *before
+		before = &s.tasks.at(prev).mate
 	}
 	*before, t.mate = t.mate, 0
+	if run.tail == tr {
+		run.tail = prev
+	}
 	if run.lead == 0 {
 		s.abandon(r)
 		return
