@@ -146,7 +146,7 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 		if err != nil {
 			return nil, err
 		}
-		e.Tasks, e.More = underWay(r.Tasks)
+		e.Tasks, e.More = underWay(r.Tasks, j.Counts)
 	}
 	return nil, s.send(e)
 }
@@ -155,20 +155,24 @@ func (s *session) status(ctx context.Context, l *link, arg *JobArg) (*End, error
 const shownReady = 5
 
 // underWay returns the tasks that something happens to, and the first of those that could run, and how
-// many more could.
-func underWay(tasks []wire.TaskStatus) (shown []wire.TaskStatus, more int) {
+// many more of the job could: an answer need not hold all.
+func underWay(tasks []wire.TaskStatus, c wire.Counts) (shown []wire.TaskStatus, more int) {
 	var ready []wire.TaskStatus
+	more = c.Ready // those that are offered, too
 	for _, t := range tasks {
 		t.Encoded = nil
 		switch {
 		case t.State >= wire.StateOffered && t.State <= wire.StateExpanding:
 			shown = append(shown, t)
-		case t.State == wire.StateReady:
+			if t.State == wire.StateOffered {
+				more--
+			}
+		case t.State == wire.StateReady && len(ready) < shownReady:
 			ready = append(ready, t)
+			more--
 		}
 	}
-	n := min(len(ready), shownReady)
-	return append(shown, ready[:n]...), len(ready) - n
+	return append(shown, ready...), max(0, more) // it was counted a moment before
 }
 
 // gathered makes one row of all calls of compilers that a machine waits for: they pass by the hundred.

@@ -288,6 +288,24 @@ func BenchmarkShared(b *testing.B) {
 	}
 }
 
+// BenchmarkTasks tells of a job of which all nodes are full, mostly of tasks that are not placed. Everything else
+// waits meanwhile.
+func BenchmarkTasks(b *testing.B) {
+	for _, tasks := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(tasks), func(b *testing.B) {
+			m := newBenchMesh()
+			e := benchJob(b, tasks)
+			m.submit(e)
+			for b.Loop() {
+				if n := len(m.Tasks(e.Job, "task[9")); n != ExplainBound {
+					b.Fatalf("%d tasks", n)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/1000, "ms/answer")
+		})
+	}
+}
+
 // BenchmarkCancel ends a job half-way, and says how much of its memory is left.
 func BenchmarkCancel(b *testing.B) {
 	const tasks = 200_000

@@ -53,3 +53,38 @@ func TestFewHoldersAreNamed(t *testing.T) {
 		t.Errorf("held%s", why)
 	}
 }
+
+// Of many tasks as many are described as an answer holds, the foremost ones; and who holds the slots of a
+// class is found once.
+func TestManyTasksAreToldOfBriefly(t *testing.T) {
+	w, client := small(t, 1)
+	w.calm = true
+	w.runs = func(string) time.Duration { return time.Minute }
+	text, names := many(ExplainBound+200, 1)
+	w.submit(1, client, makePlan(t, "b -> src"), nil, "b")
+	w.run(5*time.Second, nil)
+	id := w.submit(2, client, makePlan(t, strings.ReplaceAll(text, "~1", "")), nil, names...)
+	w.run(5*time.Second, nil)
+	for _, c := range []struct {
+		prefix string
+		n      int
+		first  wire.State // of those told
+	}{{"", ExplainBound, wire.StateRunning}, {"t1100", 1, wire.StateReady}} {
+		list := w.s.Tasks(id, c.prefix)
+		if len(list) != c.n || list[0].State != c.first {
+			t.Errorf("%d tasks %q are told of, the first is %v; want %d, %v", len(list), c.prefix, list[0].State, c.n, c.first)
+		}
+	}
+	if list := w.s.Tasks(id, "t"); len(list) != ExplainBound || list[0].State != wire.StateRunning {
+		t.Errorf("%d tasks are told of, the first is %s %v", len(list), list[0].Name, list[0].State)
+	}
+	h, told := &holders{s: w.s}, 0
+	for _, tr := range w.s.jobs.at(w.s.jobOf[id]).tasks {
+		if why := w.s.whyWaits(tr, h); strings.HasPrefix(why, "waiting for a slot: ") {
+			told++
+		}
+	}
+	if told < ExplainBound || len(h.said) != 1 {
+		t.Errorf("%d tasks wait for slots, for which who holds them was found %d times", told, len(h.said))
+	}
+}

@@ -58,19 +58,58 @@ func (s *State) jobStatus(j *job, h *holders) wire.JobStatus {
 	return st
 }
 
-// Tasks returns the tasks of a running job whose names begin with prefix, in the order they came.
+// ExplainBound is how many tasks one answer describes, so that it fits a frame.
+const ExplainBound = 1000
+
+// Tasks returns the tasks of a running job whose names begin with prefix, in the order they came. Of more
+// than ExplainBound it returns as many, those first that are asked about most: before reasons are sought,
+// for everything else waits meanwhile.
 func (s *State) Tasks(id wire.JobID, prefix string) (list []wire.TaskStatus) {
 	r, ok := s.jobOf[id]
 	if !ok {
 		return nil
 	}
-	h := &holders{s: s}
+	var named []taskRef
 	for _, tr := range s.jobs.at(r).tasks {
 		if strings.HasPrefix(s.tasks.at(tr).name, prefix) {
-			list = append(list, s.taskStatus(tr, h))
+			named = append(named, tr)
 		}
 	}
+	if len(named) > ExplainBound {
+		named = s.foremost(named, prefix)
+	}
+	h := &holders{s: s}
+	for _, tr := range named {
+		list = append(list, s.taskStatus(tr, h))
+	}
 	return list
+}
+
+// foremost returns as many tasks as one answer describes, those first that are asked about most.
+func (s *State) foremost(named []taskRef, prefix string) []taskRef {
+	var by [leastInterest + 1][]taskRef
+	for _, tr := range named {
+		i := s.tasks.at(tr).interest(prefix)
+		by[i] = append(by[i], tr)
+	}
+	return slices.Concat(by[:]...)[:ExplainBound]
+}
+
+const leastInterest = 4
+
+// interest is less for what is rather told of tasks whose names begin alike.
+func (t *task) interest(name string) int {
+	switch {
+	case t.name == name:
+		return 0
+	case t.state >= wire.StateOffered && t.state <= wire.StateExpanding:
+		return 1
+	case t.state == wire.StateFailed:
+		return 2
+	case t.state == wire.StateReady:
+		return 3
+	}
+	return leastInterest
 }
 
 func (s *State) taskStatus(tr taskRef, h *holders) wire.TaskStatus {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"gaggle/coord/sched"
@@ -113,9 +112,6 @@ func (c *client) status(id wire.JobID) error {
 	return c.write(r)
 }
 
-// explainBound is how many tasks one answer describes, so that it fits a frame.
-const explainBound = 1000
-
 func (c *client) explain(ref *wire.TaskRef) error {
 	j, err := c.job(ref.Job)
 	if err != nil {
@@ -125,10 +121,7 @@ func (c *client) explain(ref *wire.TaskRef) error {
 	if err := c.s.ask(func(st *sched.State) { tasks = st.Tasks(ref.Job, ref.Task) }); err != nil {
 		return err
 	}
-	if len(tasks) > explainBound { // those that are asked about most come first
-		slices.SortStableFunc(tasks, func(a, b wire.TaskStatus) int { return cmp.Compare(interest(&a, ref.Task), interest(&b, ref.Task)) })
-	}
-	r := &wire.Response{Tasks: tasks[:min(len(tasks), explainBound)], Grant: c.s.grantFor(j.Space, c.cert.Peer)}
+	r := &wire.Response{Tasks: tasks, Grant: c.s.grantFor(j.Space, c.cert.Peer)}
 	size := 0
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
@@ -138,21 +131,6 @@ func (c *client) explain(ref *wire.TaskRef) error {
 		r.Peers = c.s.infos(r.Peers, []wire.PeerID{t.Node})
 	}
 	return c.write(r)
-}
-
-// interest is less for what is rather told of tasks whose names begin alike.
-func interest(t *wire.TaskStatus, name string) int {
-	switch {
-	case t.Name == name:
-		return 0
-	case t.State >= wire.StateOffered && t.State <= wire.StateExpanding:
-		return 1
-	case t.State == wire.StateFailed:
-		return 2
-	case t.State == wire.StateReady:
-		return 3
-	}
-	return 4
 }
 
 func (c *client) nodes() error {
