@@ -62,9 +62,9 @@ func (s *State) prepare(r runRef, tr taskRef) *run {
 	if run.course != nil {
 		return run
 	}
-	if run.place == placeReady { // from a line to the heap
-		s.unqueue(r)
-		defer s.enqueue(r)
+	if run.place == placeReady {
+		defer s.toHeap(r) // once it has a course
+		s.takeOut(&s.jobs.at(run.job).lineOf(run).lot, run)
 	}
 	if k := len(s.courses); k > 0 {
 		run.course, s.courses = s.courses[k-1], s.courses[:k-1]
@@ -73,7 +73,8 @@ func (s *State) prepare(r runRef, tr taskRef) *run {
 	}
 	s.aim(run.course, run, tr)
 	c, j := run.course, s.jobs.at(run.job)
-	c.class.runs++
+	s.joinClass(c.class)
+	c.kind = s.kind(j.space, kindName(s.tasks.at(tr).name))
 	for _, in := range s.view.inputs {
 		c.need = s.addNeed(c.need, run.of, in.object)
 	}
@@ -91,11 +92,11 @@ func (s *State) aim(c *course, run *run, tr taskRef) {
 	s.view.read(run.enc)
 	h := &j.hints[t.hints]
 	c.builtin, c.hints, c.trouble, c.since = s.view.builtin, h, noTrouble, s.now
-	c.class, c.kind = s.class(&s.view, run.of, h.Labels, j.ownOnly()), s.kind(j.space, kindName(t.name))
+	c.class = s.class(&s.view, run.of, h.Labels, j.ownOnly())
 }
 
 // aimed returns a run to be asked what it waits for: a copy if it has no course so far, which is then
-// without what it needs.
+// without what it needs. To ask leaves nothing behind.
 func (s *State) aimed(run *run) *run {
 	if run.course != nil {
 		return run

@@ -253,6 +253,7 @@ type class struct {
 	space  wire.Space
 	nodes  []nodeRef // that have them, in order
 	runs   int       // that ask for it
+	listed bool      // in State.classes
 }
 
 type classKey struct {
@@ -263,6 +264,7 @@ type classKey struct {
 	label    string // all of them, as labelKey writes them
 }
 
+// class returns a class, which is not listed if no run asked for it so far.
 func (s *State) class(v *view, space uint32, labels map[string]string, owner string) *class {
 	platform := v.platform
 	if v.builtin {
@@ -284,9 +286,17 @@ func (s *State) class(v *view, space uint32, labels map[string]string, owner str
 			c.nodes = append(c.nodes, n.ref)
 		}
 	}
-	s.classes = append(s.classes, c)
-	s.classOf[c.classKey] = c
 	return c
+}
+
+// joinClass notes that a run asks for a class.
+func (s *State) joinClass(c *class) {
+	c.runs++
+	if !c.listed {
+		c.listed = true
+		s.classes = append(s.classes, c)
+		s.classOf[c.classKey] = c
+	}
 }
 
 // leaveClass notes that a run that asked for a class is over.

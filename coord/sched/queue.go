@@ -64,14 +64,22 @@ func (s *State) enqueue(r runRef) {
 		j.lineOf(run).add(r, run)
 	} else {
 		run.node, run.first = 0, false
-		run.pos = int32(len(j.heap))
-		j.heap = append(j.heap, r)
-		s.up(j, len(j.heap)-1)
+		s.toHeap(r)
 	}
 	if j.queued++; j.queued == 1 {
 		s.activate(j)
 	}
 	s.moved = true
+}
+
+// toHeap puts a run into the heap of its job. One that comes from a line counts as queued already: were it
+// counted anew its job, if it is the only one, would begin to compete anew, and lose what it has left.
+func (s *State) toHeap(r runRef) {
+	run := s.runs.at(r)
+	j := s.jobs.at(run.job)
+	run.pos = int32(len(j.heap))
+	j.heap = append(j.heap, r)
+	s.up(j, len(j.heap)-1)
 }
 
 // activate lets a job compete. It does not get what it left unused while it had nothing to run.
