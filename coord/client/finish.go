@@ -91,8 +91,9 @@ func (j *job) thunkOf(f *wire.FailedTask) *wire.Thunk {
 
 // deliver fetches the targets that were reached and writes them below rec.Out.
 func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
-	if len(d.Targets) == 0 {
-		return nil
+	wanted, err := j.wanted(d, end)
+	if err != nil || len(d.Targets) == 0 {
+		return err
 	}
 	from := holders{space: j.link.space, peers: d.Peers, grant: d.Grant}
 	w := &writer{store: j.b.store, space: j.link.space, out: j.rec.Out, replace: j.rec.Replace, tell: j.tell}
@@ -100,7 +101,7 @@ func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
 		if err := j.fetchTargets(ctx, from, d.Targets, end); err != nil {
 			return fmt.Errorf("fetching the targets: %w", err)
 		}
-		err := j.prove(ctx, d)
+		err := j.prove(ctx, wanted, d)
 		if err != nil {
 			return err
 		}
@@ -127,15 +128,29 @@ func (j *job) deliver(ctx context.Context, d *wire.Done, end *End) error {
 	return nil
 }
 
+// wanted returns what was wanted of the job, after it has made sure that a job which ends with success
+// delivers all of that.
+func (j *job) wanted(d *wire.Done, end *End) (wants, error) {
+	w, err := j.b.wanted(j.link, j.rec, j.tell)
+	if err != nil || end.Error != nil || d.Counts.Failed > 0 {
+		return w, err
+	}
+	whole := w
+	if w == nil {
+		whole = wantsOf(j.targets)
+	}
+	return w, whole.complete(j.link, j.rec, d.Targets, func(string) bool { return true })
+}
+
 // prove checks whose values the targets are. What can be had is had by then.
-func (j *job) prove(ctx context.Context, d *wire.Done) error {
+func (j *job) prove(ctx context.Context, wanted wants, d *wire.Done) error {
 	j.kept.Wait()
 	j.mu.Lock()
 	if j.log != nil {
 		_ = j.log.w.Flush() // it only spares questions
 	}
 	j.mu.Unlock()
-	return j.b.prove(ctx, j.link, j.rec, d.Targets, j.tell)
+	return j.b.prove(ctx, j.link, j.rec, wanted, d.Targets, j.tell)
 }
 
 // fetchTries is how often targets are fetched before they are given up: holders come back under

@@ -23,6 +23,7 @@ type job struct {
 
 	// Set before the job starts.
 	encoded map[wire.ThunkID][]byte // what was submitted, for reports
+	targets []wire.TargetSpec       // that are wanted; nil if an earlier agent submitted it
 	pinned  []wire.Digest           // in the store, until the job ends
 	abandon func()                  // gives up on a job that was not accepted yet
 	from    *sources                // of its inputs; empty if an earlier agent submitted it

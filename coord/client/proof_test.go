@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -412,44 +413,145 @@ func TestProofAsksInBatches(t *testing.T) {
 }
 
 // TestLyingCoordinator: of a job that believes own nodes, targets that they did not give are not put in
-// their place, whatever the coordinator says.
+// their place, whatever the coordinator says; and no job succeeds of which a target is left out.
 func TestLyingCoordinator(t *testing.T) {
-	for _, lies := range []bool{false, true} {
-		dir := stateDir(t.TempDir())
-		store, err := blobstore.Open(dir.path("store"), blobstore.Options{Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
+	honest := map[string]string{"a.txt": "A", "b.txt": "B"}
+	for _, c := range []struct {
+		name      string
+		trust     wire.Trust
+		delivered map[string]string
+		failed    int
+		cause     wire.Cause
+		says      string
+	}{
+		{"what own nodes gave", wire.TrustOwn, honest, 0, 0, ""},
+		{"what others gave", wire.TrustOwn, map[string]string{"a.txt": "A", "b.txt": "what bert gave"}, 0, wire.CauseUnproven, "target b.txt was delivered as"},
+		{"one is left out", wire.TrustOwn, map[string]string{"b.txt": "B"}, 0, wire.CauseUnproven, "did not deliver 1 target of those that were wanted, first a.txt"},
+		{"all are left out", wire.TrustOwn, nil, 0, wire.CauseUnproven, "did not deliver 2 targets of those that were wanted, first a.txt"},
+		{"one failed", wire.TrustOwn, map[string]string{"a.txt": "A"}, 1, 0, ""},
+		{"anybody's", wire.TrustAny, honest, 0, 0, ""},
+		{"one of anybody's is left out", wire.TrustAny, map[string]string{"b.txt": "B"}, 0, wire.CauseInternal, "first a.txt"},
+		{"all of anybody's are left out", wire.TrustAny, nil, 0, wire.CauseInternal, "first a.txt"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j, out := lyingJob(t, c.trust, c.delivered)
+			j.link.coordinator.(*court).done.Counts.Failed = c.failed
+			j.run(t.Context())
+			end := j.end.End
+			if c.says == "" && end.Error != nil || c.says != "" && (end.Error == nil || end.Error.Cause != c.cause || !strings.Contains(end.Error.Message, c.says)) {
+				t.Errorf("the job ended with %v, want cause %d and %q", end.Error, c.cause, c.says)
+			}
+			for p, text := range honest {
+				b, err := os.ReadFile(filepath.Join(out, p))
+				switch there := c.says == "" && c.delivered[p] != ""; {
+				case there && (err != nil || string(b) != text):
+					t.Errorf("%s holds %q (%v), want %q", p, b, err, text)
+				case !there && !errors.Is(err, fs.ErrNotExist):
+					t.Errorf("%s is there: %q (%v)", p, b, err)
+				}
+			}
+		})
+	}
+}
+
+// lyingJob returns a job that wants a.txt and b.txt, of which it is delivered what the coordinator likes, and
+// where they are written.
+func lyingJob(t *testing.T, trust wire.Trust, delivered map[string]string) (*job, string) {
+	t.Helper()
+	dir := stateDir(t.TempDir())
+	store, err := blobstore.Open(dir.path("store"), blobstore.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
 		}
-		c, s := newCourt(t), newSuit(t)
-		c.claim(s.a, s.outA, anna1)
-		c.claim(s.b, s.outB, anna1)
-		text := "B"
-		if lies {
-			text = "what bert gave"
-		}
+	})
+	c, s := newCourt(t), newSuit(t)
+	c.claim(s.a, s.outA, anna1)
+	c.claim(s.b, s.outB, anna1)
+	c.done = &wire.Done{Counts: wire.Counts{Tasks: 2, Ran: 2}}
+	for p, text := range delivered {
 		if _, _, err := store.Put(t.Context(), "s", strings.NewReader(text)); err != nil {
 			t.Fatal(err)
 		}
-		c.done = &wire.Done{Targets: []wire.Target{{Path: "b.txt", Held: wire.Held{Object: proofFile(text)}}}, Counts: wire.Counts{Tasks: 2, Ran: 2}}
-		b := &backend{dir: dir, log: slog.New(slog.DiscardHandler), ctx: t.Context(), store: store, history: loadHistory(dir.path("history.json"))}
-		out := t.TempDir()
-		rec := &record{Job: wire.JobID{1}.String(), Out: out, Trust: wire.TrustOwn, Begun: time.Now()}
-		j := b.newJob(c.link(), rec, wire.JobID{1})
-		j.submit = &submission{head: wire.Submit{Job: j.id, Space: "s", Tasks: 2, Trust: wire.TrustOwn}, tasks: s.tasks}
-		if err := errors.Join(dir.saveThunks(rec.Job, s.tasks), dir.saveWanted(rec.Job, []wire.TargetSpec{s.target})); err != nil {
-			t.Fatal(err)
-		}
-		j.run(t.Context())
-		end := j.end.End
-		_, err = os.Stat(filepath.Join(out, "b.txt"))
-		switch {
-		case !lies && (end.Error != nil || err != nil):
-			t.Errorf("of what own nodes gave: %v, %v", end.Error, err)
-		case lies && (err == nil || end.Error == nil || end.Error.Cause != wire.CauseUnproven || !strings.Contains(end.Error.Message, "target b.txt was delivered as")):
-			t.Errorf("of what others gave: %v; the target is there: %v", end.Error, err == nil)
-		}
-		if err := store.Close(); err != nil {
-			t.Fatal(err)
+		c.done.Targets = append(c.done.Targets, wire.Target{Path: p, Held: wire.Held{Object: proofFile(text)}})
+	}
+	b := &backend{dir: dir, log: slog.New(slog.DiscardHandler), ctx: t.Context(), store: store, history: loadHistory(dir.path("history.json"))}
+	out := t.TempDir()
+	rec := &record{Job: wire.JobID{1}.String(), Out: out, Trust: trust, Begun: time.Now()}
+	j := b.newJob(c.link(), rec, wire.JobID{1})
+	j.targets = []wire.TargetSpec{s.target, {Path: "a.txt", Thunk: s.a, Output: "out"}}
+	j.submit = &submission{head: wire.Submit{Job: j.id, Space: "s", Tasks: 2, Trust: trust}, tasks: s.tasks}
+	if err := errors.Join(dir.saveThunks(rec.Job, s.tasks), dir.saveWanted(rec.Job, j.targets)); err != nil {
+		t.Fatal(err)
+	}
+	return j, out
+}
+
+// TestWhatIsNotChecked: only what was never submitted from here is taken by the coordinator's word, and that
+// is said; what is here and cannot be read is an error.
+func TestWhatIsNotChecked(t *testing.T) {
+	job := wire.JobID{7}
+	status := &wire.JobStatus{Job: job, Name: "theirs", Trust: wire.TrustOwn}
+	mine := `{"job":"` + job.String() + `","trust":1,"out":"/x"}`
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		cause wire.Cause
+		note  string
+	}{
+		{"of another machine", nil, 0, "this machine does not have what was submitted"},
+		{"of a version that kept nothing", map[string]string{".json": mine}, 0, "this machine does not have what was submitted"},
+		{"a record cut short", map[string]string{".json": mine[:9]}, wire.CauseDisk, ""},
+		{"an empty list of targets", map[string]string{".json": mine, ".wanted": ""}, wire.CauseDisk, ""},
+		{"a list of targets cut short", map[string]string{".json": mine, ".wanted": "\x05"}, wire.CauseDisk, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := stateDir(t.TempDir())
+			b := &backend{dir: dir}
+			for ext, text := range c.files {
+				if err := writeFile(dir.jobFile(job.String(), ext), []byte(text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			note := ""
+			rec, err := dir.recordOf(status)
+			if err == nil {
+				_, err = b.wanted(newCourt(t).link(), rec, func(e *Event) { note += e.Note })
+			}
+			if wire.CauseOf(err) != c.cause || !strings.Contains(note, c.note) {
+				t.Errorf("error %v, note %q; want cause %d, %q", err, note, c.cause, c.note)
+			}
+		})
+	}
+}
+
+// TestDue: of a job that is over coord get asks for all that it made; of one under way for what there is.
+func TestDue(t *testing.T) {
+	c := newCourt(t)
+	w := wantsOf([]wire.TargetSpec{{Path: "bin/a"}, {Path: "bin/b"}, {Path: "doc"}})
+	rec := &record{Trust: wire.TrustOwn}
+	there := []wire.Target{{Path: "bin/a"}, {Path: "doc"}}
+	for _, d := range []struct {
+		name   string
+		status wire.JobStatus
+		names  []string
+		says   string // "" is no error
+		note   string
+	}{
+		{"over", wire.JobStatus{Ended: 1}, nil, "first bin/b", ""},
+		{"over, and a part is asked for", wire.JobStatus{Ended: 1}, []string{"bin/"}, "first bin/b", ""},
+		{"over, and what is there is asked for", wire.JobStatus{Ended: 1}, []string{"doc", "bin/a"}, "", ""},
+		{"failed", wire.JobStatus{Ended: 1, Counts: wire.Counts{Failed: 1}}, nil, "", ""},
+		{"under way", wire.JobStatus{State: "running"}, nil, "", "the job is running: 1 target not there yet"},
+	} {
+		d.status.Targets = there
+		note := ""
+		err := w.due(c.link(), rec, &d.status, d.names, func(e *Event) { note += e.Note })
+		if d.says == "" && err != nil || d.says != "" && (wire.CauseOf(err) != wire.CauseUnproven || !strings.Contains(err.Error(), d.says)) || note != d.note {
+			t.Errorf("%s: error %v, note %q; want %q, %q", d.name, err, note, d.says, d.note)
 		}
 	}
 }

@@ -15,29 +15,92 @@ import (
 	"gaggle/wire"
 )
 
-// prove checks that the targets of a job are what those gave whom the job believes. Without a policy
-// there is nothing to check; a machine that does not know what was submitted says that it cannot.
-func (b *backend) prove(ctx context.Context, l *link, rec *record, targets []wire.Target, tell func(*Event)) error {
-	if rec.Trust == wire.TrustAny || l.authority == nil || len(targets) == 0 {
+// A wants is what was wanted of a job when it was submitted, by path; nil if that is not known.
+type wants map[string]wire.TargetSpec
+
+// wantsOf returns targets by path.
+func wantsOf(targets []wire.TargetSpec) wants {
+	w := make(wants, len(targets))
+	for _, t := range targets {
+		w[t.Path] = t
+	}
+	return w
+}
+
+// missed returns the first of those that are due and were not delivered, and how many there are.
+func (w wants) missed(targets []wire.Target, due func(path string) bool) (first string, n int) {
+	delivered := make(map[string]bool, len(targets))
+	for _, t := range targets {
+		delivered[t.Path] = true
+	}
+	for p := range w {
+		if !delivered[p] && due(p) {
+			if n++; n == 1 || p < first {
+				first = p
+			}
+		}
+	}
+	return first, n
+}
+
+// proves reports whether a job has a policy that its coordinator has to show that it kept.
+func (r *record) proves(l *link) bool { return r.Trust != wire.TrustAny && l.authority != nil }
+
+// wanted returns what the targets of a job are to be checked against. Without a policy that is nothing;
+// a machine that does not have what was submitted says that it cannot check.
+func (b *backend) wanted(l *link, rec *record, tell func(*Event)) (wants, error) {
+	if !rec.proves(l) {
+		return nil, nil
+	}
+	w, err := b.dir.loadWanted(rec.Job)
+	if errors.Is(err, fs.ErrNotExist) {
+		tell(&Event{Note: fmt.Sprintf("not checked here: that --trust %s was kept; it is the coordinator's word, since this machine does not have what was submitted (the one that submitted it does, for its latest %d jobs)", rec.Trust, maxRecords)})
+		return nil, nil
+	}
+	if err != nil {
+		return nil, unkept(err)
+	}
+	return w, nil
+}
+
+// complete checks that what is due of a job that succeeded was delivered.
+func (w wants) complete(l *link, rec *record, targets []wire.Target, due func(path string) bool) error {
+	first, n := w.missed(targets, due)
+	if n == 0 {
 		return nil
 	}
-	wanted, err := b.dir.loadWanted(rec.Job)
-	if errors.Is(err, fs.ErrNotExist) {
-		tell(&Event{Note: fmt.Sprintf("not checked here: that --trust %s was kept; it is the coordinator's word, since only the machine that submitted the job knows what it is made of", rec.Trust)})
+	cause, hint := wire.CauseInternal, "submit again: what it finished is known; if that does not help, update the coordinator"
+	if rec.proves(l) {
+		cause, hint = wire.CauseUnproven, hintUnproven
+	}
+	return wire.Errorf(cause, hint, "the coordinator says that the job succeeded, but did not deliver %s of those that were wanted, first %s", count(n, "target"), first)
+}
+
+// prove checks that the targets of a job are what those gave whom the job believes; not if nothing is
+// known of what was wanted.
+func (b *backend) prove(ctx context.Context, l *link, rec *record, wanted wants, targets []wire.Target, tell func(*Event)) error {
+	if !rec.proves(l) || wanted == nil || len(targets) == 0 {
 		return nil
 	}
 	p := newProver(l, rec.Trust)
 	p.read = func(ctx context.Context, o wire.Object) ([]byte, error) { return b.readHeld(ctx, l, o) }
-	if err == nil {
-		err = b.dir.keptTasks(rec.Job, func(t *wire.TaskSpec) bool { p.add(t); return true })
+	if err := b.dir.keptTasks(rec.Job, func(t *wire.TaskSpec) bool { p.add(t); return true }); err != nil {
+		return unkept(err)
 	}
-	if err != nil {
-		return fmt.Errorf("reading what was submitted: %w", err)
+	for _, spec := range wanted { // what sub-graphs hold is added as it is found
+		if p.tasks[spec.Thunk] == nil {
+			return unkept(fmt.Errorf("target %s is of none of the tasks that were kept", spec.Path))
+		}
 	}
 	if err := p.prefetch(ctx, b.dir, rec.Job); err != nil {
 		return err
 	}
 	return p.all(ctx, wanted, targets, tell)
+}
+
+// unkept is about what was kept of a submission for its proof, and is not there to be read.
+func unkept(err error) error {
+	return wire.Errorf(wire.CauseDisk, hintUnkept, "what was submitted cannot be read on this machine, so what was delivered cannot be checked: %v", err)
 }
 
 // proveOne is prove for the one thunk of a tool's call.
@@ -80,7 +143,7 @@ func (p *prover) prefetch(ctx context.Context, dir stateDir, job string) error {
 }
 
 // all checks targets, and tells what was proven of them.
-func (p *prover) all(ctx context.Context, wanted map[string]wire.TargetSpec, targets []wire.Target, tell func(*Event)) error {
+func (p *prover) all(ctx context.Context, wanted wants, targets []wire.Target, tell func(*Event)) error {
 	var unproven []string
 	for _, t := range targets {
 		spec, ok := wanted[t.Path]
@@ -147,17 +210,17 @@ func (d stateDir) saveWanted(job string, targets []wire.TargetSpec) error {
 }
 
 // loadWanted returns them by path.
-func (d stateDir) loadWanted(job string) (map[string]wire.TargetSpec, error) {
+func (d stateDir) loadWanted(job string) (wants, error) {
 	f, err := os.Open(d.jobFile(job, ".wanted"))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	wanted := map[string]wire.TargetSpec{}
+	wanted := wants{}
 	for frames := wire.NewFrameReader(bufio.NewReader(f)); ; {
 		var part []wire.TargetSpec
 		err := frames.Read(&part)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && len(wanted) > 0 { // each job has targets
 			return wanted, nil
 		} else if err != nil {
 			return nil, err

@@ -39,6 +39,9 @@ var errGang = errors.New("made of what a gang gave")
 
 const hintUnproven = "submit again: what cannot be shown is made again; if that does not help, the coordinator is not to be believed"
 
+// hintUnkept is for what this machine itself has lost.
+const hintUnkept = "submit again; the coordinator is not to blame: this machine's disk has not kept all that was submitted"
+
 func newProver(l *link, trust wire.Trust) *prover {
 	return &prover{link: l, claims: newClaims(l.authority, trust, l.space), tasks: map[wire.ThunkID]*wire.TaskSpec{}, values: map[wire.ThunkID]*proven{},
 		gangs: map[wire.ThunkID]bool{}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -314,9 +315,12 @@ func (s *session) attach(ctx context.Context, l *link, cmd *Command) (*End, erro
 		get := &Get{Job: status.Job.String(), Out: cmd.Attach.Out, Replace: cmd.Attach.Replace}
 		return s.get(ctx, l, &Command{Dir: cmd.Dir, Get: get})
 	}
-	rec, err := s.a.dir.loadRecord(status.Job.String())
-	if err != nil { // submitted from another machine
-		rec = &record{Job: status.Job.String(), Name: status.Name, Mesh: l.name, Dir: cmd.Dir, Out: absolute(cmd.Dir, cmd.Attach.Out), Begun: micro(status.Begun), Trust: status.Trust}
+	rec, err := s.a.dir.recordOf(&status)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Out == "" { // submitted from another machine
+		rec.Mesh, rec.Dir, rec.Out = l.name, cmd.Dir, absolute(cmd.Dir, cmd.Attach.Out)
 	}
 	if cmd.Attach.Out != "" {
 		rec.Out = absolute(cmd.Dir, cmd.Attach.Out)
@@ -347,6 +351,18 @@ func (s *session) get(ctx context.Context, l *link, cmd *Command) (*End, error) 
 	if err != nil {
 		return nil, err
 	}
+	tell := func(e *Event) { _ = s.send(e) } // a command that is gone ends ctx
+	rec, err := s.a.dir.recordOf(&status)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := s.a.backend.wanted(l, rec, tell)
+	if err == nil {
+		err = wanted.due(l, rec, &status, cmd.Get.Targets, tell)
+	}
+	if err != nil {
+		return nil, err
+	}
 	end := &End{Job: status.Job, Counts: status.Counts, Out: absolute(cmd.Dir, cmd.Get.Out)}
 	want, err := s.a.backend.lacking(l.space, targets)
 	if err == nil && len(want) > 0 {
@@ -356,12 +372,7 @@ func (s *session) get(ctx context.Context, l *link, cmd *Command) (*End, error) 
 	if err != nil {
 		return nil, fmt.Errorf("fetching the targets: %w", err)
 	}
-	tell := func(e *Event) { _ = s.send(e) } // a command that is gone ends ctx
-	rec, err := s.a.dir.loadRecord(status.Job.String())
-	if err != nil { // submitted from another machine
-		rec = &record{Job: status.Job.String(), Trust: status.Trust}
-	}
-	if err := s.a.backend.prove(ctx, l, rec, targets, tell); err != nil {
+	if err := s.a.backend.prove(ctx, l, rec, wanted, targets, tell); err != nil {
 		return nil, err
 	}
 	w := &writer{store: s.a.backend.store, space: l.space, out: end.Out, replace: cmd.Get.Replace, tell: tell}
@@ -373,6 +384,30 @@ func (s *session) get(ctx context.Context, l *link, cmd *Command) (*End, error) 
 		_, err = l.ask(ctx, &wire.Request{Release: &wire.JobRef{Job: status.Job}})
 	}
 	return end, err
+}
+
+// due checks that of the named targets of a job, or all, those are there that it has made: all, if it
+// succeeded. Of one under way it is told how many are not there yet.
+func (w wants) due(l *link, rec *record, status *wire.JobStatus, names []string, tell func(*Event)) error {
+	asked := func(path string) bool {
+		return len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return picks(name, path) })
+	}
+	switch {
+	case status.Ended == 0:
+		if _, n := w.missed(status.Targets, asked); n > 0 {
+			tell(&Event{Note: fmt.Sprintf("the job is %s: %s not there yet", status.State, count(n, "target"))})
+		}
+		return nil
+	case status.Counts.Failed > 0:
+		return nil
+	}
+	return w.complete(l, rec, status.Targets, asked)
+}
+
+// picks reports whether a name is that of a target, or of a directory of targets.
+func picks(name, target string) bool {
+	name = strings.TrimSuffix(name, "/")
+	return target == name || strings.HasPrefix(target, name+"/")
 }
 
 // pick returns the named targets of a job, or all.
@@ -390,7 +425,7 @@ func pick(j *wire.JobStatus, names []string) ([]wire.Target, error) {
 	for _, name := range names {
 		before := len(picked)
 		for _, t := range j.Targets {
-			if t.Path == strings.TrimSuffix(name, "/") || strings.HasPrefix(t.Path, strings.TrimSuffix(name, "/")+"/") {
+			if picks(name, t.Path) {
 				picked = append(picked, t)
 			}
 		}

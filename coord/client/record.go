@@ -71,6 +71,20 @@ func (d stateDir) loadRecord(job string) (*record, error) {
 	return r, err
 }
 
+// recordOf returns the record of a job, or one of what the coordinator says if the job was submitted from
+// another machine, or is forgotten here.
+func (d stateDir) recordOf(j *wire.JobStatus) (*record, error) {
+	r, err := d.loadRecord(j.Job.String())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &record{Job: j.Job.String(), Name: j.Name, Begun: micro(j.Begun), Trust: j.Trust}, nil
+	case err != nil:
+		return nil, wire.Errorf(wire.CauseDisk, "repair "+d.jobFile(j.Job.String(), ".json")+", or remove it: then the coordinator's word is taken for whom the job believes",
+			"what this machine knows of job %s cannot be read: %v", j.Job, err)
+	}
+	return r, nil
+}
+
 // records returns what is recorded, the latest first. A damaged record is none.
 func (d stateDir) records() []*record {
 	entries, err := os.ReadDir(d.path("jobs"))

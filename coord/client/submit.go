@@ -262,7 +262,7 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 		kinds: s.a.backend.kinds(rec.Name, tasks),
 	}
 	j := s.a.backend.newJob(l, rec, id)
-	j.submit, j.from = sub, s.from
+	j.submit, j.from, j.targets = sub, s.from, plan.Targets
 	j.encoded = make(map[wire.ThunkID][]byte, len(plan.Tasks))
 	for i := range plan.Tasks {
 		j.encoded[plan.IDs[i]] = plan.Tasks[i].Thunk

@@ -188,6 +188,10 @@ func (t *tools) carriedOut(ctx context.Context, l *link, p *infer.Plan, as reque
 	if err := one.failure(); err != nil {
 		return nil, err
 	}
+	if first, n := wantsOf(head.Targets).missed(one.done.Targets, func(string) bool { return true }); n > 0 {
+		release()
+		return nil, wire.Errorf(wire.CauseInternal, "update the coordinator", "the coordinator says that %s succeeded, but did not deliver %s of it, first %s", as.name, count(n, "output"), first)
+	}
 	for _, target := range one.done.Targets {
 		if i, ok := p.Thunk.OutputIndex(target.Path); ok {
 			m.outputs[i] = target.Held.Object
