@@ -116,6 +116,18 @@ func (j *job) letGo() {
 	}
 }
 
+// discard forgets a job that was not submitted.
+func (j *job) discard() {
+	j.unpin()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.log != nil {
+		_ = j.log.close() // it is removed
+		j.log = nil
+	}
+	j.b.dir.forgetJob(j.rec.Job)
+}
+
 func (j *job) unpin() {
 	for _, d := range j.pinned {
 		j.b.store.Unpin(j.link.space, d, j.id.String())

@@ -484,7 +484,7 @@ func lyingJob(t *testing.T, trust wire.Trust, delivered map[string]string) (*job
 	j := b.newJob(c.link(), rec, wire.JobID{1})
 	j.targets = []wire.TargetSpec{s.target, {Path: "a.txt", Thunk: s.a, Output: "out"}}
 	j.submit = &submission{head: wire.Submit{Job: j.id, Space: "s", Tasks: 2, Trust: trust}, tasks: s.tasks}
-	if err := errors.Join(dir.saveThunks(rec.Job, s.tasks), dir.saveWanted(rec.Job, j.targets)); err != nil {
+	if err := errors.Join(dir.saveThunks(rec.Job, s.tasks, true), dir.saveWanted(rec.Job, j.targets)); err != nil {
 		t.Fatal(err)
 	}
 	return j, out
@@ -525,6 +525,32 @@ func TestWhatIsNotChecked(t *testing.T) {
 				t.Errorf("error %v, note %q; want cause %d, %q", err, note, c.cause, c.note)
 			}
 		})
+	}
+}
+
+// TestNothingToProveBy: with a policy a job is not submitted if what it is made of cannot be kept, and of one
+// whose tasks are gone from here the coordinator is not blamed.
+func TestNothingToProveBy(t *testing.T) {
+	j, out := lyingJob(t, wire.TrustOwn, map[string]string{"a.txt": "A", "b.txt": "B"})
+	thunks := j.b.dir.jobFile(j.rec.Job, ".thunks")
+	if err := os.Remove(thunks); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(thunks, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.keepSubmitted(nil); err == nil || !strings.Contains(err.Error(), "keeping what is submitted") {
+		t.Errorf("keepSubmitted = %v, want an error", err)
+	}
+	if err := os.RemoveAll(thunks); err != nil {
+		t.Fatal(err)
+	}
+	j.run(t.Context())
+	if e := j.end.End.Error; e == nil || e.Cause != wire.CauseDisk || e.Hint != hintUnkept {
+		t.Errorf("without the tasks the job ended with %v", e)
+	}
+	if _, err := os.Stat(filepath.Join(out, "b.txt")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an unproven target is there: %v", err)
 	}
 }
 

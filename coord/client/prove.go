@@ -190,23 +190,18 @@ func (b *backend) readHeld(ctx context.Context, l *link, o wire.Object) ([]byte,
 	return server.ReadGraph(b.store, l.space, held)
 }
 
-// saveWanted keeps the targets of a job as they were submitted, as frames.
+// saveWanted keeps the targets of a job as they were submitted, as frames, durably: without them nothing
+// can be proven.
 func (d stateDir) saveWanted(job string, targets []wire.TargetSpec) error {
-	f, err := os.CreateTemp(d.path("jobs"), ".new-*")
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	for part := range slices.Chunk(targets, wire.MaxBatch) {
-		err = errors.Join(err, wire.WriteFrame(w, part))
-	}
-	if err = errors.Join(err, w.Flush(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), d.jobFile(job, ".wanted"))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return replaceFile(d.jobFile(job, ".wanted"), true, func(f io.Writer) error {
+		w := bufio.NewWriter(f)
+		for part := range slices.Chunk(targets, wire.MaxBatch) {
+			if err := wire.WriteFrame(w, part); err != nil {
+				return err
+			}
+		}
+		return w.Flush()
+	})
 }
 
 // loadWanted returns them by path.

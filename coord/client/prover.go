@@ -116,7 +116,7 @@ func (p *prover) begin(way []step) ([]step, error) {
 	spec := p.tasks[s.id]
 	switch {
 	case spec == nil:
-		return way, wire.Errorf(wire.CauseUnproven, hintUnproven, "thunk %s is needed, and nothing is known of it here", s.id)
+		return way, wire.Errorf(wire.CauseUnproven, hintUnkept, "thunk %s is needed, and nothing is known of it here", s.id)
 	case spec.Gang != nil || p.gangs[s.id]:
 		return way, errGang
 	}

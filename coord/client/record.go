@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -56,7 +55,7 @@ func (d stateDir) saveRecord(r *record) error {
 	if r.Passing {
 		return nil
 	}
-	if err := writeJSON(d.jobFile(r.Job, ".json"), r); err != nil {
+	if err := replaceJSON(d.jobFile(r.Job, ".json"), r.Trust != wire.TrustAny, r); err != nil {
 		return fmt.Errorf("recording job %s: %w", r.Job, err)
 	}
 	return d.forgetOldJobs()
@@ -152,32 +151,17 @@ func (d stateDir) loadPins(job string) (pins []wire.Digest) {
 }
 
 // writeJSON replaces a file by the JSON of v.
-func writeJSON(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	return writeFile(path, append(b, '\n'))
-}
+func writeJSON(path string, v any) error { return replaceJSON(path, false, v) }
 
-// writeFile replaces a private file, whole or not at all.
-func writeFile(path string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+func replaceJSON(path string, durable bool, v any) error {
+	return replaceFile(path, durable, func(w io.Writer) error {
+		b, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(append(b, '\n'))
 		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	})
 }
 
 // readJSON reads a file of at most limit bytes into v.

@@ -270,16 +270,10 @@ func (s *session) begin(ctx context.Context, l *link, rec *record, plan *graph.P
 	for _, o := range plan.Leaves {
 		j.pinned = append(j.pinned, o.Digest)
 	}
-	if rec.Trust != wire.TrustAny { // without it nothing could be proven
-		if err := s.a.dir.saveWanted(rec.Job, plan.Targets); err != nil {
-			return nil, fmt.Errorf("keeping what is wanted of the job: %w", err)
-		}
+	if err := j.keepSubmitted(plan.Tasks); err != nil {
+		j.discard()
+		return nil, err
 	}
-	j.kept.Go(func() {
-		if err := s.a.dir.saveThunks(rec.Job, plan.Tasks); err != nil {
-			s.a.log.Error("coord shell will not know the tasks of a job", "job", rec.Job, "error", err)
-		}
-	})
 	s.a.backend.start(j)
 	end, err := s.follow(ctx, j)
 	if !j.isAccepted() {

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,17 +17,28 @@ import (
 // as its record: the coordinator forgets tasks soon after the job.
 
 // saveThunks writes the tasks of a job, whole or not at all.
-func (d stateDir) saveThunks(job string, tasks []wire.TaskSpec) error {
-	f, err := os.CreateTemp(d.path("jobs"), ".new-*")
-	if err != nil {
-		return err
+func (d stateDir) saveThunks(job string, tasks []wire.TaskSpec, durable bool) error {
+	return replaceFile(d.jobFile(job, ".thunks"), durable, func(w io.Writer) error { return server.WriteTasks(w, tasks) })
+}
+
+// keepSubmitted keeps what is submitted. With a policy of trust it cannot be submitted if that fails, since
+// nothing could be proven; without one it is done meanwhile, for coord shell.
+func (j *job) keepSubmitted(tasks []wire.TaskSpec) error {
+	dir, job := j.b.dir, j.rec.Job
+	if j.rec.Trust == wire.TrustAny {
+		j.kept.Go(func() {
+			if err := dir.saveThunks(job, tasks, false); err != nil {
+				j.b.log.Error("coord shell will not know the tasks of a job", "job", job, "error", err)
+			}
+		})
+		return nil
 	}
-	err = errors.Join(server.WriteTasks(f, tasks), f.Close())
+	err := dir.saveWanted(job, j.targets)
 	if err == nil {
-		err = os.Rename(f.Name(), d.jobFile(job, ".thunks"))
+		err = dir.saveThunks(job, tasks, true)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return fmt.Errorf("keeping what is submitted, by which it is seen whose values --trust %s was given: %w", j.rec.Trust, err)
 	}
 	return nil
 }

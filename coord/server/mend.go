@@ -111,7 +111,7 @@ func replace(path string, fill func(*ledger) error) error {
 	if err := os.Rename(fresh, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // newTables makes empty tables.

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// syncDir does nothing: NTFS journals names itself, and directories cannot be flushed.
-func syncDir(string) error { return nil }
+// SyncDir does nothing: NTFS journals names itself, and directories cannot be flushed.
+func SyncDir(string) error { return nil }
 
 // lockFile does nothing: a file that somebody has open cannot be replaced.
 func lockFile(string) (io.Closer, error) { return io.NopCloser(nil), nil }
