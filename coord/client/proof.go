@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gaggle/wire"
@@ -40,7 +41,8 @@ type claims struct {
 	space  wire.Space
 	who    map[wire.PeerID]*signer
 	of     map[wire.ThunkID][]shown
-	bad    map[wire.ThunkID]error // why a claim of a thunk does not count; the last one
+	bad    map[wire.ThunkID]error         // why a claim of a thunk does not count; the last one
+	away   map[wire.ThunkID][]wire.PeerID // who claims a value, and whose certificate was not shown
 	asked  map[wire.ThunkID]bool
 	number int // of claims that count
 }
@@ -53,7 +55,7 @@ type shown struct {
 
 func newClaims(by *authority, trust wire.Trust, space wire.Space) *claims {
 	return &claims{by: by, trust: trust, space: space, who: map[wire.PeerID]*signer{}, of: map[wire.ThunkID][]shown{},
-		bad: map[wire.ThunkID]error{}, asked: map[wire.ThunkID]bool{}}
+		bad: map[wire.ThunkID]error{}, away: map[wire.ThunkID][]wire.PeerID{}, asked: map[wire.ThunkID]bool{}}
 }
 
 // ask gets the claims of thunks that were not asked for before.
@@ -124,8 +126,10 @@ func (c *claims) certified(b []byte) {
 func (c *claims) judge(claim *wire.Claim) {
 	s := c.who[claim.Signer]
 	switch {
-	case s == nil:
-		c.refuse(claim.Thunk, fmt.Errorf("the certificate of %s, who claims a value, is missing", claim.Signer))
+	case s == nil: // it is away since the coordinator began, or said to be
+		if away := c.away[claim.Thunk]; !slices.Contains(away, claim.Signer) && (away != nil || len(c.away) < wire.MaxBatch) {
+			c.away[claim.Thunk] = append(away, claim.Signer)
+		}
 		return
 	case s.err != nil:
 		c.refuse(claim.Thunk, s.err)
@@ -174,6 +178,13 @@ func (c *claims) missing(id wire.ThunkID) string {
 			}
 		}
 		text = fmt.Sprintf("that nodes of %d owners gave the same value, only that those of %d did %q", c.trust.Owners(), len(owners), owners)
+	}
+	if away := c.away[id]; len(away) > 0 {
+		var names []string
+		for _, p := range away {
+			names = append(names, p.Short())
+		}
+		text += ": the certificate is missing of " + strings.Join(names, ", ") + ", which signed a value and may be away since the coordinator began"
 	}
 	if err := c.bad[id]; err != nil {
 		text += fmt.Sprintf(" (%v)", err)

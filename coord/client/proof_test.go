@@ -241,7 +241,7 @@ func TestWhatClaimsProve(t *testing.T) {
 		{"no certificate", wire.TrustOwn, func(c *court, s *suit) {
 			good(c, s)
 			delete(c.certs, wire.PeerOf(proofKey(anna1)))
-		}, "the certificate of"},
+		}, "the certificate is missing of " + wire.PeerOf(proofKey(anna1)).Short()},
 		{"a claim of another space", wire.TrustOwn, func(c *court, s *suit) {
 			good(c, s)
 			c.claims[s.a] = [][]byte{wire.SignClaim(proofKey(anna1), "other", s.a, wire.NewValue(s.outA)).Encode()}
@@ -274,6 +274,29 @@ func TestWhatClaimsProve(t *testing.T) {
 				t.Errorf("target = %v, want %q in it", err, c.says)
 			}
 		})
+	}
+}
+
+// TestSignerIsAway: of nodes that have not connected since the coordinator began it has no certificates: that is
+// not held against it, and when they are back the proof succeeds.
+func TestSignerIsAway(t *testing.T) {
+	c, s := newCourt(t), newSuit(t)
+	c.claim(s.a, s.outA, anna1)
+	c.claim(s.b, s.outB, anna2)
+	away := wire.PeerOf(proofKey(anna2))
+	cert := c.certs[away]
+	delete(c.certs, away)
+	for job, hint := range map[string]string{"j1": "coord get j1 checks it again", "": "try again when they are connected"} {
+		p := s.prover(c, wire.TrustOwn)
+		p.job = job
+		var e *wire.Error
+		if err := p.target(t.Context(), &s.target, s.outB[0]); !errors.As(err, &e) || e.Cause != wire.CauseUnproven || !strings.Contains(e.Message, away.Short()) || !strings.Contains(e.Hint, hint) {
+			t.Errorf("while a signer is away target = %v, want a hint with %q", err, hint)
+		}
+	}
+	c.certs[away] = cert
+	if err := s.prover(c, wire.TrustOwn).target(t.Context(), &s.target, s.outB[0]); err != nil {
+		t.Errorf("when it is back: %v", err)
 	}
 }
 

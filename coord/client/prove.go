@@ -83,6 +83,9 @@ func (b *backend) prove(ctx context.Context, l *link, rec *record, wanted wants,
 		return nil
 	}
 	p := newProver(l, rec.Trust)
+	if !rec.Passing {
+		p.job = rec.Job
+	}
 	p.read = func(ctx context.Context, o wire.Object) ([]byte, error) { return b.readHeld(ctx, l, o) }
 	if err := b.dir.keptTasks(rec.Job, func(t *wire.TaskSpec) bool { p.add(t); return true }); err != nil {
 		return unkept(err)

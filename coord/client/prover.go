@@ -19,6 +19,7 @@ import (
 type prover struct {
 	link   *link
 	claims *claims
+	job    string // of which a person can ask later; "" is none
 	// read returns the graph that a task wrote.
 	read func(context.Context, wire.Object) ([]byte, error)
 
@@ -41,6 +42,18 @@ const hintUnproven = "submit again: what cannot be shown is made again; if that 
 
 // hintUnkept is for what this machine itself has lost.
 const hintUnkept = "submit again; the coordinator is not to blame: this machine's disk has not kept all that was submitted"
+
+// hint says what to do where the claims of a resolved thunk do not show enough. After a restart the
+// coordinator has the certificates of those alone that have connected again.
+func (p *prover) hint(resolved wire.ThunkID) string {
+	switch {
+	case len(p.claims.away[resolved]) == 0:
+		return hintUnproven
+	case p.job == "":
+		return "try again when they are connected (coord nodes)"
+	}
+	return "when they are connected (coord nodes), coord get " + p.job + " checks it again; if they do not come back, submit again"
+}
 
 func newProver(l *link, trust wire.Trust) *prover {
 	return &prover{link: l, claims: newClaims(l.authority, trust, l.space), tasks: map[wire.ThunkID]*wire.TaskSpec{}, values: map[wire.ThunkID]*proven{},
@@ -155,7 +168,7 @@ func (p *prover) settle(ctx context.Context, id wire.ThunkID, th *wire.Thunk, ne
 	values := slices.DeleteFunc(p.claims.believed(rid), func(outs []wire.Object) bool { return wire.NewValue(outs).Matches(resolved) != nil })
 	switch len(values) {
 	case 0:
-		return wire.Errorf(wire.CauseUnproven, hintUnproven, "of task %s it is not shown %s", p.name(id), p.claims.missing(rid))
+		return wire.Errorf(wire.CauseUnproven, p.hint(rid), "of task %s it is not shown %s", p.name(id), p.claims.missing(rid))
 	case 1:
 	default:
 		return wire.Errorf(wire.CauseNondeterministic, "coord submit --check-determinism finds out where they differ",
