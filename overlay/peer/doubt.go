@@ -7,36 +7,116 @@ import (
 	"gaggle/wire"
 )
 
-// pingFor is how long a connection that is doubted may take for an exchange of certificates. It was silent
-// before, and one that is only slow is replaced by another that is as good: what was on its way is asked for
-// again from where it broke off.
-const pingFor = time.Second
+const (
+	// answerIn is how long a connection over QUIC may take to show that it leads somewhere, twice: before
+	// a stranger knocks at its peer, and again once that was answered. Four round trips, or twice what the
+	// stranger's handshake took, if that is more: as a packet or two may be lost.
+	answerIn = 500 * time.Millisecond
+	// answerInTCP is the same over TCP, which does not tell what was acknowledged: an answer waits behind
+	// all that was written before.
+	answerInTCP = 3 * time.Second
+	// maxKnocks bounds strangers under way, each of which is a libp2p host: at peers that somebody waits for,
+	// and as many at others, which may be all there are.
+	maxKnocks = 2
+	// knockAgain is when a stranger knocks again at a peer that did not answer one and that nobody waits for:
+	// by then QUIC has noticed that a connection is dead.
+	knockAgain = 30 * time.Second
+	// protoNobody is handled nowhere. That a peer says so is as good an answer as any.
+	protoNobody = "/gaggle/nobody/1"
+)
+
+// knocks has room for the strangers under way.
+type knocks struct{ waited, others chan struct{} }
+
+func newKnocks() knocks {
+	return knocks{waited: make(chan struct{}, maxKnocks), others: make(chan struct{}, maxKnocks)}
+}
 
 // Doubt has connections given up that lead nowhere any more while their peers can still be reached: where a
 // host has several interfaces and the one in use is dead, QUIC notices after 30 s of silence, TCP later.
 // It looks in the background at the connection to p, which was silent for longer than it should be, and at
-// all others that have streams, since they may go the same way. Each that answers nothing is closed, if its
-// peer answers a new dial, and there is a new one when that has happened.
+// all others that have streams, since they may go the same way. One is closed if nothing shows that it
+// leads somewhere while its peer answers a new dial, and there is a new one when that has happened.
 func (h *Host) Doubt(p wire.PeerID) {
 	h.mu.Lock()
-	var doubted []*link
+	defer h.mu.Unlock()
 	for peer, ls := range h.peers {
 		for _, l := range ls {
-			if !l.relayed && (peer == p || l.streams.Load() > 0) {
-				doubted = append(doubted, l)
+			if peer == p || l.streams.Load() > 0 {
+				h.doubt(l, func(before sign) (time.Duration, bool) { return h.answersStranger(l, before, peer == p) })
 			}
 		}
 	}
-	h.mu.Unlock()
-	for _, l := range doubted {
-		if !h.begin() {
-			return
+}
+
+// doubtOlder looks at the connections that a peer has beside the one which it has just dialled: it would
+// not have if they were good. Called with mu held.
+func (h *Host) doubtOlder(l *link, old []*link) {
+	for _, o := range old {
+		if !o.inbound && !l.raced(o) {
+			h.doubt(o, func(sign) (time.Duration, bool) { return 0, true })
 		}
-		go h.prove(l, func(ctx context.Context) bool {
-			_, err := knock(ctx, h.mesh, l.peer, h.addrsOf(l.peer))
-			return err == nil
-		})
 	}
+}
+
+// doubt has a direct connection proved in the background, unless that is being done. Called with mu held.
+func (h *Host) doubt(l *link, otherwise func(before sign) (time.Duration, bool)) {
+	if h.closed || l.relayed || !l.doubted.CompareAndSwap(false, true) {
+		return
+	}
+	h.work.Go(func() {
+		defer l.doubted.Store(false)
+		h.prove(l, otherwise)
+	})
+}
+
+// prove closes a connection on which nothing is answered, before and after it turned out that the peer can
+// be reached otherwise, which took as long as otherwise says.
+func (h *Host) prove(l *link, otherwise func(before sign) (time.Duration, bool)) {
+	before := l.heard()
+	if l.answers(h.ctx, before, 0) {
+		return
+	}
+	took, ok := otherwise(before)
+	// The first question may have been asked while there was no way at all, or this host too busy to see
+	// the answer; the second is asked when there is one.
+	if !ok || l.answers(h.ctx, before, 2*took) || h.ctx.Err() != nil {
+		return
+	}
+	h.log.Info("a connection is dead; connecting anew", "peer", l.peer, "addr", l.conn.RemoteMultiaddr())
+	l.close()
+	ctx, cancel := context.WithTimeout(h.ctx, dialTimeout)
+	defer cancel()
+	if _, err := h.reach(ctx, l.peer); err != nil { // which tells the peer, whom nothing reached either
+		h.log.Debug("connecting anew", "peer", l.peer, "error", firstLine(err))
+	}
+}
+
+// answersStranger reports whether the peer of a link that is silent since before answers a new dial, when
+// it is its turn, and how long that took.
+func (h *Host) answersStranger(l *link, before sign, waited bool) (time.Duration, bool) {
+	turn := h.knocks.others
+	if waited {
+		turn = h.knocks.waited
+	} else if time.Since(time.Unix(0, l.knocked.Load())) < knockAgain {
+		return 0, false
+	}
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-l.ended:
+		return 0, false
+	case <-h.ctx.Done():
+		return 0, false
+	}
+	if l.heard() != before {
+		return 0, false
+	}
+	took, err := knock(h.ctx, h.mesh, l.peer, h.addrsOf(l.peer))
+	if err != nil {
+		l.knocked.Store(time.Now().UnixNano())
+	}
+	return took, err == nil
 }
 
 // addrsOf returns where a peer may be reached.
@@ -49,36 +129,41 @@ func (h *Host) addrsOf(p wire.PeerID) (addrs []string) {
 	return addrs
 }
 
-// doubtOlder looks at the connections that a peer has beside the one which it has just dialled: it would
-// not have if they were good. Called with mu held.
-func (h *Host) doubtOlder(l *link, old []*link) {
-	for _, o := range old {
-		if !h.closed && !o.relayed && !o.inbound && !l.raced(o) {
-			h.work.Add(1)
-			go h.prove(o, func(context.Context) bool { return true })
-		}
-	}
+// A sign is of life: it differs from an earlier one if the link led somewhere since.
+type sign struct {
+	read             int64         // bytes, by those who have streams
+	last, mean, vary time.Duration // what QUIC has measured of round trips, anew with each packet acknowledged
 }
 
-// prove closes a connection on which nothing is answered, if the peer can be reached otherwise. It is
-// called once for each count of work.
-func (h *Host) prove(l *link, otherwise func(context.Context) bool) {
-	defer h.work.Done()
-	if !l.doubted.CompareAndSwap(false, true) {
-		return
+func (l *link) heard() sign {
+	if q := l.quic(); q != nil {
+		s := q.ConnectionStats()
+		return sign{l.read.Load(), s.LatestRTT, s.SmoothedRTT, s.MeanDeviation}
 	}
-	defer l.doubted.Store(false)
-	ctx, cancel := context.WithTimeout(h.ctx, pingFor)
-	err := h.showCert(ctx, l)
-	cancel()
-	if err == nil || h.ctx.Err() != nil || l.conn.IsClosed() || !otherwise(h.ctx) {
-		return
+	return sign{read: l.read.Load()}
+}
+
+// answers reports whether something has shown that the link leads somewhere since before, or does within a
+// time of at least patience, in which its peer is asked something; or else that it has ended.
+func (l *link) answers(ctx context.Context, before sign, patience time.Duration) bool {
+	if q := l.quic(); q != nil {
+		patience = max(patience, answerIn, 4*q.ConnectionStats().SmoothedRTT)
+	} else {
+		patience = max(patience, answerInTCP)
 	}
-	h.log.Info("a connection is dead; connecting anew", "peer", l.peer, "addr", l.conn.RemoteMultiaddr())
-	l.close()
-	ctx, cancel = context.WithTimeout(h.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if _, err := h.reach(ctx, l.peer); err != nil { // which tells the peer, whom nothing reached either
-		h.log.Debug("connecting anew", "peer", l.peer, "error", firstLine(err))
+	return l.heard() != before || l.ask(ctx) || l.heard() != before || l.conn.IsClosed()
+}
+
+// ask asks the peer something and reports whether it has answered.
+func (l *link) ask(ctx context.Context) bool {
+	s, rw, err := openRaw(ctx, l.conn, protoNobody)
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
+		defer stop()
+		_, _ = rw.Read(make([]byte, 1)) // fails, as nobody handles it there
+		_ = s.Reset()
 	}
+	return ctx.Err() == nil
 }

@@ -49,7 +49,9 @@ type link struct {
 	rtt      atomic.Int64 // nanoseconds that the last exchange of certificates took, 0 if we began none
 	measured atomic.Int64 // Unix nanoseconds, when one was begun for that
 	punched  atomic.Bool  // direct, and made while there was a relayed one
+	read     atomic.Int64 // bytes that came on them
 	doubted  atomic.Bool  // somebody looks whether anything is answered on it
+	knocked  atomic.Int64 // Unix nanoseconds, when its peer last did not answer a stranger
 	zstd     atomic.Bool  // the peer has said that it reads compressed answers
 
 	telling atomic.Bool  // the peer tells us of revocations

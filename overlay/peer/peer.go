@@ -81,6 +81,7 @@ type Host struct {
 
 	revoked *revokedSet
 	tellers chan struct{} // capacity maxTellers
+	knocks  knocks
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -117,7 +118,7 @@ func New(cfg Config) (*Host, error) {
 		h.now = time.Now
 	}
 	var err error
-	h.meter, h.seen = newMeter(), newSightings()
+	h.meter, h.seen, h.knocks = newMeter(), newSightings(), newKnocks()
 	h.revoked, h.tellers = openRevoked(cfg.RevokedFile, cfg.Mesh, h.now(), h.log), make(chan struct{}, maxTellers)
 	if h.p2p, err = newP2P(cfg.Key, h.meter, h.seen); err != nil {
 		return nil, fmt.Errorf("starting the peer host: %w", err)

@@ -29,7 +29,11 @@ func (l *link) stream(s network.Stream, rw io.ReadWriteCloser) *Stream {
 }
 
 // Read reads what the peer wrote; io.EOF after its CloseWrite.
-func (s *Stream) Read(p []byte) (int, error) { return s.rw.Read(p) }
+func (s *Stream) Read(p []byte) (int, error) {
+	n, err := s.rw.Read(p)
+	s.link.read.Add(int64(n))
+	return n, err
+}
 
 // Write writes to the peer.
 func (s *Stream) Write(p []byte) (int, error) {
