@@ -95,12 +95,16 @@ func (n *node) open(ctx context.Context, ticket *wire.Ticket) error {
 	if n.settings, err = n.dir.load(); err != nil {
 		return err
 	}
+	raised := n.settings.raise()
 	n.change(n.settings)
 	if n.settings.Slots < 0 || n.settings.Slots > maxSlots {
 		return usagef("", "--slots is %d, want 1 to %d", n.settings.Slots, maxSlots)
 	}
 	if up := n.settings.MaxUpload; up != 0 && up < minUpload {
 		return usagef("", "--max-upload is %s a second, want 32KiB or more: with less others would take this machine for stalled", sizeText(up))
+	}
+	if raised && n.settings.MaxUpload == minUpload {
+		n.log.Warn("max-upload was set to less than can be, and is 32KiB a second now")
 	}
 	if ticket == nil {
 		if _, err := n.settings.membership(); err != nil {
@@ -178,7 +182,7 @@ func (n *node) openStore() error {
 	n.storeMax = n.settings.StoreMax
 	if n.storeMax == 0 { // as much at each start, however much of it is taken
 		if half, known := n.store.Share(); known {
-			n.storeMax = max(half, minRoom) // of a full disk half is nothing, which would be no bound
+			n.storeMax = storeOf(half)
 			n.store.Bound(n.storeMax)
 		}
 	}
@@ -338,8 +342,17 @@ func (n *node) room() bool {
 	if n.storeMax == 0 { // no bound
 		return !known || free >= minRoom
 	}
-	return (!known || free >= min(minRoom, n.storeMax/2)) && n.store.Used() < n.storeMax
+	return (!known || free >= roomFor(n.storeMax)) && n.store.Used() < n.storeMax
 }
+
+// leastStore is what a store has of a disk that was full at the start: half of nothing would be no bound.
+const leastStore = 16 << 20
+
+// storeOf is how much a store may take if nobody said, where half of what is free is so much.
+func storeOf(half int64) int64 { return max(half, leastStore) }
+
+// roomFor is how much of the disk must be free for tasks beside a store of a size.
+func roomFor(storeMax int64) int64 { return min(minRoom, storeMax/2) }
 
 // renewEvery is how often the age of the certificate is looked at.
 const renewEvery = time.Hour

@@ -34,6 +34,16 @@ type settings struct {
 	Unbounded   bool              `json:"unbounded,omitempty"`     // other tenants' tasks, too, without bounds
 }
 
+// raise has settings that an earlier version took and this one does not be the next that it does, and
+// reports whether there were any.
+func (s *settings) raise() bool {
+	if s.MaxUpload <= 0 || s.MaxUpload >= minUpload {
+		return false
+	}
+	s.MaxUpload = minUpload
+	return true
+}
+
 // A stateDir is the directory of one node.
 type stateDir string
 
