@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -86,9 +87,15 @@ func (r *run) exited(code int) *wire.Failure {
 		f.Hint = fmt.Sprintf("not in the root: looked for %q; add it to tools or to include", name)
 	case code == 127:
 		f.Hint = "this code often means that a program is not in the root: add it to tools"
+	case netless.MatchString(line):
+		f.Hint = "a task has no network: declare what it needs as inputs (network: overlay reaches the tasks of its gang only)"
 	}
 	return f
 }
+
+// netless is what programs say of the network that is not there, in musl's and glibc's words.
+var netless = regexp.MustCompile(`(?i)could(?:n't| not) resolve host|name or service not known|name does not resolve|temporary failure in name resolution|` +
+	`network is unreachable|no route to host`)
 
 // lookedFor returns what a shell, env or the dynamic linker says that it did not find; "" if the
 // line is of another kind. They all do so last.

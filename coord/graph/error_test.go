@@ -20,7 +20,9 @@ func TestBadFiles(t *testing.T) {
 		// The language.
 		{"empty", " \n", `graph.yaml: the file is empty: the least is gaggle: 1, tasks and targets`},
 		{"not UTF-8", "gaggle: 1\n# \xff\n", `graph.yaml:2: byte 0xff is not UTF-8: save it as UTF-8`},
-		{"broken YAML", "a: [\n", `graph.yaml: this is not YAML: line 2: did not find expected node content`},
+		{"broken YAML", "a: [\n", `graph.yaml:2: this is not YAML: did not find expected node content`},
+		{"an unquoted reference", "a:\n  b: @c/d\n", `graph.yaml:2: this is not YAML: found character that cannot start any token: put references in quotes: "@c/d"`},
+		{"tabs", "a:\n\tb: c\n", `graph.yaml:2: this is not YAML: found character that cannot start any token: indent with spaces, not with tabs`},
 		{"two documents", "gaggle: 1\n---\ngaggle: 1\n", `graph.yaml:2: there is more than one document: remove the line ---`},
 		{"key twice", "gaggle: 1\ngaggle: 1\n", `graph.yaml:2: key "gaggle" is there twice, first in line 1: remove one`},
 		{"merge key", "a: &x {b: 1}\nc: {<<: *x}\n", `graph.yaml:2: merge keys (<<) are not part of YAML 1.2: use defaults, or repeat what is common`},

@@ -1,11 +1,13 @@
 package graph
 
 import (
-	"errors"
-	"io"
-	"strings"
-
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -20,7 +22,7 @@ func parseYAML(data []byte, name string) (*node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
 	if err := dec.Decode(&doc); err != nil {
-		ps.add(pos{}, "", "this is not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		ps.notYAML(data, err.Error())
 		return nil, ps.err()
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
@@ -34,6 +36,32 @@ func parseYAML(data []byte, name string) (*node, error) {
 	}
 	return &n, nil
 }
+
+// notYAML notes what the parser says of a text, at its line, and what most often is the matter there.
+func (ps *problems) notYAML(data []byte, said string) {
+	said = strings.TrimPrefix(said, "yaml: ")
+	at := pos{}
+	if rest, ok := strings.CutPrefix(said, "line "); ok {
+		number, text, _ := strings.Cut(rest, ": ")
+		if n, err := strconv.Atoi(number); err == nil {
+			at.line, said = int32(n), text
+		}
+	}
+	hint := ""
+	if lines := bytes.Split(data, []byte("\n")); at.line > 0 && int(at.line) <= len(lines) {
+		line := lines[at.line-1]
+		switch word := bareReference.Find(line); {
+		case bytes.ContainsRune(line[:len(line)-len(bytes.TrimLeft(line, " \t"))], '\t'):
+			hint = "indent with spaces, not with tabs"
+		case word != nil:
+			hint = fmt.Sprintf("put references in quotes: %q", bytes.TrimLeft(word, ":-[{, "))
+		}
+	}
+	ps.add(at, hint, "this is not YAML: %s", said)
+}
+
+// bareReference is one to another task's output that no quotes are around.
+var bareReference = regexp.MustCompile(`[:\-\[{,] *@[^\s,\]}"']+`)
 
 type yamlParser struct {
 	ps *problems

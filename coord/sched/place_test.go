@@ -187,7 +187,7 @@ func TestImpossibleTasksAreRefused(t *testing.T) {
 	}{
 		{"labels nobody has", wire.Hints{Labels: map[string]string{"gpu": "yes"}}, 2, wire.CauseNoPlatform, "waiting for a node with linux/amd64 labelled gpu=yes", 35 * time.Second},
 		{"more memory than any node", wire.Hints{MemBytes: 100 << 30}, 2, wire.CauseTooLarge, "waiting for a node with 100 GiB of memory", 35 * time.Second},
-		{"no node at all", wire.Hints{}, 0, 0, "waiting for a node with linux/amd64", time.Hour},
+		{"no node at all", wire.Hints{}, 0, 0, "waiting for a node: none is up (coord ticket prints what one joins with)", time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, client := small(t, c.nodes)

@@ -172,7 +172,7 @@ func (s *State) neverFits(g *gang) bool {
 			"gang %q is on a network, and no node that could run it gives networks", g.name))
 		return true
 	}
-	s.failGang(g.members[0], failure(wire.CauseTooLarge, "join more nodes, or make the gang or what its tasks ask for smaller",
-		"gang %q needs %d slots at once, and memory for all its %d tasks; the nodes that could run it have %d slots", g.name, need, g.size, slots))
+	s.failGang(g.members[0], failure(wire.CauseTooLarge, "join more nodes, give one more slots (node --slots), or make the gang or what its tasks ask for smaller",
+		"gang %q needs %d slots at once, and memory for all its %d tasks; the nodes that could run it have %d", g.name, need, g.size, slots))
 	return true
 }

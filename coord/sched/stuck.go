@@ -36,6 +36,9 @@ func (s *State) whyStuck(run *run) string {
 	case s.shy(run.class):
 		return "waiting for a node that can bound the memory of tasks, or belongs to " + string(run.class.space)
 	case !slices.ContainsFunc(run.class.nodes, func(r nodeRef) bool { return s.nodes[r].hoped() }):
+		if !slices.ContainsFunc(s.nodes[1:], func(n *node) bool { return n.live() && n.hello.Slots > 0 }) {
+			return "waiting for a node: none is up (coord ticket prints what one joins with)"
+		}
 		return "waiting for a node with " + run.class.String()
 	case !s.memoryFits(run, run.hints.MemBytes):
 		return "waiting for a node with " + bytesText(run.hints.MemBytes) + " of memory"
@@ -117,7 +120,7 @@ func (s *State) failStuck() {
 		case !s.memoryFits(run, run.hints.MemBytes):
 			s.failWaiters(w.run, failure(wire.CauseTooLarge,
 				"ask for less, or join a larger node; coord nodes lists what there is",
-				"no node gives %s of memory to thunks", bytesText(run.hints.MemBytes)), nobody)
+				"no node gives %s of memory to tasks", bytesText(run.hints.MemBytes)), nobody)
 		}
 	}
 }
