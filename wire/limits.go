@@ -43,8 +43,9 @@ const (
 	MaxNesting = 1_000
 	// MaxGraphFile bounds a graph file, as text.
 	MaxGraphFile = 64 << 20
-	// MaxClaims bounds the claims kept for one thunk: one a signer, and a few signers are plenty
-	// to tell a liar from a nondeterministic thunk.
+	// MaxClaims bounds the claims kept for one thunk: one a signer (the coordinator keeps two if one of
+	// them is of the value claimed first), and a few signers are plenty to tell a liar from a
+	// nondeterministic thunk.
 	MaxClaims = 8
 	// MaxTrust bounds the owners that have to claim the same value: no more claims are kept.
 	MaxTrust = MaxClaims

@@ -79,7 +79,7 @@ func (s *State) rememberGang(g *gang) {
 	for i, k := range s.gangKeys(g) {
 		if m := g.members[i]; !m.service && m.by.node != 0 {
 			n := s.nodes[m.by.node]
-			s.record(&k, m.outs, Voucher{Signer: n.peer, Owner: n.owner}, m.by.run)
+			s.record(&k, m.outs, Voucher{Signer: n.peer, Owner: n.owner}, m.by.run, asked)
 		}
 	}
 }

@@ -328,7 +328,7 @@ func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
 	s.learn(run, n, e.Result.Run)
 	s.blame(run, n.ref)
 	s.proved(n)
-	s.record(&k, outs, n.voucher(e), e.Result.Run)
+	s.record(&k, outs, n.voucher(e), e.Result.Run, l != nil && l.run == r)
 	if l != nil && l.run == r {
 		s.goesOn(l, outs)
 		s.endLease(l)
@@ -336,16 +336,18 @@ func (s *State) gave(r runRef, l *lease, n *node, e *Resulted) {
 	s.succeed(r, outs, ran{node: n.ref, run: e.Result.Run, fetched: e.Result.Fetched})
 }
 
-// lateResult keeps a value that nothing waits for, if its lease may have been given for it. The
-// thunk is not known here any more, so whoever takes the value looks whether it has the shape.
+// lateResult keeps a value that nothing waits for, if its lease may have been given for it: for what
+// and to whom is known no more when it has ended. So it takes nobody's place, in the memo or among claims.
+// The thunk is not known here any more, so whoever takes the value looks whether it has the shape.
 func (s *State) lateResult(k *key, n *node, e *Resulted) {
 	id := e.Result.Lease
 	if l := s.leaseOf(e.Peer, id); l != nil { // it was given for another thunk
 		s.attemptEnded(l, l.failure(wire.CauseInternal, "the node answered with the value of another thunk"), 0)
 		return
 	}
-	if n.hello.Slots > 0 && s.leases[id] == nil && s.wasGiven(id) {
-		s.record(k, e.Value.Outputs, n.voucher(e), e.Result.Run)
+	room := s.memos.n < s.cfg.MaxMemo || s.memo(k) != nil
+	if n.hello.Slots > 0 && s.leases[id] == nil && s.wasGiven(id) && room {
+		s.record(k, e.Value.Outputs, n.voucher(e), e.Result.Run, unasked)
 	}
 }
 
@@ -361,8 +363,11 @@ func (s *State) wasGiven(id wire.LeaseID) bool {
 }
 
 // record puts a value into the memo, and in the tables what they keep of it.
-func (s *State) record(k *key, outs []wire.Object, by Voucher, run time.Duration) {
-	if m := s.remember(k, outs, by, run); m != nil {
+func (s *State) record(k *key, outs []wire.Object, by Voucher, run time.Duration, asked bool) {
+	if !s.signs {
+		by.Signature = "" // nobody asked for it, and the tables would have all nodes sign
+	}
+	if m := s.remember(k, outs, by, run, asked); m != nil {
 		s.emit(Record{s.row(m)})
 	}
 }

@@ -33,23 +33,29 @@ type claim struct {
 // knownClaims takes in what the tables have of a thunk.
 func (s *State) knownClaims(e *Known) {
 	k := key{s.space(e.Space), wire.Digest(e.Thunk)}
-	s.remember(&k, e.Value.Outputs, e.By, e.Run)
-	for _, v := range e.Also {
-		s.remember(&k, e.Value.Outputs, v, e.Run)
+	for _, v := range append([]Voucher{e.By}, e.Also...) {
+		s.remember(&k, e.Value.Outputs, v, e.Run, asked)
+		s.signs = s.signs || v.Signature != "" // an earlier job wanted that
 	}
 }
+
+// A claim is asked for if its signer is known to have been given the thunk. Others are kept while there is
+// room, and take no other signer's: who was given any lease once may claim anything.
+const (
+	asked   = true
+	unasked = false
+)
 
 // remember adds a claim to the memo, and says whether that is something for the tables: they keep the
 // value that was claimed first, with a signer of each owner, the last one whose signature is known. It
 // returns the entry then.
-func (s *State) remember(k *key, outs []wire.Object, by Voucher, run time.Duration) *memo {
+func (s *State) remember(k *key, outs []wire.Object, by Voucher, run time.Duration, asked bool) *memo {
 	if !s.believed(by.Signer) {
 		return nil
 	}
 	c := claim{outs, by.Signer, s.owner(by.Owner), by.Signature}
-	s.signs = s.signs || c.sig != ""
 	if m := s.memo(k); m != nil {
-		if !m.add(c) {
+		if !m.add(c, asked) {
 			return nil
 		}
 		return m
@@ -64,7 +70,7 @@ func (s *State) remember(k *key, outs []wire.Object, by Voucher, run time.Durati
 }
 
 // add adds a claim to those that are there, as remember does.
-func (m *memo) add(c claim) bool {
+func (m *memo) add(c claim, asked bool) bool {
 	first := slices.Equal(m.outs, c.outs)
 	if first {
 		if known, changed := m.claim.merge(&c); known {
@@ -78,16 +84,44 @@ func (m *memo) add(c claim) bool {
 			}
 		}
 	}
-	switch {
-	case len(m.others) < wire.MaxClaims-1:
-		m.others = append(m.others, c)
-	case c.sig == "":
+	switch i := m.placeOf(&c, asked); {
+	case i < 0:
 		return false
-	default: // who asks for a proof gets none of those without a signature
-		i := slices.IndexFunc(m.others, func(o claim) bool { return o.sig == "" })
-		m.others[max(i, 0)] = c
+	case i == len(m.others):
+		m.others = append(m.others, c)
+	default:
+		m.others[i] = c
 	}
 	return first
+}
+
+// placeOf returns where among the others a claim goes, -1 if nowhere. A signer has one of them beside one of
+// the first value, which may be lost: the one before gives way. If there is no more room so does, for a
+// signed claim that was asked for, one of the same owner, else one without a signature, of which who asks
+// for a proof has nothing, else the oldest of another value. What is claimed of the first value stays.
+func (m *memo) placeOf(c *claim, asked bool) int {
+	find := func(gives func(*claim) bool) int {
+		return slices.IndexFunc(m.others, func(o claim) bool { return !slices.Equal(o.outs, m.outs) && gives(&o) })
+	}
+	if i := find(func(o *claim) bool { return o.signer == c.signer }); i >= 0 {
+		return i
+	}
+	if len(m.others) < wire.MaxClaims-1 {
+		return len(m.others)
+	}
+	if !asked || c.sig == "" {
+		return -1
+	}
+	for _, gives := range []func(*claim) bool{
+		func(o *claim) bool { return o.owner == c.owner && c.owner != 0 },
+		func(o *claim) bool { return o.sig == "" },
+		func(o *claim) bool { return !slices.Equal(o.outs, c.outs) },
+	} {
+		if i := find(gives); i >= 0 {
+			return i
+		}
+	}
+	return -1
 }
 
 // merge takes in a later claim of the same value, if it is by the same signer or for the same owner:

@@ -73,7 +73,7 @@ func TestMemoKeepsASignerOfEachOwner(t *testing.T) {
 		{value, 5, "bert", "s5", true, []string{"anna", "bert"}},
 		{value, 5, "bert", "", false, []string{"anna", "bert"}},
 	} {
-		if got := s.remember(&key{space, wire.Digest(id)}, c.outs, Voucher{wire.PeerID{c.signer}, c.owner, c.signature}, 0) != nil; got != c.recorded {
+		if got := s.remember(&key{space, wire.Digest(id)}, c.outs, Voucher{wire.PeerID{c.signer}, c.owner, c.signature}, 0, asked) != nil; got != c.recorded {
 			t.Errorf("claim %d: recorded %v, want %v", i, got, c.recorded)
 		}
 		k := key{space, wire.Digest(id)}

@@ -225,10 +225,10 @@ func TestMemoForgetsAroundWithdrawn(t *testing.T) {
 	value := func(i byte) []wire.Object { return []wire.Object{{Kind: wire.File, Digest: wire.Digest{i}, Size: 1}} }
 	for i := range byte(40) {
 		id := wire.ThunkID{i}
-		s.remember(&key{space, wire.Digest(id)}, value(i), Voucher{Signer: wire.PeerID{1}}, 0)
+		s.remember(&key{space, wire.Digest(id)}, value(i), Voucher{Signer: wire.PeerID{1}}, 0, asked)
 		if i%3 == 0 {
 			s.withdraw(&key{space, wire.Digest(id)}, value(i))
-			s.remember(&key{space, wire.Digest(id)}, value(100+i), Voucher{Signer: wire.PeerID{1}}, 0)
+			s.remember(&key{space, wire.Digest(id)}, value(100+i), Voucher{Signer: wire.PeerID{1}}, 0, asked)
 		}
 		if m := s.memo(&key{space, wire.Digest(id)}); m == nil || m.gone {
 			t.Fatalf("the memo of %d is %+v", i, m)

@@ -163,7 +163,7 @@ func (s *State) verified(tr taskRef, k *key, enc []byte, rep *repeat, others ...
 	}
 	t.sure = true
 	for _, v := range others {
-		s.record(k, rep.outs, Voucher{v.peer, v.owner, v.sig}, v.run.run)
+		s.record(k, rep.outs, Voucher{v.peer, v.owner, v.sig}, v.run.run, asked)
 	}
 	if !s.lacksOwners(tr, k, enc, rep) {
 		s.conclude(tr, k, enc, rep.outs, rep.how, rep.by)
