@@ -134,14 +134,15 @@ func (s *State) detach(tr taskRef) {
 	if t.more != nil {
 		t.more.waiting = ""
 	}
-	before, prev := &run.lead, taskRef(0)
+	before := &run.lead
+	last := taskRef(0) // before tr
 	for *before != tr {
-		prev = *before
-		before = &s.tasks.at(prev).mate
+		last = *before
+		before = &s.tasks.at(last).mate
 	}
 	*before, t.mate = t.mate, 0
 	if run.tail == tr {
-		run.tail = prev
+		run.tail = last
 	}
 	if run.lead == 0 {
 		s.abandon(r)
