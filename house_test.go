@@ -21,7 +21,7 @@ import (
 // layers says for every package in which row of ARCHITECTURE.md it stands. An import may only
 // point to a lower row.
 var layers = map[string]int{
-	"wire": 0, "sandbox/notify": 0,
+	"wire": 0, "sandbox/notify": 0, "boottime": 0,
 
 	"overlay/peer": 1, "overlay/web": 1, "overlay/wired": 1, "blobstore": 1, "sandbox": 1, "sandbox/capture": 1, "sandbox/capture/programs": 1,
 	"node/memory": 1, "node/carbon": 1, "coord/sched": 1, "coord/graph": 1,

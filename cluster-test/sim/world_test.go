@@ -90,6 +90,7 @@ func (w *world) startHub() {
 	s, err := server.New(server.Config{
 		Key: hubKey, Mesh: "sim", Journal: life,
 		Fetch: w.fetchGraph, Versions: wire.Versions{Protocol: wire.ProtocolVersion},
+		Boot: func() time.Duration { return time.Since(epochStart) }, // the hub never sleeps
 	})
 	if err != nil {
 		panic(err)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"maps"
-	"time"
 
 	"gaggle/coord/sched"
 	"gaggle/wire"
@@ -22,7 +21,7 @@ func (s *Server) keepCert(c *wire.Certificate) {
 		return
 	}
 	s.certs[c.Peer] = c
-	now := time.Now().Unix()
+	now := s.Now().Unix()
 	if len(s.certs) > maxCerts {
 		maps.DeleteFunc(s.certs, func(_ wire.PeerID, c *wire.Certificate) bool { return c.Expires < now })
 	}

@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gaggle/boottime"
 	"gaggle/coord/sched"
 	"gaggle/wire"
 )
@@ -48,6 +49,7 @@ type Config struct {
 	// Told, if not nil, is told what becomes of nodes, in words for people: "joined: 4 slots", "left".
 	// The name is the node's own choice. Safe for concurrent use.
 	Told   func(node, what string)
+	Boot   func() time.Duration // the time since boot; nil is the system's
 	Logger *slog.Logger
 }
 
@@ -55,6 +57,7 @@ type Config struct {
 type Server struct {
 	cfg   Config
 	start time.Time
+	boot  time.Duration // at the start
 	epoch uint32
 	in    chan input
 	write chan commit
@@ -72,6 +75,7 @@ type Server struct {
 	state      *sched.State // owned by the loop
 	early      []commit     // of the recovery, until Run starts the writer
 	recovering bool
+	clockSet   bool // it was said that somebody set the wall clock; owned by the loop
 
 	mu       sync.Mutex // guards the fields below
 	nodes    map[wire.PeerID]*nodeSession
@@ -116,8 +120,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Boot == nil {
+		cfg.Boot = boottime.Now
+	}
 	s := &Server{
-		cfg: cfg, start: time.Now(), in: make(chan input, inputQueue), write: make(chan commit, 64),
+		cfg: cfg, start: time.Now(), boot: cfg.Boot(), in: make(chan input, inputQueue), write: make(chan commit, 64),
 		done: make(chan struct{}), nodes: map[wire.PeerID]*nodeSession{}, peers: map[wire.PeerID]*wire.PeerInfo{}, certs: map[wire.PeerID]*wire.Certificate{}, uses: map[wire.PeerID]*uses{}, unpins: map[wire.PeerID][]owedUnpin{}, owed: map[sched.RowUnpin]bool{},
 		watch: map[wire.JobID][]*watcher{}, ended: map[wire.JobID]*sched.RowJobState{}, accepted: map[wire.JobID]bool{},
 		expandSlots: make(chan struct{}, expanding),
@@ -232,6 +239,7 @@ func (s *Server) loop(ctx context.Context) {
 			return
 		case <-tick.C:
 			events = append(events, sched.Tick{})
+			s.compareClocks(time.Now())
 			if rows := s.heard(time.Now()); len(rows) > 0 {
 				s.write <- commit{rows: rows}
 			}
@@ -342,8 +350,22 @@ func (s *Server) ask(f func(*sched.State)) error {
 }
 
 // Now returns the time by which grants run out: the wall clock when the server was made, and what has
-// gone by since. Members go by it as well, so that it does not matter when somebody sets a clock.
-func (s *Server) Now() time.Time { return s.start.Add(time.Since(s.start)) }
+// gone by since, a sleep of the machine included. Members are told it when they connect, and carry it on
+// alike, so that it does not matter when somebody sets a clock. For the same reason a later correction, as
+// by NTP after a start without network, is not taken over: those who are connected would not hear of it.
+func (s *Server) Now() time.Time { return s.start.Round(0).Add(s.cfg.Boot() - s.boot) }
+
+// compareClocks says once when the wall clock was set far from Now, which members of versions that do
+// not go by Now cannot make up for.
+func (s *Server) compareClocks(wall time.Time) {
+	off := wall.Round(0).Sub(s.Now())
+	if apart := off.Abs() > wire.MaxClockSkew; apart != s.clockSet {
+		s.clockSet = apart
+		if apart {
+			s.cfg.Logger.Warn("the clock was set since the coordinator began; members of older versions may refuse grants until it is started again", "by", off.Round(time.Second))
+		}
+	}
+}
 
 // Epoch returns the number of this life of the coordinator.
 func (s *Server) Epoch() uint32 { return s.epoch }

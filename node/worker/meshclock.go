@@ -3,6 +3,8 @@ package worker
 import (
 	"sync"
 	"time"
+
+	"gaggle/boottime"
 )
 
 // A Clock is the time as the coordinator has it, by which what it signs for a while is judged. It goes
@@ -46,5 +48,5 @@ func (c *Clock) boot() time.Duration {
 	if c.Boot != nil {
 		return c.Boot()
 	}
-	return bootTime()
+	return boottime.Now()
 }

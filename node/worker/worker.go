@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gaggle/boottime"
 	"gaggle/wire"
 )
 
@@ -138,7 +139,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg.Clock = &Clock{Boot: cfg.Boot}
 	}
 	if cfg.Boot == nil {
-		cfg.Boot = bootTime
+		cfg.Boot = boottime.Now
 	}
 	if cfg.Executor == nil && cfg.Hello.Slots > 0 {
 		files, ok := cfg.Store.(Files)
