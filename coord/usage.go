@@ -77,9 +77,15 @@ func knownTopic(root *cobra.Command) {
 	}
 }
 
-// exclusive refuses a command line with more than one of these flags.
+// exclusive refuses a command line with more than one of these flags, beside what is refused already.
 func exclusive(c *cobra.Command, flags ...string) {
-	c.PreRunE = func(c *cobra.Command, _ []string) error {
+	before := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		if before != nil {
+			if err := before(c, args); err != nil {
+				return err
+			}
+		}
 		var given []string
 		for _, f := range flags {
 			if c.Flags().Changed(f) {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // What is wrong with a command line is said in our words, with what to do, and ends with 2.
@@ -46,5 +48,25 @@ func TestUsage(t *testing.T) {
 				t.Errorf("said\n%swant\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestExclusiveChains: one set of flags that exclude each other leaves another in force.
+func TestExclusiveChains(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--a --b", "--a and --b exclude each other"},
+		{"--c --d", "--c and --d exclude each other"},
+		{"--a --c", ""},
+	} {
+		cmd := &cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true, RunE: func(*cobra.Command, []string) error { return nil }}
+		for _, flag := range []string{"a", "b", "c", "d"} {
+			cmd.Flags().Bool(flag, false, "")
+		}
+		exclusive(cmd, "a", "b")
+		exclusive(cmd, "c", "d")
+		cmd.SetArgs(strings.Fields(c.args))
+		if err := cmd.Execute(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.args, err, c.want)
+		}
 	}
 }
