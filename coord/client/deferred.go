@@ -42,6 +42,7 @@ type deferral struct {
 	turn   chan struct{}  // an element for each call that may run
 
 	shared  chan struct{}      // closed when keeper is set
+	keptBy  time.Time          // when that is not waited for any more
 	keeper  *placeholder.Share // of the command
 	telling sync.Mutex         // held while messages are printed
 
@@ -107,6 +108,7 @@ func (b *build) defers(name string, args *ToolBuild, command int, say func(*Even
 		tools: b.tools, build: b, base: b.base, keepGoing: args.KeepGoing, lazy: args.Lazy, streams: args.Streams, command: command, say: say, processes: placeholder.Processes{Variable: BuildVar + "=" + name},
 		journal: b.tools.b.dir.journal(name), most: min(maxPlaceholders, placeholder.Most()), over: make(chan struct{}), shared: make(chan struct{}), turn: make(chan struct{}, maxRunning), wanted: map[*pendingFile]time.Time{},
 	}
+	d.keptBy = time.Now().Add(keptWithin)
 	d.frozen.processes, d.before, d.makers = d.processes, newKeeper(time.Now()), map[string]*deferredCall{}
 	d.ctx, d.cancel = context.WithCancelCause(context.Background()) // the build's processes are to be ended first
 	b.mu.Lock()
@@ -134,26 +136,34 @@ func (d *deferral) share(with *placeholder.Share) {
 }
 
 // keptWithin is how long the command's request for the placeholders, which it sends before it begins, may
-// be on its way.
+// be on its way: once for all calls of a build.
 const keptWithin = 10 * time.Second
 
 // keptToo reports whether the command keeps the placeholders as well.
-func (d *deferral) keptToo() bool {
+func (d *deferral) keptToo(ctx context.Context) bool {
+	select {
+	case <-d.shared: // however late
+		return true
+	default:
+	}
+	late := time.NewTimer(time.Until(d.keptBy))
+	defer late.Stop()
 	select {
 	case <-d.shared:
 		return true
 	case <-d.ctx.Done():
-	case <-time.After(keptWithin):
+	case <-ctx.Done():
+	case <-late.C:
 	}
 	return false
 }
 
-// takes reports whether a call can be deferred.
-func (d *deferral) takes(c *toolCall, call *infer.Call, draft *infer.Draft) bool {
-	if d == nil {
+// takes reports whether a call can be deferred. What is cheap to tell comes first.
+func (d *deferral) takes(ctx context.Context, c *toolCall, call *infer.Call, draft *infer.Draft) bool {
+	if d == nil || c.pid == 0 || call.Mode == infer.List || call.Prints || !standable(call, draft, d.lazy) {
 		return false
 	}
-	return d.keptToo() && c.pid != 0 && call.Mode != infer.List && !call.Prints && standable(call, draft, d.lazy) && recipe(c.pid, d.streams, d.command)
+	return d.keptToo(ctx) && recipe(c.pid, d.streams, d.command)
 }
 
 // standable reports whether placeholders can stand for what a call makes. One in place of a file that
@@ -176,7 +186,7 @@ func standable(call *infer.Call, draft *infer.Draft, kept bool) bool {
 }
 
 // add defers a call; false says that it has to be waited for.
-func (d *deferral) add(c *deferredCall) bool {
+func (d *deferral) add(ctx context.Context, c *deferredCall) bool {
 	d.mu.Lock()
 	if d.closed || d.files+len(c.draft.Made) > d.most {
 		d.mu.Unlock()
@@ -186,7 +196,7 @@ func (d *deferral) add(c *deferredCall) bool {
 	d.work.Add(1)
 	d.mu.Unlock()
 	defer d.work.Done()
-	if err := d.stand(c, c.asked.umask); err != nil {
+	if err := d.stand(ctx, c, c.asked.umask); err != nil {
 		d.tools.b.log.Info("a call is not deferred", "why", err)
 		d.mu.Lock()
 		d.files -= len(c.draft.Made)
@@ -206,13 +216,13 @@ func (d *deferral) add(c *deferredCall) bool {
 }
 
 // stand puts placeholders where a call's outputs will be, or none.
-func (d *deferral) stand(c *deferredCall, umask fs.FileMode) error {
+func (d *deferral) stand(ctx context.Context, c *deferredCall, umask fs.FileMode) error {
 	for _, m := range c.draft.Made {
 		kind := wire.File
 		if m.Run {
 			kind = wire.Exec
 		}
-		err := errors.Join(d.journal.note(d.base, m.Path), d.keepBefore(m.Path))
+		err := errors.Join(d.journal.note(d.base, m.Path), d.keepBefore(ctx, m.Path))
 		var f *placeholder.File
 		if err == nil {
 			f, err = placeholder.Make(m.Path, permissions(m, kind, umask), d.keeper)

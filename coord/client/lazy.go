@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -53,7 +54,7 @@ func (d *deferral) demandOwn(calls []*deferredCall) (others []*deferredCall) {
 
 // keepBefore keeps what is at a path in whose place a placeholder of a lazy call comes. The error says
 // that there must be none.
-func (d *deferral) keepBefore(path string) error {
+func (d *deferral) keepBefore(ctx context.Context, path string) error {
 	if !d.lazy {
 		return nil
 	}
@@ -64,7 +65,11 @@ func (d *deferral) keepBefore(path string) error {
 		if !d.carriesOut(f.call) {
 			return nil
 		}
-		<-f.call.filled // somebody has asked for it, and may go on before it is no placeholder
+		select { // somebody has asked for it, and may go on before it is no placeholder
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-f.call.filled:
+		}
 	}
 	return d.before.keep(path)
 }

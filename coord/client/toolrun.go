@@ -33,9 +33,9 @@ func (b *build) answer(ctx context.Context, c *toolCall, to toolAnswer) error {
 	if err != nil {
 		return err
 	}
-	if d := b.deferral(); d.takes(c, call, draft) {
+	if d := b.deferral(); d.takes(ctx, c, call, draft) {
 		later := &deferredCall{of: d, asked: c, name: taskName(call), link: l, trust: trust, draft: draft, sight: sight, filled: make(chan struct{}), valued: make(chan struct{})}
-		if d.add(later) {
+		if d.add(ctx, later) {
 			return to.exit(0)
 		}
 	}
