@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,6 +85,9 @@ func (a *ask) end(v verdict, why error) {
 	a.verdict, a.why = v, why
 	close(a.done)
 }
+
+// abandon ends an ask that nobody waits for any more.
+func (a *ask) abandon() { a.end(local, context.Cause(a.flight.ctx)) }
 
 // source returns the source for a peer and space.
 func (x *Exchange) source(k sourceKey) *source {
@@ -283,20 +287,21 @@ func (s *source) carry(st *session, batch []*ask) *session {
 	case used && n == 0 && !st.answered && !errors.Is(err, os.ErrDeadlineExceeded):
 		return s.carry(nil, rest) // the holder had closed the idle stream
 	case verdictOf(err) == busy:
-		rest = s.postpone(rest)
+		s.postpone(rest, err)
+		return nil
 	}
 	s.fail(rest, verdictOf(err), err)
 	return nil
 }
 
 // postpone asks a busy holder again, after a pause, for what nobody else is known to have, as long as it
-// answers something now and then. It returns the other asks. Were each to try again by itself, a tree's
+// answers something now and then. The other asks fail at once. Were each to try again by itself, a tree's
 // would keep the holder busy with being told so.
-func (s *source) postpone(batch []*ask) (others []*ask) {
+func (s *source) postpone(batch []*ask, err error) {
 	s.mu.Lock()
 	patient := time.Since(s.fed) < busyFor
 	s.mu.Unlock()
-	var again []*ask
+	var again, others []*ask
 	for _, a := range batch {
 		if patient && !a.seek && a.flight.sole() {
 			again = append(again, a)
@@ -304,14 +309,9 @@ func (s *source) postpone(batch []*ask) (others []*ask) {
 			others = append(others, a)
 		}
 	}
-	if len(again) == 0 {
-		return others
-	}
-	timer := time.NewTimer(maxPause/4 + rand.N(maxPause/2))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.x.ctx.Done():
+	s.fail(others, busy, err)
+	if again = pause(again, maxPause/4+rand.N(maxPause/2)); len(again) == 0 {
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -320,7 +320,27 @@ func (s *source) postpone(batch []*ask) (others []*ask) {
 	} else {
 		s.small = append(again, s.small...)
 	}
-	return others
+}
+
+// pause waits so long, but ends each ask as soon as nobody waits for it any more, and returns the others.
+func pause(batch []*ask, most time.Duration) []*ask {
+	left := make(chan *ask, len(batch))
+	for _, a := range batch {
+		stop := context.AfterFunc(a.flight.ctx, func() { left <- a })
+		defer stop()
+	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	for len(batch) > 0 {
+		select {
+		case <-timer.C:
+			return batch
+		case a := <-left:
+			batch = slices.DeleteFunc(batch, func(b *ask) bool { return a == b })
+			a.abandon()
+		}
+	}
+	return nil
 }
 
 func verdictOf(err error) verdict {
@@ -354,7 +374,7 @@ func dropAbandoned(batch []*ask) []*ask {
 	kept := batch[:0]
 	for _, a := range batch {
 		if a.flight.ctx.Err() != nil {
-			a.end(local, context.Cause(a.flight.ctx))
+			a.abandon()
 			continue
 		}
 		if !a.seek && !a.flight.ours() {

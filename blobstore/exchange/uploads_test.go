@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,4 +110,43 @@ func TestMaxUploadIsShared(t *testing.T) {
 			f.close(append(ns, a)...)
 		})
 	}
+}
+
+// What is given up while its only holder is busy ends at once, and what others want goes on.
+func TestGivenUpWhileTheHolderIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		b := f.node()
+		var told atomic.Int64
+		bad := f.hostile(func(s Stream) {
+			requests(s, func([]wish, uint64) bool {
+				told.Add(1)
+				s.Write([]byte{ansBusy})
+				return false
+			})
+		})
+		var giveUp []context.CancelFunc
+		for i := range 3 {
+			data := noise(uint64(i), 1000)
+			o := wire.FileObject(wire.BlobID(wire.Sum(data)), 1000, false)
+			ctx, cancel := context.WithCancel(t.Context())
+			giveUp = append(giveUp, cancel)
+			go b.Fetch(ctx, lab, held(o, bad), nil)
+		}
+		for i, cancel := range giveUp {
+			before := told.Load()
+			time.Sleep(time.Minute)
+			if told.Load() == before {
+				t.Errorf("the holder was asked for %d objects no more", len(giveUp)-i)
+			}
+			cancel()
+			synctest.Wait()
+			b.mu.Lock()
+			if got, want := len(b.flights), len(giveUp)-1-i; got != want {
+				t.Errorf("%d objects are under way, want %d", got, want)
+			}
+			b.mu.Unlock()
+		}
+		f.close(b)
+	})
 }
