@@ -1,10 +1,6 @@
 package clustertest
 
-import (
-	"path/filepath"
-	"strings"
-	"testing"
-)
+import "testing"
 
 // Machines with IPv6 alone, IPv4 alone and both are one mesh: every node makes a file, and then every node
 // reads the files of all. Who shares no family with another is relayed, and nobody else.
@@ -31,15 +27,7 @@ func TestIPv6(t *testing.T) {
 	anna := l.Host("anna")
 	l.ip("-n", anna.ns, "-4", "addr", "flush", "dev", "eth0")
 	m.Login(anna)
-	dir := t.TempDir()
-	WriteFiles(t, dir, map[string]string{"all.json": everyPair(names)})
-	anna.Submit(dir, "all.json", "--out", filepath.Join(dir, "out"))
-	for _, name := range names {
-		got := anna.Run("cat", filepath.Join(dir, "out", name))
-		if want := strings.Join(names, "\n") + "\n"; got != want {
-			t.Errorf("%s read %q, want %q", name, got, want)
-		}
-	}
+	anna.submitEveryPair(names)
 	six := map[string]bool{"six": true, "six2": true, "anna": true}
 	all := paths(anna)
 	for pair, way := range all {

@@ -31,15 +31,7 @@ func TestBehindNAT(t *testing.T) {
 		names = append(names, h.Name)
 	}
 	anna := m.Client("anna")
-	dir := t.TempDir()
-	WriteFiles(t, dir, map[string]string{"all.json": everyPair(names)})
-	anna.Submit(dir, "all.json", "--out", filepath.Join(dir, "out"))
-	for _, name := range names {
-		got := anna.Run("cat", filepath.Join(dir, "out", name))
-		if want := strings.Join(names, "\n") + "\n"; got != want {
-			t.Errorf("%s read %q, want %q", name, got, want)
-		}
-	}
+	anna.submitEveryPair(names)
 	for _, c := range []struct{ from, to, ways string }{
 		{"sym", "cone", "relayed"}, {"sym", "lan1", "relayed"}, // no hole can be punched
 		{"noudp", "coordinator", "tcp"}, {"small", "coordinator", "tcp"}, {"sym", "coordinator", "direct tcp"},
@@ -67,6 +59,21 @@ func paths(h *Host) map[[2]string]string {
 		}
 	}
 	return ways
+}
+
+// submitEveryPair has every node make a file and read those of all.
+func (h *Host) submitEveryPair(names []string) {
+	t := h.lab.t
+	t.Helper()
+	dir := t.TempDir()
+	WriteFiles(t, dir, map[string]string{"all.json": everyPair(names)})
+	h.Submit(dir, "all.json", "--out", filepath.Join(dir, "out"))
+	for _, name := range names {
+		got := h.Run("cat", filepath.Join(dir, "out", name))
+		if want := strings.Join(names, "\n") + "\n"; got != want {
+			t.Errorf("%s read %q, want %q", name, got, want)
+		}
+	}
 }
 
 // everyPair is a graph in which every node makes a file and reads those of all.
