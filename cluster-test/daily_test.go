@@ -86,7 +86,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	_, id, _ := strings.Cut(job.Log(), `"job":"`)
 	id, _, _ = strings.Cut(id, `"`)
 	anna.killAgent(t)
-	if code := job.WaitExit(); code != 3 || !strings.Contains(job.Log(), "background process went away") {
+	if code := job.WaitExit(); code != 3 || !strings.Contains(job.Log(), "background process was ended") {
 		t.Errorf("the command without its background process: exit %d\n%s", code, job.Log())
 	}
 	if out := anna.Run("coord", "status"); !strings.Contains(out, "slow.yaml") {

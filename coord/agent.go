@@ -42,12 +42,17 @@ machine's files wait until the next command begins another.`,
 }
 
 func (a *app) stopAgent(dir string) error {
-	ended, err := client.Stop(context.Background(), dir)
-	if err != nil {
+	ended, jobs, err := client.Stop(context.Background(), dir)
+	switch {
+	case err != nil:
 		return &result{err: err}
-	}
-	if !ended {
+	case !ended:
 		fmt.Fprintf(a.err, "no background process for %s\n", dir)
+	case jobs == 0:
+		fmt.Fprintln(a.err, "the background process was ended")
+	default:
+		fmt.Fprintf(a.err, "the background process was ended; jobs under way: %d\n", jobs)
+		fmt.Fprintln(a.err, "  they go on; what needs this machine waits for the next command, as coord status")
 	}
 	return nil
 }

@@ -163,11 +163,11 @@ func TestStopEndsABusyAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close()
-	if ended, err := Stop(t.Context(), state); err != nil || !ended {
+	if ended, _, err := Stop(t.Context(), state); err != nil || !ended {
 		t.Errorf("Stop = %v, %v, want it ended", ended, err)
 	}
 	run.wait(t)
-	if ended, err := Stop(t.Context(), state); err != nil || ended {
+	if ended, _, err := Stop(t.Context(), state); err != nil || ended {
 		t.Errorf("Stop without an agent = %v, %v", ended, err)
 	}
 }

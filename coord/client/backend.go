@@ -159,6 +159,18 @@ func (b *backend) busy() string {
 	return ""
 }
 
+// underWay counts the jobs that are followed and that somebody may ask about later.
+func (b *backend) underWay() (jobs int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, j := range b.jobs {
+		if !j.rec.Passing {
+			jobs++
+		}
+	}
+	return jobs
+}
+
 // hold makes sure that the inputs of a job stay here until it ends, and tells the coordinator
 // that they are here.
 func (b *backend) hold(ctx context.Context, l *link, id wire.JobID, leaves []wire.Object) error {

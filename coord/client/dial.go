@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"gaggle/wire"
@@ -124,42 +125,44 @@ func (c *Conn) greet(build string) error {
 }
 
 // Stop ends the agent of a state directory, whatever it does, and waits until the directory is
-// free. It reports false if there was none. Jobs of a mesh wait until another agent serves their
-// inputs.
-func Stop(ctx context.Context, state string) (bool, error) {
+// free. It reports false if there was none, and how many jobs it followed, which go on. Those of a mesh
+// wait until another agent serves their inputs.
+func Stop(ctx context.Context, state string) (ended bool, jobs int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	d := stateDir(state)
 	sock, err := d.socket()
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	var dialer net.Dialer
 	nc, err := dialer.DialContext(ctx, "unix", sock)
 	if err != nil {
-		return false, nil
+		return false, 0, nil
 	}
 	defer nc.Close()
 	c := &Conn{conn: nc.(*net.UnixConn), frames: wire.NewFrameReader(nc), w: wire.NewFrameWriter(nc)}
 	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return false, err
+		return false, 0, err
 	}
 	// One that does not answer is waited for below all the same.
 	if _, err := c.ask(&toAgent{Hello: &hello{}}); err == nil {
-		_, _ = c.ask(&toAgent{Quit: true, Force: true})
+		if w, err := c.ask(&toAgent{Quit: true, Force: true}); err == nil {
+			jobs = w.Jobs
+		}
 	}
 	for {
 		release, pid, held, err := LockDir(state, "agent.lock")
 		if err != nil {
-			return false, err
+			return false, 0, err
 		}
 		if held {
 			release()
-			return true, nil
+			return true, jobs, nil
 		}
 		select {
 		case <-ctx.Done():
-			return false, wire.Errorf(wire.CauseUnreachable, fmt.Sprintf("kill -9 %d", pid), "the background process (pid %d) does not end", pid)
+			return false, 0, wire.Errorf(wire.CauseUnreachable, fmt.Sprintf("kill -9 %d", pid), "the background process (pid %d) does not end", pid)
 		case <-time.After(retryAfter):
 		}
 	}
@@ -322,6 +325,11 @@ func (c *Conn) over(how over) error { return c.w.Write(&toAgent{Over: &how}) }
 // Close ends the connection. A job that has Started goes on.
 func (c *Conn) Close() error { return c.conn.Close() }
 
+// lost is the error of a connection to an agent that has ended, or was killed.
 func lost(err error) error {
-	return wire.Errorf(wire.CauseUnreachable, "run the command again; coord status shows the jobs it knows", "the background process went away (%v)", err)
+	message := "the background process was ended"
+	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		message += fmt.Sprintf(" (%v)", err)
+	}
+	return wire.Errorf(wire.CauseUnreachable, "run the command again; coord status shows the jobs it knows", "%s", message)
 }

@@ -83,11 +83,27 @@ func (s *stop) signal(sig os.Signal, c *Conn, view View) error {
 	case s.cancelling != 0:
 		return &Interrupted{by, wire.Errorf(wire.CauseCancelled, "coord status tells when it is", "left while job %s is being cancelled", s.job)}
 	case !begins || by == syscall.SIGHUP:
-		return &Interrupted{by, wire.Errorf(wire.CauseCancelled, "coord attach "+s.job+" follows it, coord cancel "+s.job+" stops it", "left job %s, which goes on", s.job)}
+		return &Interrupted{by, wire.Errorf(wire.CauseCancelled, s.follows(), "left job %s, which goes on", s.job)}
 	}
 	s.cancelling, s.since = by, time.Now()
 	note := &Event{Note: "cancelling the job; what has finished stays in the memo (interrupt again to leave at once)"}
 	return errors.Join(c.Cancel(), view.Event(note, time.Now()))
+}
+
+// follows says how to go on with the job that was left.
+func (s *stop) follows() string {
+	return "coord attach " + s.job + " follows it, coord cancel " + s.job + " stops it"
+}
+
+// lost returns the error of a command whose agent has ended before the last word. Its job goes on.
+func (s *stop) lost(err error) error {
+	switch {
+	case s.job == "":
+		return err
+	case s.cancelling != 0:
+		return wire.Errorf(wire.CauseUnreachable, "coord cancel "+s.job+" does it", "the background process was ended; job %s may not be cancelled yet", s.job)
+	}
+	return wire.Errorf(wire.CauseUnreachable, s.follows(), "the background process was ended; job %s goes on", s.job)
 }
 
 // ended returns the error of a command whose agent has said the last word.

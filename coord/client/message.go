@@ -44,6 +44,7 @@ type welcome struct {
 	PID   int    `cbor:"pid"`
 	Busy  string `cbor:"busy,omitempty"` // why it would not end now
 	Quits bool   `cbor:"quits,omitempty"`
+	Jobs  int    `cbor:"jobs,omitempty"` // that are followed
 }
 
 // A Command asks the agent for something. Exactly one of its pointers is set.
@@ -349,4 +350,6 @@ type End struct {
 	Files     int         `cbor:"files,omitempty"` // written
 	Fetched   int64       `cbor:"fetched,omitempty"`
 	Out       string      `cbor:"out,omitempty"`
+
+	left bool // the command has left before it was said: what is counted is no end of a job
 }

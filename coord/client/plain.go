@@ -164,10 +164,10 @@ func (v *jobView) finish(e *End, now time.Time) error {
 		_, err := fmt.Fprintf(v.last, "job %s goes on without this machine; coord get %s fetches its targets\n", v.started.Job, v.started.Job)
 		return err
 	}
-	if e.Counts.Tasks == 0 && v.board != nil { // whoever counts is gone, or was left
+	if e.Counts.Tasks == 0 && v.board != nil { // whoever counts is gone
 		e.Counts = v.board.Counts
 	}
-	if _, err := io.WriteString(v.err, v.failed(now)); err != nil { // those beyond maxReports
+	if _, err := io.WriteString(v.err, v.failed(now)); err != nil || e.left { // those beyond maxReports
 		return err
 	}
 	_, err := fmt.Fprintln(v.last, summary(e, v.started.Parts, now.Sub(v.begun), v.dir))

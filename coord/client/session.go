@@ -54,7 +54,9 @@ func (a *agent) serve(c *net.UnixConn) {
 		s.read()
 	}()
 	end := s.carryOut(ctx, cmd, r)
-	if err := s.send(&Event{End: end}); err != nil {
+	if end.Error != nil && a.ctx.Err() != nil {
+		a.log.Info("a command is left as this ends", "error", end.Error) // its connection ends, which tells it
+	} else if err := s.send(&Event{End: end}); err != nil {
 		a.log.Info("a command did not wait for its end", "error", err)
 	}
 	r.Close()
@@ -98,7 +100,7 @@ func (s *session) greet() (*Command, error) {
 func (s *session) makeWay(force bool) error {
 	busy := s.a.quit(1, force)
 	quits := force || busy == ""
-	err := s.send(&Event{Welcome: &welcome{Build: s.a.cfg.Build, PID: os.Getpid(), Busy: busy, Quits: quits}})
+	err := s.send(&Event{Welcome: &welcome{Build: s.a.cfg.Build, PID: os.Getpid(), Busy: busy, Quits: quits, Jobs: s.a.backend.underWay()}})
 	if quits {
 		s.a.end()
 	}

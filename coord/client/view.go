@@ -55,7 +55,7 @@ func Execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, vi
 	end, err := execute(ctx, opt, cmd, input, view, signals)
 	last := end
 	if last == nil {
-		last = &End{Error: cmp.Or(Told(err), wire.AsError(err)), Cancelled: errors.Is(err, ErrInterrupted)}
+		last = &End{Error: cmp.Or(Told(err), wire.AsError(err)), Cancelled: errors.Is(err, ErrInterrupted), left: true}
 	}
 	if viewErr := view.End(last, time.Now()); viewErr != nil && err == nil {
 		err = viewErr
@@ -98,7 +98,7 @@ func execute(ctx context.Context, opt Options, cmd *Command, input io.Reader, vi
 			}
 		case a := <-events:
 			if a.err != nil {
-				return nil, a.err
+				return nil, stop.lost(a.err)
 			}
 			if a.event.End != nil {
 				return a.event.End, stop.ended(a.event.End)
