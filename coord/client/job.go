@@ -40,6 +40,7 @@ type job struct {
 	watchers map[*watcher]struct{}
 	stopping bool
 	heard    bool   // the coordinator spoke of it, accepted or not
+	away     string // what was told of a coordinator that cannot be talked to; "" if it can
 	end      *Event // the last
 }
 
@@ -82,11 +83,34 @@ func (j *job) run(ctx context.Context) {
 			return
 		}
 		j.b.log.Info("lost the coordinator", "job", j.id, "error", err)
-		j.tell(&Event{Note: fmt.Sprintf("lost the coordinator, trying again: %v", err)})
+		j.isAway(err)
 		if time.Since(before) > time.Minute {
 			pauses = backoff{}
 		}
 		_ = pauses.wait(ctx) // follow fails at once if ctx has ended
+	}
+}
+
+// isAway tells once that the coordinator cannot be talked to; each error is in the log.
+func (j *job) isAway(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.away == "" {
+		j.away = "the coordinator cannot be reached, trying again"
+		if wire.CauseOf(err) == wire.CauseBusy {
+			j.away = "the coordinator is busy, trying again: " + wire.AsError(err).Message
+		}
+		j.tellLocked(&Event{Note: j.away})
+	}
+}
+
+// isBack tells that the coordinator speaks of the job again.
+func (j *job) isBack() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.away != "" {
+		j.away = ""
+		j.tellLocked(&Event{Note: "the coordinator is back"})
 	}
 }
 
@@ -202,8 +226,11 @@ func (j *job) subscribe() *watcher {
 		started.Counts, started.Snapshot = j.board.Counts, j.board.Snapshot()
 		w.add(&Event{Started: &started, Peers: slices.Collect(maps.Values(j.peers))})
 	}
-	if j.end != nil {
+	switch {
+	case j.end != nil:
 		w.add(j.end)
+	case j.away != "":
+		w.add(&Event{Note: j.away})
 	}
 	return w
 }

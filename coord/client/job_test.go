@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +53,7 @@ func takes(t *testing.T, rs ...wire.Response) func(*wire.FrameReader, io.Writer)
 }
 
 // TestLostBeforeAcceptance: a coordinator that has begun with a job is waited for; one that has said
-// nothing is given up.
+// nothing is given up. That it is away is told once, and so is that it is back.
 func TestLostBeforeAcceptance(t *testing.T) {
 	began := wire.Response{Notices: []wire.Notice{{Task: "a", State: wire.StateReady}}}
 	end := []wire.Response{{Accepted: &wire.Accepted{Job: wire.JobID{1}}}, {Done: new(wire.Done)}}
@@ -75,8 +76,23 @@ func TestLostBeforeAcceptance(t *testing.T) {
 				l := &link{coordinator: &fakeCoordinator{answers: c.answers}, name: "mesh", space: "anna"}
 				j := b.newJob(l, &record{Job: wire.JobID{1}.String(), Begun: time.Now()}, wire.JobID{1})
 				j.submit = &submission{head: wire.Submit{Job: j.id, Space: l.space, Tasks: 1}, tasks: []wire.TaskSpec{{Name: "a"}}}
+				w := j.subscribe()
 				begun := time.Now()
 				j.run(t.Context())
+				var notes []string
+				events, _ := w.take()
+				for _, e := range events {
+					if e.Note != "" {
+						notes = append(notes, e.Note)
+					}
+				}
+				want := []string{"the coordinator cannot be reached, trying again", "the coordinator is back"}
+				if c.fails {
+					want = want[:1]
+				}
+				if !slices.Equal(notes, want) {
+					t.Errorf("told %q, want %q", notes, want)
+				}
 				if got := j.end.End; (got.Error != nil) != c.fails || time.Since(begun) < c.lasts {
 					t.Errorf("after %v it ends with %v", time.Since(begun), got.Error)
 				}

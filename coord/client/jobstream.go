@@ -113,9 +113,11 @@ func (j *job) read(ctx context.Context, r io.Reader) error {
 		if err := frames.Read(&r); err != nil {
 			return wire.Errorf(wire.CauseUnreachable, "", "the connection to the coordinator broke: %v", err)
 		}
-		switch {
-		case r.Error != nil:
+		if r.Error != nil {
 			return r.Error
+		}
+		j.isBack()
+		switch {
 		case r.Accepted != nil:
 			if t := j.rec.Trust; t != wire.TrustAny && r.Accepted.Trust != t {
 				j.unheeded()
