@@ -85,6 +85,7 @@ func (a *app) make(args []string, deferring, plan bool) error {
 func (t *toolBuild) rounds(ctx context.Context, deferring bool) (code int, err error) {
 	a, b := t.a, t.builder
 	var lost []string
+	earlier := new(client.Calls)
 	if deferring && b.Command.Build.Deferring() {
 		calls, code, err := b.Build(ctx, t.opt)
 		switch {
@@ -96,7 +97,7 @@ func (t *toolBuild) rounds(ctx context.Context, deferring bool) (code int, err e
 			a.tellCalls(calls)
 			return code, nil
 		case calls != nil:
-			lost = calls.Lost
+			lost, earlier = calls.Lost, calls
 			fmt.Fprintf(a.err, "%s; make runs again, and waits for each call\n", calls.Again)
 		default:
 			fmt.Fprintln(a.err, "the background process went away; make runs again, and waits for each call")
@@ -111,7 +112,8 @@ func (t *toolBuild) rounds(ctx context.Context, deferring bool) (code int, err e
 	case calls == nil:
 		fmt.Fprintln(a.err, "the background process went away; what it had not answered was compiled here")
 	default:
-		a.tellCalls(calls)
+		earlier.Add(calls)
+		a.tellCalls(earlier)
 	}
 	if calls != nil {
 		lost = calls.Lost

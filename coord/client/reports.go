@@ -149,16 +149,13 @@ func (r *reports) resume(command, dir string, rest time.Duration, now time.Time)
 	return nil
 }
 
-// again begins a further round of a build, or a build if there is none. The round counts all calls
-// anew: those that an earlier one had made are known.
+// again begins a further round of a build, or a build if there is none. What the rounds count is added.
 func (r *reports) again(command, dir string, now time.Time) *BuildReport {
 	b := r.resume(command, dir, roundLasts, now)
 	if b == nil {
 		return r.begin(command, dir, now)
 	}
-	r.note(b, func(b *BuildReport) {
-		*b = BuildReport{Dir: b.Dir, Command: b.Command, Begun: b.Begun, Last: now, Going: true}
-	})
+	r.note(b, func(b *BuildReport) { b.Last = now })
 	return b
 }
 

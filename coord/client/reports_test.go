@@ -112,7 +112,7 @@ func TestReportsThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestRoundsAreOneBuild: make that runs again is told of once, with the calls of its last round.
+// TestRoundsAreOneBuild: make that runs again is told of once, with the calls of all its rounds.
 func TestRoundsAreOneBuild(t *testing.T) {
 	now := time.Now()
 	r := loadReports(filepath.Join(t.TempDir(), "builds.json"), slog.Default())
@@ -133,8 +133,14 @@ func TestRoundsAreOneBuild(t *testing.T) {
 	if len(all) != 3 {
 		t.Fatalf("%d builds, want 3", len(all))
 	}
-	if b := all[1]; b.Ran != 0 || b.Memo != 1 || b.Here != 0 || len(b.Why) != 0 || !b.Begun.Equal(now) || !b.Going {
-		t.Errorf("the last round is told as %+v", b)
+	if b := all[1]; b.Ran != 1 || b.Memo != 1 || b.Here != 1 || len(b.Why) != 1 || !b.Begun.Equal(now) || !b.Going {
+		t.Errorf("the rounds are told as %+v", b)
+	}
+	calls := &Calls{Ran: 1, Here: 1, Why: map[string]int{"no header": 1}}
+	calls.Add(&Calls{Memo: 1, Here: 2, Why: map[string]int{"no header": 1, "an error": 1}, Bound: map[string]int{"__FILE__": 1}})
+	want := "2 of 5 compiler calls on the mesh: 1 ran, 1 memo, 0 shared; 3 here:\n  2  no header\n  1  an error\n1 not portable:\n  1  __FILE__"
+	if got := calls.String(); got != want {
+		t.Errorf("the rounds are summed up as %q, want %q", got, want)
 	}
 }
 

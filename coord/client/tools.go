@@ -294,6 +294,25 @@ func (t *tools) planner(l *link, s *sight) *infer.Planner {
 	}}
 }
 
+// Add adds what became of the calls of another round of the build.
+func (c *Calls) Add(of *Calls) {
+	c.Ran += of.Ran
+	c.Memo += of.Memo
+	c.Shared += of.Shared
+	c.Here += of.Here
+	c.Why, c.Bound = added(c.Why, of.Why), added(c.Bound, of.Bound)
+}
+
+func added(reasons, more map[string]int) map[string]int {
+	if reasons == nil {
+		return more
+	}
+	for why, calls := range more {
+		reasons[why] += calls
+	}
+	return reasons
+}
+
 // shownReasons is how many reasons are told.
 const shownReasons = 5
 
