@@ -323,7 +323,7 @@ func TestGangLargerThanTheNodesWithNetworks(t *testing.T) {
 		t.Errorf("refused after %v, want at once", waited)
 	}
 	f := w.done[id].Failures[0].Failure
-	if f.Cause != wire.CauseTooLarge || !strings.Contains(f.Message, `gang "g" needs 3 slots`) || !strings.Contains(f.Message, "have 2 slots") || f.Hint == "" {
+	if f.Cause != wire.CauseTooLarge || !strings.Contains(f.Message, `gang "g" needs 3 slots`) || !strings.Contains(f.Message, "run it have 2") || f.Hint == "" {
 		t.Errorf("refused with %+v", f)
 	}
 	w.wantIdle()
