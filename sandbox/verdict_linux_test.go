@@ -29,4 +29,11 @@ func TestLookedFor(t *testing.T) {
 			t.Errorf("%s: %+v", script, f)
 		}
 	}
+	for line, want := range map[string]bool{"curl: (6) Could not resolve host: example.com": true, "ping: connect: Network is unreachable": true,
+		"socket.gaierror: [Errno -3] Temporary failure in name resolution": true, "cannot resolve the symbol host": false} {
+		f := b.run(Spec{Argv: []string{"sh", "-c", "echo '" + line + "' >&2; exit 6"}}).Failure
+		if f == nil || strings.HasPrefix(f.Hint, "a task has no network") != want {
+			t.Errorf("%s: %+v, want a hint at the network: %v", line, f, want)
+		}
+	}
 }
